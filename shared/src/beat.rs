@@ -1,0 +1,326 @@
+//! What is seen of a living agent: its phase, its clocks, its vitals, its end.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Life;
+use crate::schedule::LedgerView;
+use crate::status::{Lifecycle, words};
+
+words! {
+    /// What the agent says that it is doing.
+    Phase {
+        /// Not ready yet.
+        Starting = "starting",
+        /// Its own work.
+        Working = "working",
+        /// Inside a model call.
+        Llm = "llm",
+        /// Inside a tool call.
+        Tool = "tool",
+        /// Nothing to do.
+        Idle = "idle",
+        /// A person must act first.
+        WaitingHuman = "waiting_human",
+        /// A provider asked to wait.
+        WaitingRateLimit = "waiting_rate_limit",
+        /// On its way out.
+        Stopping = "stopping",
+    }
+}
+
+impl Phase {
+    /// Progress is owed in this phase.
+    pub fn owes_progress(self) -> bool {
+        match self {
+            Self::Working | Self::Llm | Self::Tool => true,
+            Self::Starting
+            | Self::Idle
+            | Self::WaitingHuman
+            | Self::WaitingRateLimit
+            | Self::Stopping => false,
+        }
+    }
+}
+
+words! {
+    /// Evidence of life that needs no cooperation, strongest first.
+    ActivityKind {
+        /// Bytes written.
+        Output = "output",
+        /// Bytes read or written, 64 KiB or more.
+        Io = "io",
+        /// A child was born or went.
+        Child = "child",
+        /// CPU time.
+        Cpu = "cpu",
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitHow {
+    /// It called exit.
+    Code(u8),
+    /// A signal ended it.
+    Signal(i32),
+    /// The status could not be had; why.
+    Unknown(String),
+}
+
+/// The end of a main process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Code or signal.
+    pub how: ExitHow,
+    /// A core image was written.
+    pub core: bool,
+    /// The sidecar itself sent the signal.
+    pub by_us: bool,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.how {
+            ExitHow::Code(code) => write!(f, "exit code {code}")?,
+            ExitHow::Signal(signal) => write!(f, "signal {signal}")?,
+            ExitHow::Unknown(why) => write!(f, "exit unknown ({why})")?,
+        }
+        f.write_str(if self.core { ", core written" } else { "" })?;
+        f.write_str(if self.by_us {
+            ", sent by the sidecar"
+        } else {
+            ""
+        })
+    }
+}
+
+/// Kinds of evidence that an agent showed in a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// It beat, often enough to be held to it.
+    pub beats: bool,
+    /// A progress counter moved.
+    pub progress: bool,
+    /// It said READY.
+    pub ready: bool,
+}
+
+impl Evidence {
+    /// Nothing was shown.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Everything that `other` holds is shown here too.
+    pub fn covers(self, other: Self) -> bool {
+        (self.beats || !other.beats)
+            && (self.progress || !other.progress)
+            && (self.ready || !other.ready)
+    }
+
+    /// What either showed.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            beats: self.beats || other.beats,
+            progress: self.progress || other.progress,
+            ready: self.ready || other.ready,
+        }
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = [
+            (self.beats, "beats"),
+            (self.progress, "progress"),
+            (self.ready, "READY"),
+        ];
+        let words: Vec<&str> = shown
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, word)| *word)
+            .collect();
+        f.write_str(if words.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&words.join(", "))
+    }
+}
+
+/// The beat deadline in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// Time without a beat that is one miss.
+    pub after: Duration,
+    /// The agent itself set it: one miss is Critical.
+    pub explicit: bool,
+}
+
+/// The last activity of the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastActivity {
+    /// Since it happened.
+    pub age: Duration,
+    /// What it was.
+    pub kind: ActivityKind,
+}
+
+/// A bound that the agent put on its phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Grows with each lease of a life.
+    pub number: u64,
+    /// Time left; zero when it has ended.
+    pub left: Duration,
+    /// Since it ended with its slack; `None` while it runs.
+    pub over: Option<Duration>,
+}
+
+/// Progress of a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Sum of the agent's counters.
+    pub counter: u64,
+    /// Charged time since it moved; `None` before it first did.
+    pub frozen: Option<Duration>,
+    /// A working phase is declared or a task is open.
+    pub owed: bool,
+}
+
+/// A check that the agent itself says has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedCheck {
+    /// Its name; `self` for a trigger.
+    pub name: String,
+    /// Failures in a row.
+    pub count: u32,
+    /// Said with a trigger: Critical at once.
+    pub trigger: bool,
+    /// The agent's words.
+    pub message: String,
+}
+
+/// The clocks of one life, in the sidecar's ticks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ages {
+    /// Since the start of the life.
+    pub up: Duration,
+    /// Declared phase.
+    pub phase: Option<Phase>,
+    /// Since it was entered.
+    pub phase_age: Duration,
+    /// READY was said.
+    pub ready: bool,
+    /// Beats of this life.
+    pub beats: u64,
+    /// Since the last beat.
+    pub beat: Option<Duration>,
+    /// The same, less what was leased, paused or waited for a rate limit.
+    pub silence: Duration,
+    /// The agent beats on purpose, so its silence counts.
+    pub armed: bool,
+    /// `None`: the phase has no clock.
+    pub deadline: Option<Deadline>,
+    /// `None`: no activity in this life.
+    pub activity: Option<LastActivity>,
+    /// Progress counters.
+    pub progress: Progress,
+    /// The newest lease of the phase.
+    pub lease: Option<Lease>,
+    /// Since the main process was stopped or frozen.
+    pub paused: Option<Duration>,
+    /// Checks that are not ok, worst first, at most [`FAILED_CHECKS_MAX`].
+    pub failed: Vec<FailedCheck>,
+}
+
+/// Failed checks that one report carries at most.
+pub const FAILED_CHECKS_MAX: usize = 8;
+
+impl Ages {
+    /// Time without activity: since the last one, or since the start.
+    pub fn inactive(&self) -> Duration {
+        self.activity.map_or(self.up, |last| last.age)
+    }
+
+    /// What this life has shown so far.
+    pub fn evidence(&self) -> Evidence {
+        Evidence {
+            beats: self.armed && self.beats > 0,
+            progress: self.progress.frozen.is_some(),
+            ready: self.ready,
+        }
+    }
+}
+
+/// Tasks of a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TaskCounts {
+    /// Begun.
+    pub started: u64,
+    /// Ended well.
+    pub done: u64,
+    /// Ended badly.
+    pub failed: u64,
+    /// Not ended yet.
+    pub open: u64,
+}
+
+/// Response time of tasks over the last five minutes, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseTime {
+    /// Median.
+    pub p50: u64,
+    /// 95th percentile, nearest rank.
+    pub p95: u64,
+    /// Longest.
+    pub max: u64,
+}
+
+/// The four vitals of the mission, and what the kernel tells of the tree.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Vitals {
+    /// What is left of what the agent may spend, 0..1.
+    pub energy: Option<f64>,
+    /// Resident memory of the whole tree.
+    pub memory_bytes: Option<u64>,
+    /// CPU of the whole tree since the last report, in cores.
+    pub cpu_ratio: Option<f64>,
+    /// Tasks of this life.
+    pub tasks: TaskCounts,
+    /// `None` when no task ended in the window.
+    pub response: Option<ResponseTime>,
+    /// Bytes read and written in this life.
+    pub io_bytes: Option<u64>,
+    /// Open file descriptors of the main process.
+    pub fds: Option<u32>,
+    /// Threads of the tree.
+    pub threads: Option<u32>,
+    /// Processes besides the main one.
+    pub children: Option<u32>,
+    /// The agent's own status line.
+    pub text: String,
+    /// Model or program label.
+    pub model: String,
+}
+
+/// One look at one life.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Grows by one with each report of a sidecar instance, from 1.
+    pub number: u64,
+    /// `None` when the agent was never started.
+    pub life: Option<Life>,
+    /// Where the process is.
+    pub lifecycle: Lifecycle,
+    /// Main process, when one runs.
+    pub pid: Option<u32>,
+    /// Its clocks.
+    pub ages: Ages,
+    /// Its vitals.
+    pub vitals: Vitals,
+    /// What the restart schedule still allows.
+    pub ledger: LedgerView,
+}

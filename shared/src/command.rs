@@ -1,0 +1,288 @@
+//! What a collector asks of a sidecar, and how it went.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::beat::Ages;
+use crate::id::{CommandId, Life, LifeId, StoreId};
+use crate::incident::Cause;
+use crate::status::{Lifecycle, words};
+
+/// How long an automatic command may be carried out after it was decided.
+pub const AUTOMATIC_TTL: Duration = Duration::from_secs(30);
+
+words! {
+    /// Closed: nothing in a command can name a program, a path or an argument.
+    CommandKind {
+        /// Stop the whole tree, then start anew.
+        Restart = "restart",
+        /// Stop, and stay down. Sent by the engine it is a quarantine.
+        Stop = "stop",
+        /// End a stop or a quarantine.
+        Start = "start",
+        /// The final, graceful, recorded end.
+        Apoptosis = "apoptosis",
+        /// End an apoptosis.
+        Revive = "revive",
+    }
+}
+
+impl CommandKind {
+    /// It ends a living tree.
+    pub fn is_destructive(self) -> bool {
+        match self {
+            Self::Restart | Self::Stop | Self::Apoptosis => true,
+            Self::Start | Self::Revive => false,
+        }
+    }
+}
+
+/// What must still be true when the sidecar acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// Only the life must match: a person asked.
+    LifeOnly,
+    /// No newer beat, and still inactive.
+    Silent {
+        /// Beats of the life when it was decided.
+        beats: u64,
+    },
+    /// No newer beat.
+    NoBeat {
+        /// Beats of the life when it was decided.
+        beats: u64,
+    },
+    /// Progress has not moved.
+    Frozen {
+        /// The counter when it was decided.
+        progress: u64,
+    },
+    /// The same lease, still over.
+    SameLease {
+        /// Its number.
+        number: u64,
+    },
+    /// The named check has still failed.
+    StillFailed {
+        /// Its name.
+        check: String,
+    },
+    /// Still stopped or frozen.
+    StillPaused,
+    /// Still no activity.
+    StillInactive,
+}
+
+impl Precondition {
+    /// Holds the precondition against a fresh sample.
+    ///
+    /// # Errors
+    /// What the agent did meanwhile, in words.
+    pub fn check(&self, fresh: &Ages) -> Result<(), String> {
+        let beat = |beats: u64| match fresh.beats.checked_sub(beats) {
+            None | Some(0) => Ok(()),
+            Some(newer) => Err(format!("{newer} newer beat(s) arrived")),
+        };
+        // The window in which activity counts against a silence verdict is its deadline.
+        let window = fresh
+            .deadline
+            .map_or(Duration::ZERO, |deadline| deadline.after);
+        let inactive = || match fresh.activity {
+            Some(last) if last.age < window => Err(format!("{} activity was seen", last.kind)),
+            Some(_) | None => Ok(()),
+        };
+        match self {
+            Self::LifeOnly => Ok(()),
+            Self::Silent { beats } => beat(*beats).and_then(|()| inactive()),
+            Self::NoBeat { beats } => beat(*beats),
+            Self::Frozen { progress } if fresh.progress.counter == *progress => Ok(()),
+            Self::Frozen { progress } => Err(format!(
+                "progress moved from {progress} to {}",
+                fresh.progress.counter
+            )),
+            Self::SameLease { number } => match fresh.lease {
+                Some(lease) if lease.number == *number && lease.over.is_some() => Ok(()),
+                Some(_) | None => Err("the lease was ended or renewed".to_owned()),
+            },
+            Self::StillFailed { check } if fresh.failed.iter().any(|f| f.name == *check) => Ok(()),
+            Self::StillFailed { check } => Err(format!("the failure of {check:?} was withdrawn")),
+            Self::StillPaused if fresh.paused.is_some() => Ok(()),
+            Self::StillPaused => Err("the process runs again".to_owned()),
+            Self::StillInactive => inactive(),
+        }
+    }
+}
+
+/// Who asked for a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requester {
+    /// The collector's engine, for this cause.
+    Engine(Cause),
+    /// A person, by the name they gave.
+    Person(String),
+}
+
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(cause) => write!(f, "engine ({cause})"),
+            Self::Person(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The idempotency key.
+    pub id: CommandId,
+    /// What is asked.
+    pub kind: CommandKind,
+    /// The life that it is meant for; `None` for start and revive.
+    pub life: Option<LifeId>,
+    /// The store that decided, and its epoch.
+    pub store: StoreId,
+    /// Lower epochs of the same store are refused.
+    pub epoch: u64,
+    /// What must still be true.
+    pub precondition: Precondition,
+    /// The report that the decision rests on; 0 when a person asked.
+    pub report: u64,
+    /// How long after the decision it may be carried out.
+    pub ttl: Duration,
+    /// Time since the decision when it was sent.
+    pub age: Duration,
+    /// Who asked.
+    pub requested_by: Requester,
+    /// For the record.
+    pub reason: String,
+}
+
+words! {
+    /// Why a sidecar said no.
+    Refusal {
+        /// The agent moved on: a save.
+        PreconditionFailed = "precondition_failed",
+        /// The life that it was meant for is over.
+        WrongLife = "wrong_life",
+        /// A newer epoch of the store was seen.
+        Fenced = "fenced",
+        /// The restart schedule is spent.
+        OverBudget = "over_budget",
+        /// The lifecycle has no such step now.
+        WrongState = "wrong_state",
+        /// Another command is being carried out.
+        Busy = "busy",
+    }
+}
+
+/// What of a tree could not be ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// In the sidecar's pid namespace.
+    pub pid: u32,
+    /// The kernel's short name of it; hostile text.
+    pub comm: String,
+    /// Ticks since boot.
+    pub start_time: u64,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Carried out.
+    Done,
+    /// Not carried out, and why.
+    Refused(Refusal),
+    /// Too late.
+    Expired,
+    /// Tried, and it did not work.
+    Failed,
+}
+
+/// A sidecar's answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which command.
+    pub command: CommandId,
+    /// How it ended.
+    pub ending: Ending,
+    /// In words.
+    pub detail: String,
+    /// The lifecycle before it.
+    pub previous: Lifecycle,
+    /// A task was open when the agent was stopped.
+    pub task_cancelled: bool,
+    /// What could not be ended.
+    pub survivors: Vec<Survivor>,
+    /// The life that it began.
+    pub to: Option<Life>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::beat::{ActivityKind, Deadline, LastActivity, Progress};
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn preconditions_against_a_fresh_sample() {
+        let active = |age| {
+            Some(LastActivity {
+                age: seconds(age),
+                kind: ActivityKind::Cpu,
+            })
+        };
+        let ages = Ages {
+            beats: 7,
+            deadline: Some(Deadline {
+                after: seconds(3),
+                explicit: false,
+            }),
+            activity: active(4),
+            progress: Progress {
+                counter: 40,
+                ..Progress::default()
+            },
+            ..Ages::default()
+        };
+        let silent = Precondition::Silent { beats: 7 };
+        assert_eq!(silent.check(&ages), Ok(()));
+        assert!(
+            silent
+                .check(&Ages {
+                    beats: 8,
+                    ..ages.clone()
+                })
+                .is_err()
+        );
+        assert!(
+            silent
+                .check(&Ages {
+                    activity: active(2),
+                    ..ages.clone()
+                })
+                .is_err()
+        );
+        assert_eq!(Precondition::NoBeat { beats: 7 }.check(&ages), Ok(()));
+        assert_eq!(Precondition::Frozen { progress: 40 }.check(&ages), Ok(()));
+        let moved = Precondition::Frozen { progress: 39 }.check(&ages);
+        assert_eq!(moved, Err("progress moved from 39 to 40".to_owned()));
+        assert!(Precondition::StillPaused.check(&ages).is_err());
+        assert!(Precondition::SameLease { number: 1 }.check(&ages).is_err());
+        assert!(
+            Precondition::StillFailed {
+                check: "self".to_owned()
+            }
+            .check(&ages)
+            .is_err()
+        );
+    }
+}

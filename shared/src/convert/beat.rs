@@ -1,0 +1,296 @@
+//! Reports.
+
+use std::num::NonZeroU32;
+
+use super::words::Word as _;
+use super::{Invalid, Required as _, duration, finite, id, ms, pb};
+use crate::beat::{
+    ActivityKind, Ages, Deadline, Evidence, Exit, ExitHow, FAILED_CHECKS_MAX, FailedCheck,
+    LastActivity, Lease, Phase, Progress, Report, ResponseTime, TaskCounts, Vitals,
+};
+use crate::id::Life;
+use crate::schedule::LedgerView;
+use crate::status::Lifecycle;
+
+impl From<Life> for pb::Life {
+    fn from(life: Life) -> Self {
+        Self {
+            id: life.id.as_bytes().to_vec(),
+            ordinal: life.ordinal.get(),
+        }
+    }
+}
+
+impl TryFrom<pb::Life> for Life {
+    type Error = Invalid;
+
+    fn try_from(life: pb::Life) -> Result<Self, Invalid> {
+        let ordinal = NonZeroU32::new(life.ordinal).required("life.ordinal")?;
+        Ok(Self {
+            id: id("life.id", &life.id)?,
+            ordinal,
+        })
+    }
+}
+
+impl From<Exit> for pb::Exit {
+    fn from(exit: Exit) -> Self {
+        let how = match exit.how {
+            ExitHow::Code(code) => pb::exit::How::Code(i32::from(code)),
+            ExitHow::Signal(signal) => pb::exit::How::Signal(signal),
+            ExitHow::Unknown(why) => pb::exit::How::Unknown(why),
+        };
+        Self {
+            how: Some(how),
+            core: exit.core,
+            by_us: exit.by_us,
+        }
+    }
+}
+
+impl TryFrom<pb::Exit> for Exit {
+    type Error = Invalid;
+
+    fn try_from(exit: pb::Exit) -> Result<Self, Invalid> {
+        let how = match exit.how.required("exit.how")? {
+            pb::exit::How::Code(code) => ExitHow::Code(
+                u8::try_from(code).map_err(|_| Invalid::new("exit.code", "not 0..255"))?,
+            ),
+            pb::exit::How::Signal(signal) => ExitHow::Signal(signal),
+            pb::exit::How::Unknown(why) => ExitHow::Unknown(why),
+        };
+        Ok(Self {
+            how,
+            core: exit.core,
+            by_us: exit.by_us,
+        })
+    }
+}
+
+impl From<LedgerView> for pb::Ledger {
+    fn from(ledger: LedgerView) -> Self {
+        Self {
+            used: ledger.used,
+            limit: ledger.limit,
+            next_delay_ms: ledger.next_delay.map(ms),
+            spent: ledger.spent,
+        }
+    }
+}
+
+impl From<pb::Ledger> for LedgerView {
+    fn from(ledger: pb::Ledger) -> Self {
+        Self {
+            used: ledger.used,
+            limit: ledger.limit,
+            next_delay: ledger.next_delay_ms.map(duration),
+            spent: ledger.spent,
+        }
+    }
+}
+
+impl From<Evidence> for pb::Evidence {
+    fn from(shown: Evidence) -> Self {
+        Self {
+            beats: shown.beats,
+            progress: shown.progress,
+            ready: shown.ready,
+        }
+    }
+}
+
+impl From<pb::Evidence> for Evidence {
+    fn from(shown: pb::Evidence) -> Self {
+        Self {
+            beats: shown.beats,
+            progress: shown.progress,
+            ready: shown.ready,
+        }
+    }
+}
+
+impl From<Ages> for pb::Ages {
+    fn from(ages: Ages) -> Self {
+        Self {
+            up_ms: ms(ages.up),
+            phase: ages.phase.map_or(0, Phase::to_wire),
+            phase_ms: ms(ages.phase_age),
+            ready: ages.ready,
+            beats: ages.beats,
+            beat_ms: ages.beat.map(ms),
+            silence_ms: ms(ages.silence),
+            armed: ages.armed,
+            deadline_ms: ages.deadline.map(|deadline| ms(deadline.after)),
+            deadline_explicit: ages.deadline.is_some_and(|deadline| deadline.explicit),
+            activity_ms: ages.activity.map(|last| ms(last.age)),
+            activity_kind: ages.activity.map_or(0, |last| last.kind.to_wire()),
+            progress: ages.progress.counter,
+            frozen_ms: ages.progress.frozen.map(ms),
+            progress_owed: ages.progress.owed,
+            lease: ages.lease.map(|lease| pb::Lease {
+                number: lease.number,
+                left_ms: ms(lease.left),
+                over_ms: lease.over.map(ms),
+            }),
+            paused_ms: ages.paused.map(ms),
+            failed: ages.failed.into_iter().map(failed_to_wire).collect(),
+        }
+    }
+}
+
+fn failed_to_wire(failed: FailedCheck) -> pb::FailedCheck {
+    pb::FailedCheck {
+        name: failed.name,
+        count: failed.count,
+        trigger: failed.trigger,
+        message: failed.message,
+    }
+}
+
+fn failed_from_wire(failed: pb::FailedCheck) -> FailedCheck {
+    FailedCheck {
+        name: crate::line::clip(failed.name.into()),
+        count: failed.count,
+        trigger: failed.trigger,
+        message: crate::line::clip(failed.message.into()),
+    }
+}
+
+impl TryFrom<pb::Ages> for Ages {
+    type Error = Invalid;
+
+    fn try_from(ages: pb::Ages) -> Result<Self, Invalid> {
+        if ages.failed.len() > FAILED_CHECKS_MAX {
+            return Err(Invalid::new("ages.failed", "more than 8"));
+        }
+        let activity = match ages.activity_ms {
+            None => None,
+            Some(age) => Some(LastActivity {
+                age: duration(age),
+                kind: ActivityKind::from_wire("ages.activity_kind", ages.activity_kind)?,
+            }),
+        };
+        let explicit = ages.deadline_explicit;
+        Ok(Self {
+            up: duration(ages.up_ms),
+            phase: Phase::optional("ages.phase", ages.phase)?,
+            phase_age: duration(ages.phase_ms),
+            ready: ages.ready,
+            beats: ages.beats,
+            beat: ages.beat_ms.map(duration),
+            silence: duration(ages.silence_ms),
+            armed: ages.armed,
+            deadline: ages.deadline_ms.map(|ms| Deadline {
+                after: duration(ms),
+                explicit,
+            }),
+            activity,
+            progress: Progress {
+                counter: ages.progress,
+                frozen: ages.frozen_ms.map(duration),
+                owed: ages.progress_owed,
+            },
+            lease: ages.lease.map(|lease| Lease {
+                number: lease.number,
+                left: duration(lease.left_ms),
+                over: lease.over_ms.map(duration),
+            }),
+            paused: ages.paused_ms.map(duration),
+            failed: ages.failed.into_iter().map(failed_from_wire).collect(),
+        })
+    }
+}
+
+impl From<Vitals> for pb::Vitals {
+    fn from(vitals: Vitals) -> Self {
+        let tasks = vitals.tasks;
+        Self {
+            energy: vitals.energy,
+            memory_bytes: vitals.memory_bytes,
+            cpu_ratio: vitals.cpu_ratio,
+            tasks: Some(pb::TaskCounts {
+                started: tasks.started,
+                done: tasks.done,
+                failed: tasks.failed,
+                open: tasks.open,
+            }),
+            response: vitals.response.map(|response| pb::ResponseTime {
+                p50_ms: response.p50,
+                p95_ms: response.p95,
+                max_ms: response.max,
+            }),
+            io_bytes: vitals.io_bytes,
+            fds: vitals.fds,
+            threads: vitals.threads,
+            children: vitals.children,
+            text: vitals.text,
+            model: vitals.model,
+        }
+    }
+}
+
+impl TryFrom<pb::Vitals> for Vitals {
+    type Error = Invalid;
+
+    fn try_from(vitals: pb::Vitals) -> Result<Self, Invalid> {
+        let tasks = vitals.tasks.required("vitals.tasks")?;
+        Ok(Self {
+            energy: vitals
+                .energy
+                .map(|e| finite("vitals.energy", e))
+                .transpose()?,
+            memory_bytes: vitals.memory_bytes,
+            cpu_ratio: vitals
+                .cpu_ratio
+                .map(|c| finite("vitals.cpu_ratio", c))
+                .transpose()?,
+            tasks: TaskCounts {
+                started: tasks.started,
+                done: tasks.done,
+                failed: tasks.failed,
+                open: tasks.open,
+            },
+            response: vitals.response.map(|response| ResponseTime {
+                p50: response.p50_ms,
+                p95: response.p95_ms,
+                max: response.max_ms,
+            }),
+            io_bytes: vitals.io_bytes,
+            fds: vitals.fds,
+            threads: vitals.threads,
+            children: vitals.children,
+            text: crate::line::clip(vitals.text.into()),
+            model: crate::line::clip(vitals.model.into()),
+        })
+    }
+}
+
+impl From<Report> for pb::Report {
+    fn from(report: Report) -> Self {
+        Self {
+            number: report.number,
+            life: report.life.map(Into::into),
+            lifecycle: report.lifecycle.to_wire(),
+            pid: report.pid,
+            ages: Some(report.ages.into()),
+            vitals: Some(report.vitals.into()),
+            ledger: Some(report.ledger.into()),
+        }
+    }
+}
+
+impl TryFrom<pb::Report> for Report {
+    type Error = Invalid;
+
+    fn try_from(report: pb::Report) -> Result<Self, Invalid> {
+        Ok(Self {
+            number: report.number,
+            life: report.life.map(TryInto::try_into).transpose()?,
+            lifecycle: Lifecycle::from_wire("report.lifecycle", report.lifecycle)?,
+            pid: report.pid,
+            ages: report.ages.required("report.ages")?.try_into()?,
+            vitals: report.vitals.required("report.vitals")?.try_into()?,
+            ledger: report.ledger.required("report.ledger")?.into(),
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! Commands and their outcomes.
+
+use super::words::Word as _;
+use super::{Invalid, Required as _, duration, id, ms, pb};
+use crate::command::{
+    Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester, Survivor,
+};
+use crate::incident::Cause;
+use crate::line::clip;
+use crate::status::Lifecycle;
+
+impl From<Command> for pb::Command {
+    fn from(command: Command) -> Self {
+        let (cause, requested_by, automatic) = match command.requested_by {
+            Requester::Engine(cause) => (Some(cause.to_wire()), "engine".to_owned(), true),
+            Requester::Person(name) => (None, name, false),
+        };
+        Self {
+            id: command.id.as_bytes().to_vec(),
+            kind: command.kind.to_wire(),
+            life: command
+                .life
+                .map(|life| life.as_bytes().to_vec())
+                .unwrap_or_default(),
+            store: command.store.as_bytes().to_vec(),
+            epoch: command.epoch,
+            cause,
+            precondition: Some(pb::Precondition {
+                of: Some(command.precondition.into()),
+            }),
+            report: command.report,
+            ttl_ms: ms(command.ttl),
+            age_ms: ms(command.age),
+            requested_by,
+            automatic,
+            reason: command.reason,
+        }
+    }
+}
+
+impl TryFrom<pb::Command> for Command {
+    type Error = Invalid;
+
+    fn try_from(command: pb::Command) -> Result<Self, Invalid> {
+        let requested_by = if command.automatic {
+            let cause = command.cause.required("command.cause")?;
+            Requester::Engine(Cause::from_wire("command.cause", cause)?)
+        } else {
+            Requester::Person(clip(command.requested_by.into()))
+        };
+        let precondition = command.precondition.required("command.precondition")?;
+        let life = match command.life.as_slice() {
+            [] => None,
+            bytes => Some(id("command.life", bytes)?),
+        };
+        Ok(Self {
+            id: id("command.id", &command.id)?,
+            kind: CommandKind::from_wire("command.kind", command.kind)?,
+            life,
+            store: id("command.store", &command.store)?,
+            epoch: command.epoch,
+            precondition: precondition.of.required("command.precondition.of")?.into(),
+            report: command.report,
+            ttl: duration(command.ttl_ms),
+            age: duration(command.age_ms),
+            requested_by,
+            reason: clip(command.reason.into()),
+        })
+    }
+}
+
+impl From<Precondition> for pb::precondition::Of {
+    fn from(precondition: Precondition) -> Self {
+        match precondition {
+            Precondition::LifeOnly => Self::LifeOnly(pb::LifeOnly {}),
+            Precondition::Silent { beats } => Self::Silent(pb::NoBeat { beats }),
+            Precondition::NoBeat { beats } => Self::NoBeat(pb::NoBeat { beats }),
+            Precondition::Frozen { progress } => Self::Frozen(pb::Frozen { progress }),
+            Precondition::SameLease { number } => Self::Lease(pb::SameLease { number }),
+            Precondition::StillFailed { check } => Self::Failed(pb::StillFailed { check }),
+            Precondition::StillPaused => Self::Paused(pb::StillPaused {}),
+            Precondition::StillInactive => Self::Inactive(pb::StillInactive {}),
+        }
+    }
+}
+
+impl From<pb::precondition::Of> for Precondition {
+    fn from(of: pb::precondition::Of) -> Self {
+        use pb::precondition::Of;
+        match of {
+            Of::LifeOnly(pb::LifeOnly {}) => Self::LifeOnly,
+            Of::Silent(pb::NoBeat { beats }) => Self::Silent { beats },
+            Of::NoBeat(pb::NoBeat { beats }) => Self::NoBeat { beats },
+            Of::Frozen(pb::Frozen { progress }) => Self::Frozen { progress },
+            Of::Lease(pb::SameLease { number }) => Self::SameLease { number },
+            Of::Failed(pb::StillFailed { check }) => Self::StillFailed { check },
+            Of::Paused(pb::StillPaused {}) => Self::StillPaused,
+            Of::Inactive(pb::StillInactive {}) => Self::StillInactive,
+        }
+    }
+}
+
+impl From<Outcome> for pb::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        let (kind, refusal) = match outcome.ending {
+            Ending::Done => (pb::OutcomeKind::Done, 0),
+            Ending::Refused(refusal) => (pb::OutcomeKind::Refused, refusal.to_wire()),
+            Ending::Expired => (pb::OutcomeKind::Expired, 0),
+            Ending::Failed => (pb::OutcomeKind::Failed, 0),
+        };
+        Self {
+            command: outcome.command.as_bytes().to_vec(),
+            kind: kind.into(),
+            refusal,
+            detail: outcome.detail,
+            previous: outcome.previous.to_wire(),
+            task_cancelled: outcome.task_cancelled,
+            survivors: outcome.survivors.into_iter().map(Into::into).collect(),
+            to: outcome.to.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<pb::Outcome> for Outcome {
+    type Error = Invalid;
+
+    fn try_from(outcome: pb::Outcome) -> Result<Self, Invalid> {
+        let kind = pb::OutcomeKind::try_from(outcome.kind)
+            .map_err(|_| Invalid::new("outcome.kind", "a word that is not known here"))?;
+        let ending = match kind {
+            pb::OutcomeKind::Unspecified => return Err(Invalid::missing("outcome.kind")),
+            pb::OutcomeKind::Done => Ending::Done,
+            pb::OutcomeKind::Refused => {
+                Ending::Refused(Refusal::from_wire("outcome.refusal", outcome.refusal)?)
+            }
+            pb::OutcomeKind::Expired => Ending::Expired,
+            pb::OutcomeKind::Failed => Ending::Failed,
+        };
+        Ok(Self {
+            command: id("outcome.command", &outcome.command)?,
+            ending,
+            detail: outcome.detail,
+            previous: Lifecycle::from_wire("outcome.previous", outcome.previous)?,
+            task_cancelled: outcome.task_cancelled,
+            survivors: outcome.survivors.into_iter().map(Into::into).collect(),
+            to: outcome.to.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<Survivor> for pb::Survivor {
+    fn from(survivor: Survivor) -> Self {
+        Self {
+            pid: survivor.pid,
+            comm: survivor.comm,
+            start_time: survivor.start_time,
+        }
+    }
+}
+
+impl From<pb::Survivor> for Survivor {
+    fn from(survivor: pb::Survivor) -> Self {
+        Self {
+            pid: survivor.pid,
+            comm: survivor.comm,
+            start_time: survivor.start_time,
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Whatever goes out comes back the same; whatever is missing is named.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::beat::{
+    ActivityKind, Ages, Deadline, Evidence, Exit, ExitHow, FailedCheck, LastActivity, Lease, Phase,
+    Progress, Report, ResponseTime, Vitals,
+};
+use crate::command::{Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester};
+use crate::id::Life;
+use crate::incident::Cause;
+use crate::policy::{Act, Policy};
+use crate::schedule::LedgerView;
+use crate::session::{Event, FromSidecar, GoodbyeReason, Happening, Hello, ToSidecar, Welcome};
+use crate::status::Lifecycle;
+
+fn life(rng: &mut fastrand::Rng) -> Life {
+    Life {
+        id: LifeId::random(rng),
+        ordinal: NonZeroU32::MIN,
+    }
+}
+
+fn report(rng: &mut fastrand::Rng) -> Report {
+    let second = Duration::from_secs(1);
+    Report {
+        number: 7,
+        life: Some(life(rng)),
+        lifecycle: Lifecycle::Running,
+        pid: Some(42),
+        ages: Ages {
+            up: 9 * second,
+            phase: Some(Phase::Llm),
+            beats: 3,
+            beat: Some(second),
+            silence: second,
+            armed: true,
+            deadline: Some(Deadline {
+                after: 3 * second,
+                explicit: true,
+            }),
+            activity: Some(LastActivity {
+                age: second,
+                kind: ActivityKind::Io,
+            }),
+            progress: Progress {
+                counter: 4,
+                frozen: Some(second),
+                owed: true,
+            },
+            lease: Some(Lease {
+                number: 2,
+                left: second,
+                over: None,
+            }),
+            paused: Some(second),
+            failed: vec![FailedCheck {
+                name: "db".to_owned(),
+                count: 2,
+                trigger: false,
+                message: "no".to_owned(),
+            }],
+            ..Ages::default()
+        },
+        vitals: Vitals {
+            energy: Some(0.5),
+            memory_bytes: Some(1 << 20),
+            response: Some(ResponseTime {
+                p50: 1,
+                p95: 2,
+                max: 3,
+            }),
+            text: "busy".to_owned(),
+            ..Vitals::default()
+        },
+        ledger: LedgerView {
+            used: 1,
+            limit: 3,
+            next_delay: Some(second),
+            spent: String::new(),
+        },
+    }
+}
+
+fn outcome(rng: &mut fastrand::Rng) -> Outcome {
+    Outcome {
+        command: CommandId::random(rng),
+        ending: Ending::Refused(Refusal::PreconditionFailed),
+        detail: "1 newer beat(s) arrived".to_owned(),
+        previous: Lifecycle::Running,
+        task_cancelled: true,
+        survivors: Vec::new(),
+        to: Some(life(rng)),
+    }
+}
+
+fn up(message: &FromSidecar) {
+    let wire = pb::FromSidecar::from(message.clone());
+    assert_eq!(FromSidecar::try_from(wire).as_ref(), Ok(message));
+}
+
+fn down(message: &ToSidecar) {
+    let wire = pb::ToSidecar::from(message.clone());
+    assert_eq!(ToSidecar::try_from(wire).as_ref(), Ok(message));
+}
+
+#[test]
+fn what_goes_up_comes_back() {
+    let rng = &mut fastrand::Rng::with_seed(1);
+    let store = StoreId::random(rng);
+    up(&FromSidecar::Hello(Box::new(Hello {
+        agent: "a1".parse().expect("an id"),
+        instance: InstanceId::random(rng),
+        version: "0.1.0".to_owned(),
+        host: "h".to_owned(),
+        labels: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
+        spool: SpoolId::random(rng),
+        last_event: 9,
+        report: report(rng),
+        epochs: BTreeMap::from([(store, 4)]),
+        shown: Evidence {
+            beats: true,
+            progress: false,
+            ready: true,
+        },
+    })));
+    up(&FromSidecar::Report(Box::new(report(rng))));
+    up(&FromSidecar::Goodbye {
+        reason: GoodbyeReason::AgentEnded,
+        back_within: None,
+    });
+    let exit = Exit {
+        how: ExitHow::Signal(9),
+        core: false,
+        by_us: true,
+    };
+    let pid = NonZeroU32::MIN;
+    let whats = [
+        Happening::Started {
+            process: ProcessId { pid, start_time: 5 },
+            used: 2,
+        },
+        Happening::Exited {
+            exit,
+            clean: false,
+            next: Lifecycle::Restarting,
+            survivors: vec![],
+        },
+        Happening::Outcome(outcome(rng)),
+        Happening::Held {
+            lifecycle: Lifecycle::Quarantined,
+            reason: "x".to_owned(),
+            crash_loop: true,
+        },
+        Happening::Note {
+            text: "n".to_owned(),
+        },
+    ];
+    let at = Wall::from_unix_ms(1_795_305_600_123);
+    let event = |(number, what)| Event {
+        number,
+        at,
+        life: None,
+        what,
+    };
+    let events = (1..).zip(whats).map(event).collect();
+    up(&FromSidecar::Events {
+        spool: SpoolId::random(rng),
+        events,
+    });
+}
+
+#[test]
+fn what_goes_down_comes_back() {
+    let rng = &mut fastrand::Rng::with_seed(2);
+    let mut policy = Policy::default();
+    policy.act.insert(Cause::BusySilent, Act::Restart);
+    down(&ToSidecar::Welcome(Box::new(Welcome {
+        session: 1,
+        store: StoreId::random(rng),
+        epoch: 2,
+        interval: Duration::from_secs(5),
+        policy,
+        acked: 3,
+        degraded: String::new(),
+    })));
+    down(&ToSidecar::Ack {
+        spool: SpoolId::random(rng),
+        number: 3,
+    });
+    let retry_after = Duration::from_secs(1);
+    down(&ToSidecar::GoAway {
+        reason: "drain".to_owned(),
+        retry_after,
+    });
+    let preconditions = [
+        Precondition::LifeOnly,
+        Precondition::Silent { beats: 3 },
+        Precondition::NoBeat { beats: 3 },
+        Precondition::Frozen { progress: 3 },
+        Precondition::SameLease { number: 3 },
+        Precondition::StillFailed {
+            check: "db".to_owned(),
+        },
+        Precondition::StillPaused,
+        Precondition::StillInactive,
+    ];
+    for precondition in preconditions {
+        down(&ToSidecar::Command(Box::new(Command {
+            id: CommandId::random(rng),
+            kind: CommandKind::Restart,
+            life: Some(LifeId::random(rng)),
+            store: StoreId::random(rng),
+            epoch: 2,
+            precondition,
+            report: 7,
+            ttl: Duration::from_secs(30),
+            age: Duration::from_millis(3),
+            requested_by: Requester::Engine(Cause::Silent),
+            reason: "why".to_owned(),
+        })));
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let rng = &mut fastrand::Rng::with_seed(3);
+    let wire = pb::Report::from(report(rng));
+    let no_ages = pb::Report {
+        ages: None,
+        ..wire.clone()
+    };
+    assert_eq!(
+        Report::try_from(no_ages),
+        Err(Invalid::missing("report.ages"))
+    );
+    let odd = pb::Report {
+        lifecycle: 99,
+        ..wire.clone()
+    };
+    assert_eq!(
+        Report::try_from(odd).map_err(|e| e.field),
+        Err("report.lifecycle")
+    );
+    let short = pb::Report {
+        life: Some(pb::Life {
+            id: vec![1],
+            ordinal: 1,
+        }),
+        ..wire
+    };
+    assert_eq!(Report::try_from(short).map_err(|e| e.field), Err("life.id"));
+    let empty = pb::FromSidecar { message: None };
+    assert_eq!(
+        FromSidecar::try_from(empty),
+        Err(Invalid::missing("message"))
+    );
+    let error = pb::Policy {
+        mode: 0,
+        ..Policy::default().into()
+    };
+    assert_eq!(
+        Policy::try_from(error).map_err(|e| e.field),
+        Err("policy.mode")
+    );
+}

@@ -1,0 +1,261 @@
+//! What people see.
+
+use super::words::Word as _;
+use super::{Invalid, Required as _, duration, id, ms, pb, stamp, wall};
+use crate::command::CommandKind;
+use crate::incident::{Action, ActionOutcome, Cause, Incident};
+use crate::status::{Lifecycle, Status};
+use crate::view::{
+    AgentView, CollectorView, Explanation, FindingView, IncidentView, NextRung, TransitionView,
+};
+
+/// An act that a person asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// What.
+    pub kind: CommandKind,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub requested_by: String,
+    /// How long to wait for the outcome.
+    pub wait: std::time::Duration,
+}
+
+impl TryFrom<&pb::ActRequest> for Asked {
+    type Error = Invalid;
+
+    fn try_from(request: &pb::ActRequest) -> Result<Self, Invalid> {
+        let text = |field, text: &str| match text.trim() {
+            "" => Err(Invalid::missing(field)),
+            text => Ok(crate::line::clip(text.into())),
+        };
+        Ok(Self {
+            kind: CommandKind::from_wire("kind", request.kind)?,
+            reason: text("reason", &request.reason)?,
+            requested_by: text("requested_by", &request.requested_by)?,
+            wait: duration(request.wait_ms),
+        })
+    }
+}
+
+impl From<CommandKind> for pb::CommandKind {
+    fn from(kind: CommandKind) -> Self {
+        Self::try_from(kind.to_wire()).unwrap_or(Self::Unspecified)
+    }
+}
+
+impl From<ActionOutcome> for pb::ActionOutcome {
+    fn from(outcome: ActionOutcome) -> Self {
+        Self::try_from(outcome.to_wire()).unwrap_or(Self::Unspecified)
+    }
+}
+
+impl TryFrom<pb::ActionOutcome> for ActionOutcome {
+    type Error = Invalid;
+
+    fn try_from(outcome: pb::ActionOutcome) -> Result<Self, Invalid> {
+        Self::from_wire("outcome", outcome.into())
+    }
+}
+
+impl From<CollectorView> for pb::CollectorInfo {
+    fn from(view: CollectorView) -> Self {
+        Self {
+            version: view.version,
+            started: Some(stamp(view.started)),
+            degraded: view.degraded,
+        }
+    }
+}
+
+impl TryFrom<pb::CollectorInfo> for CollectorView {
+    type Error = Invalid;
+
+    fn try_from(info: pb::CollectorInfo) -> Result<Self, Invalid> {
+        let started = wall(info.started.required("collector.started")?);
+        Ok(Self {
+            version: info.version,
+            started,
+            degraded: info.degraded,
+        })
+    }
+}
+
+impl From<FindingView> for pb::Finding {
+    fn from(finding: FindingView) -> Self {
+        Self {
+            cause: finding.cause.to_wire(),
+            level: finding.level.to_wire(),
+            since: Some(stamp(finding.since)),
+            detail: finding.detail,
+            evidence: finding.evidence.into_iter().collect(),
+            rule: finding.rule,
+            cancelled_by: finding.cancelled_by,
+        }
+    }
+}
+
+impl TryFrom<pb::Finding> for FindingView {
+    type Error = Invalid;
+
+    fn try_from(finding: pb::Finding) -> Result<Self, Invalid> {
+        Ok(Self {
+            cause: Cause::from_wire("finding.cause", finding.cause)?,
+            level: Status::from_wire("finding.level", finding.level)?,
+            since: wall(finding.since.required("finding.since")?),
+            detail: finding.detail,
+            evidence: finding.evidence.into_iter().collect(),
+            rule: finding.rule,
+            cancelled_by: finding.cancelled_by,
+        })
+    }
+}
+
+impl From<AgentView> for pb::AgentView {
+    fn from(view: AgentView) -> Self {
+        let next = |next: NextRung| pb::NextRung {
+            rung: next.rung,
+            in_ms: ms(next.within),
+        };
+        Self {
+            agent: view.agent.to_string(),
+            status: view.status.to_wire(),
+            findings: view.findings.into_iter().map(Into::into).collect(),
+            lifecycle: view.lifecycle.to_wire(),
+            connected: view.connected,
+            life: view.life.map(Into::into),
+            started: view.started.map(stamp),
+            pid: view.pid,
+            host: view.host,
+            labels: view.labels.into_iter().collect(),
+            policy: view.policy,
+            mode: view.mode,
+            ledger: Some(view.ledger.into()),
+            next: view.next.map(next),
+            report: view.report.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<pb::AgentView> for AgentView {
+    type Error = Invalid;
+
+    fn try_from(view: pb::AgentView) -> Result<Self, Invalid> {
+        let findings = view.findings.into_iter().map(TryInto::try_into);
+        let next = |n: pb::NextRung| NextRung {
+            rung: n.rung,
+            within: duration(n.in_ms),
+        };
+        let agent = view.agent.parse();
+        Ok(Self {
+            agent: agent.map_err(|_| Invalid::new("agent", "not an agent id"))?,
+            status: Status::from_wire("status", view.status)?,
+            findings: findings.collect::<Result<_, _>>()?,
+            lifecycle: Lifecycle::from_wire("lifecycle", view.lifecycle)?,
+            connected: view.connected,
+            life: view.life.map(TryInto::try_into).transpose()?,
+            started: view.started.map(wall),
+            pid: view.pid,
+            host: view.host,
+            labels: view.labels.into_iter().collect(),
+            policy: view.policy,
+            mode: view.mode,
+            ledger: view.ledger.required("ledger")?.into(),
+            next: view.next.map(next),
+            report: view.report.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<Explanation> for pb::ExplainResponse {
+    fn from(explanation: Explanation) -> Self {
+        Self {
+            agent: Some(explanation.agent.into()),
+            deadlines: explanation.deadlines.into_iter().collect(),
+        }
+    }
+}
+
+impl TryFrom<pb::ExplainResponse> for Explanation {
+    type Error = Invalid;
+
+    fn try_from(response: pb::ExplainResponse) -> Result<Self, Invalid> {
+        let agent = response.agent.required("agent")?.try_into()?;
+        Ok(Self {
+            agent,
+            deadlines: response.deadlines.into_iter().collect(),
+        })
+    }
+}
+
+impl From<IncidentView> for pb::Incident {
+    fn from(view: IncidentView) -> Self {
+        let incident = view.incident;
+        let action = |action: Action| pb::IncidentAction {
+            command: action.command.as_bytes().to_vec(),
+            kind: action.kind.to_wire(),
+            outcome: action.outcome.to_wire(),
+            detail: action.detail,
+            at: Some(stamp(action.at)),
+        };
+        Self {
+            id: incident.id.as_bytes().to_vec(),
+            agent: view.agent.to_string(),
+            cause: incident.cause.to_wire(),
+            level: incident.level.to_wire(),
+            opened: Some(stamp(incident.opened)),
+            resolved: incident.resolved.map(stamp),
+            incarnation: incident.incarnation,
+            summary: incident.summary,
+            actions: incident.actions.into_iter().map(action).collect(),
+        }
+    }
+}
+
+impl TryFrom<pb::Incident> for IncidentView {
+    type Error = Invalid;
+
+    fn try_from(incident: pb::Incident) -> Result<Self, Invalid> {
+        let action = |a: pb::IncidentAction| {
+            Ok(Action {
+                command: id("action.command", &a.command)?,
+                kind: CommandKind::from_wire("action.kind", a.kind)?,
+                outcome: ActionOutcome::from_wire("action.outcome", a.outcome)?,
+                detail: a.detail,
+                at: wall(a.at.required("action.at")?),
+            })
+        };
+        let agent = incident.agent.parse();
+        Ok(Self {
+            agent: agent.map_err(|_| Invalid::new("agent", "not an agent id"))?,
+            incident: Incident {
+                id: id("incident.id", &incident.id)?,
+                cause: Cause::from_wire("incident.cause", incident.cause)?,
+                level: Status::from_wire("incident.level", incident.level)?,
+                opened: wall(incident.opened.required("incident.opened")?),
+                resolved: incident.resolved.map(wall),
+                incarnation: incident.incarnation,
+                summary: incident.summary,
+                actions: incident
+                    .actions
+                    .into_iter()
+                    .map(action)
+                    .collect::<Result<_, _>>()?,
+            },
+        })
+    }
+}
+
+impl From<TransitionView> for pb::Transition {
+    fn from(view: TransitionView) -> Self {
+        Self {
+            at: Some(stamp(view.at)),
+            agent: view.agent.to_string(),
+            from: view.from.to_wire(),
+            to: view.to.to_wire(),
+            lifecycle: view.lifecycle.to_wire(),
+            why: view.why,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Causes, findings and incidents: what may be wrong, and how it is told.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::CommandKind;
+use crate::id::{CommandId, IncidentId};
+use crate::status::{Status, words};
+use crate::time::Wall;
+
+words! {
+    /// Why a finding was made.
+    Cause {
+        /// A clean exit, or an asked-for stop.
+        Exited = "exited",
+        /// The main process failed.
+        Crashed = "crashed",
+        /// A signal that the sidecar did not send ended it.
+        KilledByOther = "killed_by_other",
+        /// The schedule was spent on failed exits.
+        CrashLoop = "crash_loop",
+        /// Beats were expected, and none came within the startup grace.
+        NeverSeen = "never_seen",
+        /// No beat and no activity for the deadline.
+        Silent = "silent",
+        /// No beat, but activity.
+        BusySilent = "busy_silent",
+        /// Beats, but progress is frozen.
+        NoProgress = "no_progress",
+        /// A lease and its slack have passed.
+        LeaseExpired = "lease_expired",
+        /// The agent itself says so.
+        ReportedFailure = "reported_failure",
+        /// An agent that never beats shows no activity.
+        Inactive = "inactive",
+        /// Stopped or frozen.
+        Paused = "paused",
+        /// The link is lost: nothing is known of the agent.
+        Unreachable = "unreachable",
+        /// Unreachable for long: a person must look.
+        Missing = "missing",
+    }
+}
+
+/// One detector's opinion at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// What is wrong.
+    pub cause: Cause,
+    /// How bad it is.
+    pub level: Status,
+    /// One line, with its numbers.
+    pub detail: String,
+    /// Name and value of each fact that it rests on.
+    pub evidence: BTreeMap<&'static str, String>,
+    /// The rule, and the policy key that configures it.
+    pub rule: &'static str,
+    /// What would make it go away.
+    pub cancelled_by: &'static str,
+}
+
+words! {
+    /// How an act ended, or how far it got.
+    ActionOutcome {
+        /// Sent, and not answered yet.
+        Accepted = "accepted",
+        /// Carried out.
+        Done = "done",
+        /// The sidecar said no.
+        Refused = "refused",
+        /// It came too late to be carried out.
+        Expired = "expired",
+        /// It was tried, and did not work.
+        Failed = "failed",
+        /// Waits for a sidecar that is not there.
+        Pending = "pending",
+    }
+}
+
+/// What was done about an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// The command.
+    pub command: CommandId,
+    /// What it asked for.
+    pub kind: CommandKind,
+    /// How it went.
+    pub outcome: ActionOutcome,
+    /// What the sidecar answered, in words.
+    pub detail: String,
+    /// When it last changed.
+    pub at: Wall,
+}
+
+/// One trouble of one agent, from open to resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// Sorts by the time it was opened.
+    pub id: IncidentId,
+    /// What the trouble is.
+    pub cause: Cause,
+    /// The worst it reached.
+    pub level: Status,
+    /// When it opened.
+    pub opened: Wall,
+    /// `None` while it is open.
+    pub resolved: Option<Wall>,
+    /// Ordinal of the life in which it opened; 0 when there was none.
+    pub incarnation: u32,
+    /// One line.
+    pub summary: String,
+    /// What was done, oldest first.
+    pub actions: Vec<Action>,
+}
+
+/// A change of an agent's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// Before.
+    pub from: Status,
+    /// After.
+    pub to: Status,
+    /// Why, in one line.
+    pub why: String,
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.from, self.to)?;
+        if self.why.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " {}", self.why)
+        }
+    }
+}

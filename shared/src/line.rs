@@ -1,0 +1,484 @@
+//! The local protocol, pure: one datagram in, one [`Message`] out.
+//!
+//! Two shapes on one socket. A datagram that begins with `{` is JSON; any other is sd_notify's
+//! newline-separated `KEY=value` (systemd's `sd_notify(3)`). Unknown keys are ignored in both, so
+//! that newer agents can talk to older sidecars; a known key with a wrong value drops the whole
+//! datagram, so that nothing is half applied. Texts that are not UTF-8 are kept with replacement
+//! characters. A plain `WATCHDOG=1` allocates nothing.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::beat::Phase;
+use crate::time::Wall;
+
+/// Largest datagram, bytes.
+pub const DATAGRAM_LEN_MAX: usize = 64 * 1024;
+/// Longest text that is kept, bytes; the rest is cut at a character's edge.
+pub const TEXT_LEN_MAX: usize = 200;
+/// Longest name (of a check, a task, a source), bytes; longer ones are a wrong value.
+pub const NAME_LEN_MAX: usize = 64;
+/// Custom vitals that one datagram may carry.
+pub const CUSTOM_VITALS_MAX: usize = 32;
+/// Longest time that anything may ask for: beyond it a number is a slip.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// Name of the check that a trigger fails.
+pub const SELF_CHECK: &str = "self";
+
+/// Why a datagram was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Dropped {
+    /// Longer than [`DATAGRAM_LEN_MAX`], or cut by the kernel.
+    #[error("longer than {DATAGRAM_LEN_MAX} bytes")]
+    TooLong,
+    /// Nothing in it.
+    #[error("empty")]
+    Empty,
+    /// A NUL byte.
+    #[error("a NUL byte")]
+    Nul,
+    /// No `KEY=value` in it.
+    #[error("neither KEY=value nor JSON")]
+    NoAssignment,
+    /// Not JSON, or a wrong type.
+    #[error("bad JSON: {0}")]
+    Json(String),
+    /// Another version of the JSON shape.
+    #[error("version {0} of the JSON shape is not known here (1 is)")]
+    Version(u64),
+    /// A known key with a value that does not fit.
+    #[error("{key}: {why}")]
+    Value {
+        /// Which key.
+        key: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+/// What happened to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStep {
+    /// It was begun.
+    Start,
+    /// It got on.
+    Progress,
+    /// It ended well.
+    Done,
+    /// It ended badly.
+    Fail,
+}
+
+/// A step of one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The agent's own id of it.
+    pub id: String,
+    /// What happened.
+    pub step: TaskStep,
+    /// How long it took, when the agent says so.
+    pub took: Option<Duration>,
+}
+
+/// A check that the agent ran on itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// It passed.
+    pub ok: bool,
+    /// Said with a trigger: one failure is enough.
+    pub trigger: bool,
+    /// The agent's words.
+    pub message: String,
+}
+
+/// Until when an agent waits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Until {
+    /// For this long from now.
+    In(Duration),
+    /// Until this moment of the wall clock.
+    At(Wall),
+}
+
+/// What was spent since the last beat.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Spent {
+    /// Tokens read by a model.
+    pub tokens_in: u64,
+    /// Tokens written by a model.
+    pub tokens_out: u64,
+    /// Money, US dollars.
+    pub cost_usd: f64,
+}
+
+/// What one datagram says. Everything is optional.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one flag for each line of the protocol"
+)]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Message {
+    /// `WATCHDOG=1`, or any JSON datagram.
+    pub beat: bool,
+    /// `READY=1`.
+    pub ready: bool,
+    /// `RESTART_RESET=1`.
+    pub restart_reset: bool,
+    /// `BARRIER=1`: the descriptor that came along is closed once this was applied.
+    pub barrier: bool,
+    /// An explicit deadline; `WATCHDOG_USEC=0` is none.
+    pub deadline: Option<Duration>,
+    /// A lease on the current phase.
+    pub lease: Option<Duration>,
+    /// The phase that is entered or goes on.
+    pub phase: Option<Phase>,
+    /// Until when it waits.
+    pub until: Option<Until>,
+    /// On whom it waits.
+    pub provider: Option<String>,
+    /// Turns of the agent's loop.
+    pub cycle: Option<u64>,
+    /// Work done.
+    pub progress: Option<u64>,
+    /// What is left to spend, 0..1.
+    pub energy: Option<f64>,
+    /// What was spent.
+    pub spent: Spent,
+    /// A step of a task.
+    pub task: Option<Task>,
+    /// A check of its own, or a trigger.
+    pub check: Option<Check>,
+    /// Sender inside the tree.
+    pub source: Option<String>,
+    /// Model or program label.
+    pub model: Option<String>,
+    /// One-line status.
+    pub text: Option<String>,
+    /// The agent's main process is this one.
+    pub main_pid: Option<u32>,
+    /// Custom vitals.
+    pub vitals: BTreeMap<String, f64>,
+}
+
+/// Reads one datagram.
+///
+/// # Errors
+/// Why it is dropped; nothing of it may be applied then.
+pub fn parse(datagram: &[u8]) -> Result<Message, Dropped> {
+    if datagram.len() > DATAGRAM_LEN_MAX {
+        return Err(Dropped::TooLong);
+    }
+    if datagram.contains(&0) {
+        return Err(Dropped::Nul);
+    }
+    let text = String::from_utf8_lossy(datagram);
+    match text.trim_start().as_bytes().first() {
+        None => Err(Dropped::Empty),
+        Some(b'{') => parse_json(&text),
+        Some(_) => parse_lines(&text),
+    }
+}
+
+fn parse_lines(text: &str) -> Result<Message, Dropped> {
+    let mut message = Message::default();
+    let mut assignments = 0_usize;
+    for line in text.lines() {
+        if let Some((key, value)) = line.split_once('=') {
+            assignments += 1;
+            apply_line(&mut message, key, value)?;
+        }
+    }
+    if assignments == 0 {
+        Err(Dropped::NoAssignment)
+    } else {
+        Ok(message)
+    }
+}
+
+fn apply_line(message: &mut Message, key: &str, value: &str) -> Result<(), Dropped> {
+    match key {
+        "READY" => message.ready = value == "1",
+        "WATCHDOG" if value == "trigger" => message.check = Some(trigger(String::new())),
+        "WATCHDOG" => message.beat = value == "1",
+        "STOPPING" if value == "1" => message.phase = Some(Phase::Stopping),
+        "RESTART_RESET" => message.restart_reset = value == "1",
+        "BARRIER" => message.barrier = value == "1",
+        "WATCHDOG_USEC" => message.deadline = Some(micros("WATCHDOG_USEC", value)?),
+        "EXTEND_TIMEOUT_USEC" => message.lease = Some(micros("EXTEND_TIMEOUT_USEC", value)?),
+        "X_LUBDUB_LEASE_USEC" => message.lease = Some(micros("X_LUBDUB_LEASE_USEC", value)?),
+        "X_LUBDUB_PHASE" => message.phase = Some(phase("X_LUBDUB_PHASE", value)?),
+        "X_LUBDUB_CYCLE" => message.cycle = Some(count("X_LUBDUB_CYCLE", value)?),
+        "X_LUBDUB_PROGRESS" => message.progress = Some(count("X_LUBDUB_PROGRESS", value)?),
+        "X_LUBDUB_ENERGY" => {
+            let energy = value
+                .parse()
+                .map_err(|_| bad("X_LUBDUB_ENERGY", "not a number"))?;
+            message.energy = Some(ratio("X_LUBDUB_ENERGY", energy)?);
+        }
+        "MAINPID" => {
+            message.main_pid = Some(value.parse().map_err(|_| bad("MAINPID", "not a pid"))?);
+        }
+        "STATUS" => message.text = Some(clip(value.into())),
+        "ERRNO" => {
+            let _: i32 = value.parse().map_err(|_| bad("ERRNO", "not a number"))?;
+            message
+                .text
+                .get_or_insert_with(|| clip(format!("errno {value}").into()));
+        }
+        "EXIT_STATUS" => {
+            let _: u8 = value
+                .parse()
+                .map_err(|_| bad("EXIT_STATUS", "not 0..255"))?;
+            message
+                .text
+                .get_or_insert_with(|| clip(format!("exit status {value}").into()));
+        }
+        // RELOADING, FDSTORE and whatever comes later: systemd ignores what it does not know.
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The JSON shape, version 1.
+#[derive(Deserialize)]
+struct Json<'a> {
+    v: Option<u64>,
+    ready: Option<bool>,
+    deadline_s: Option<f64>,
+    lease_s: Option<f64>,
+    #[serde(borrow)]
+    phase: Option<Cow<'a, str>>,
+    until: Option<JsonUntil<'a>>,
+    provider: Option<Cow<'a, str>>,
+    cycle: Option<u64>,
+    progress: Option<u64>,
+    energy: Option<f64>,
+    tokens: Option<JsonTokens>,
+    cost_usd: Option<f64>,
+    task: Option<JsonTask<'a>>,
+    check: Option<JsonCheck<'a>>,
+    fail: Option<JsonFail<'a>>,
+    source: Option<Cow<'a, str>>,
+    model: Option<Cow<'a, str>>,
+    message: Option<Cow<'a, str>>,
+    status: Option<Cow<'a, str>>,
+    vitals: Option<BTreeMap<String, f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JsonUntil<'a> {
+    Seconds(f64),
+    #[serde(borrow)]
+    At(Cow<'a, str>),
+}
+
+#[derive(Deserialize)]
+struct JsonTokens {
+    #[serde(default, rename = "in")]
+    input: u64,
+    #[serde(default, rename = "out")]
+    output: u64,
+}
+
+#[derive(Deserialize)]
+struct JsonTask<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    event: TaskStep,
+    ms: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct JsonCheck<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    ok: bool,
+    #[serde(default)]
+    message: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct JsonFail<'a> {
+    #[serde(borrow, default)]
+    message: Cow<'a, str>,
+}
+
+fn parse_json(text: &str) -> Result<Message, Dropped> {
+    let json: Json<'_> =
+        serde_json::from_str(text).map_err(|error| Dropped::Json(error.to_string()))?;
+    if let Some(other) = json.v.filter(|&v| v != 1) {
+        return Err(Dropped::Version(other));
+    }
+    let until = match json.until {
+        None => None,
+        Some(JsonUntil::Seconds(s)) => Some(Until::In(seconds("until", s)?)),
+        Some(JsonUntil::At(text)) => {
+            Some(Until::At(Wall::parse(&text).ok_or_else(|| {
+                bad("until", "neither seconds nor RFC 3339")
+            })?))
+        }
+    };
+    let task = match json.task {
+        None => None,
+        Some(task) => Some(Task {
+            id: name("task.id", task.id)?,
+            step: task.event,
+            took: task
+                .ms
+                .map(|ms| seconds("task.ms", ms / 1000.0))
+                .transpose()?,
+        }),
+    };
+    let tokens = json.tokens.unwrap_or(JsonTokens {
+        input: 0,
+        output: 0,
+    });
+    Ok(Message {
+        beat: true,
+        ready: json.ready.unwrap_or(false),
+        deadline: json
+            .deadline_s
+            .map(|s| seconds("deadline_s", s))
+            .transpose()?,
+        lease: json.lease_s.map(|s| seconds("lease_s", s)).transpose()?,
+        phase: json.phase.map(|word| phase("phase", &word)).transpose()?,
+        until,
+        provider: json
+            .provider
+            .map(|text| name("provider", text))
+            .transpose()?,
+        cycle: json.cycle,
+        progress: json.progress,
+        energy: json
+            .energy
+            .map(|energy| ratio("energy", energy))
+            .transpose()?,
+        spent: Spent {
+            tokens_in: tokens.input,
+            tokens_out: tokens.output,
+            cost_usd: json.cost_usd.map_or(Ok(0.0), cost)?,
+        },
+        task,
+        check: json_check(json.check, json.fail)?,
+        source: json.source.map(|text| name("source", text)).transpose()?,
+        model: json.model.map(clip),
+        text: json.status.or(json.message).map(clip),
+        vitals: custom_vitals(json.vitals.unwrap_or_default())?,
+        ..Message::default()
+    })
+}
+
+fn json_check(
+    check: Option<JsonCheck<'_>>,
+    fail: Option<JsonFail<'_>>,
+) -> Result<Option<Check>, Dropped> {
+    match (fail, check) {
+        (Some(fail), _) => Ok(Some(trigger(clip(fail.message)))),
+        (None, Some(check)) => Ok(Some(Check {
+            name: name("check.name", check.name)?,
+            ok: check.ok,
+            trigger: false,
+            message: clip(check.message),
+        })),
+        (None, None) => Ok(None),
+    }
+}
+
+fn trigger(message: String) -> Check {
+    Check {
+        name: SELF_CHECK.to_owned(),
+        ok: false,
+        trigger: true,
+        message,
+    }
+}
+
+fn bad(key: &'static str, why: &'static str) -> Dropped {
+    Dropped::Value { key, why }
+}
+
+fn micros(key: &'static str, value: &str) -> Result<Duration, Dropped> {
+    let micros: u64 = value
+        .parse()
+        .map_err(|_| bad(key, "not a number of microseconds"))?;
+    Some(Duration::from_micros(micros))
+        .filter(|d| *d <= DURATION_MAX)
+        .ok_or_else(|| bad(key, "too long"))
+}
+
+fn seconds(key: &'static str, value: f64) -> Result<Duration, Dropped> {
+    let duration = Duration::try_from_secs_f64(value).map_err(|_| bad(key, "not a duration"))?;
+    Some(duration)
+        .filter(|d| *d <= DURATION_MAX)
+        .ok_or_else(|| bad(key, "too long"))
+}
+
+fn count(key: &'static str, value: &str) -> Result<u64, Dropped> {
+    value.parse().map_err(|_| bad(key, "not a whole number"))
+}
+
+fn ratio(key: &'static str, value: f64) -> Result<f64, Dropped> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(bad(key, "not within 0..1"))
+    }
+}
+
+fn cost(value: f64) -> Result<f64, Dropped> {
+    if (0.0..1e12).contains(&value) {
+        Ok(value)
+    } else {
+        Err(bad("cost_usd", "not an amount"))
+    }
+}
+
+fn phase(key: &'static str, word: &str) -> Result<Phase, Dropped> {
+    Phase::from_word(word).ok_or_else(|| bad(key, "no such phase"))
+}
+
+fn name(key: &'static str, text: Cow<'_, str>) -> Result<String, Dropped> {
+    match text.len() {
+        0 => Err(bad(key, "empty")),
+        1..=NAME_LEN_MAX => Ok(text.into_owned()),
+        _ => Err(bad(key, "longer than 64 bytes")),
+    }
+}
+
+fn custom_vitals(vitals: BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>, Dropped> {
+    if vitals.len() > CUSTOM_VITALS_MAX {
+        return Err(bad("vitals", "more than 32 names"));
+    }
+    if vitals
+        .keys()
+        .any(|key| key.is_empty() || key.len() > NAME_LEN_MAX)
+    {
+        return Err(bad(
+            "vitals",
+            "a name that is empty or longer than 64 bytes",
+        ));
+    }
+    Ok(vitals)
+}
+
+/// Cuts a text to [`TEXT_LEN_MAX`] at a character's edge.
+pub fn clip(text: Cow<'_, str>) -> String {
+    let mut text = text.into_owned();
+    let edge = |at: &usize| text.is_char_boundary(*at);
+    let end = (0..=TEXT_LEN_MAX.min(text.len()))
+        .rev()
+        .find(edge)
+        .unwrap_or(0);
+    text.truncate(end);
+    text
+}
+
+#[cfg(test)]
+mod tests;

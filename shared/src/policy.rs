@@ -1,0 +1,267 @@
+//! Resolved policy values: numbers and closed words, nothing that could be executed.
+//!
+//! The collector reads them from its file; sidecars get them in Welcome. [`Policy::default`] is
+//! what holds where nobody said otherwise, on both sides.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::beat::Phase;
+use crate::incident::Cause;
+use crate::status::words;
+
+words! {
+    /// How far the collector may go with living agents.
+    Mode {
+        /// Findings only.
+        Observe = "observe",
+        /// What would have been done is written down.
+        Shadow = "shadow",
+        /// Acts.
+        Enforce = "enforce",
+    }
+}
+
+words! {
+    /// Whether silence counts.
+    ExpectBeats {
+        /// Once the agent has beaten three times in a life.
+        Auto = "auto",
+        /// From the start.
+        Always = "true",
+        /// Never.
+        Never = "false",
+    }
+}
+
+words! {
+    /// The most that a cause may lead to by itself, mildest first.
+    Act {
+        /// Shown in the status only.
+        None = "none",
+        /// An incident; a person is told.
+        Notify = "notify",
+        /// A restart, within the schedule.
+        Restart = "restart",
+        /// The end, at once.
+        Apoptosis = "apoptosis",
+    }
+}
+
+words! {
+    /// Which exits start the agent again.
+    RestartOn {
+        /// Those that are no success.
+        Failure = "failure",
+        /// All.
+        Always = "always",
+        /// None.
+        Never = "never",
+    }
+}
+
+words! {
+    /// What follows when the schedule is spent.
+    Exhausted {
+        /// The final end.
+        Apoptosis = "apoptosis",
+        /// Held down until a person starts it.
+        Quarantine = "quarantine",
+    }
+}
+
+/// Delays between a stop and the next start.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Delay {
+    /// Before the first restart.
+    pub initial: Duration,
+    /// Growth from one restart to the next.
+    pub factor: f64,
+    /// Never longer than this.
+    pub max: Duration,
+    /// Share of the delay that is random, 0..1.
+    pub jitter: f64,
+}
+
+/// The restart schedule's settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    /// Which exits start the agent again.
+    pub on: RestartOn,
+    /// Exit codes that are no failure.
+    pub success_exit: Vec<u8>,
+    /// Restarts until it is spent; refilled only by proven stability.
+    pub attempts: u32,
+    /// Between stop and start.
+    pub delay: Delay,
+    /// Proof that refills the schedule.
+    pub stable_after: Duration,
+    /// Restarts in 24 hours, whatever was refilled.
+    pub per_day_max: u32,
+    /// Asks the agent to stop.
+    pub stop_signal: i32,
+    /// Between the stop signal and the kill of the whole tree.
+    pub term_grace: Duration,
+    /// When the schedule is spent.
+    pub exhausted: Exhausted,
+}
+
+/// Everything that is decided by settings, for one agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its name in the file.
+    pub name: String,
+    /// How far the collector may go.
+    pub mode: Mode,
+    /// Whether silence counts.
+    pub expect_beats: ExpectBeats,
+    /// Time for the first beat when beats are expected, and for a verification.
+    pub startup_grace: Duration,
+    /// Time without a beat that is one miss, where no phase says otherwise.
+    pub heartbeat_deadline: Duration,
+    /// Misses that are Critical; fewer are a Warning.
+    pub failures_before_critical: NonZeroU32,
+    /// No beat but activity for this long is Critical.
+    pub busy_cap: Duration,
+    /// Frozen progress for this long is a Warning, for twice as long Critical.
+    pub progress_window: Duration,
+    /// Leased time since the last progress, in sum; also the longest explicit deadline.
+    pub lease_max: Duration,
+    /// No activity of an agent that never beats for this long is a Warning.
+    pub inactive_after: Duration,
+    /// Stopped or frozen for this long is Critical.
+    pub paused_max: Duration,
+    /// No report for this long, and three intervals, is Unreachable.
+    pub unreachable_after: Duration,
+    /// Unreachable for this long is Missing.
+    pub missing_after: Duration,
+    /// Beat deadlines of phases; `None` is no clock.
+    pub phase: BTreeMap<Phase, Option<Duration>>,
+    /// Where a cause may do more or less than by default.
+    pub act: BTreeMap<Cause, Act>,
+    /// The restart schedule.
+    pub restart: RestartPolicy,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            mode: Mode::Enforce,
+            expect_beats: ExpectBeats::Auto,
+            startup_grace: 5 * MINUTE,
+            heartbeat_deadline: 3 * MINUTE,
+            failures_before_critical: NonZeroU32::MIN.saturating_add(2),
+            busy_cap: 60 * MINUTE,
+            progress_window: 10 * MINUTE,
+            lease_max: 60 * MINUTE,
+            inactive_after: 30 * MINUTE,
+            paused_max: 30 * MINUTE,
+            unreachable_after: Duration::from_secs(15),
+            missing_after: 10 * MINUTE,
+            phase: BTreeMap::from([
+                (Phase::Llm, Some(15 * MINUTE)),
+                (Phase::Tool, Some(60 * MINUTE)),
+                (Phase::Idle, None),
+                (Phase::WaitingHuman, None),
+            ]),
+            act: BTreeMap::new(),
+            restart: RestartPolicy::default(),
+        }
+    }
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            on: RestartOn::Failure,
+            success_exit: vec![0],
+            attempts: 3,
+            delay: Delay {
+                initial: Duration::from_secs(10),
+                factor: 2.0,
+                max: 5 * MINUTE,
+                jitter: 0.1,
+            },
+            stable_after: 10 * MINUTE,
+            per_day_max: 20,
+            stop_signal: 15,
+            term_grace: Duration::from_secs(10),
+            exhausted: Exhausted::Apoptosis,
+        }
+    }
+}
+
+impl Policy {
+    /// The beat deadline of a phase; `None` is no clock.
+    pub fn beat_deadline(&self, phase: Option<Phase>) -> Option<Duration> {
+        match phase.and_then(|phase| self.phase.get(&phase)) {
+            Some(deadline) => *deadline,
+            None if phase == Some(Phase::Starting) => Some(self.startup_grace),
+            None => Some(self.heartbeat_deadline),
+        }
+    }
+
+    /// Frozen progress for this long is late. A phase with a longer beat deadline owes its
+    /// progress no earlier: a long tool call is not a stuck one.
+    pub fn progress_deadline(&self, phase: Option<Phase>) -> Duration {
+        let own = phase
+            .and_then(|phase| self.phase.get(&phase))
+            .copied()
+            .flatten();
+        own.unwrap_or_default().max(self.progress_window)
+    }
+
+    /// The most that a cause may lead to by itself.
+    pub fn act(&self, cause: Cause) -> Act {
+        self.act
+            .get(&cause)
+            .copied()
+            .unwrap_or_else(|| default_act(cause))
+    }
+}
+
+/// Column "alone" of the table of causes.
+pub fn default_act(cause: Cause) -> Act {
+    match cause {
+        Cause::NeverSeen | Cause::Silent | Cause::NoProgress | Cause::ReportedFailure => {
+            Act::Restart
+        }
+        Cause::Exited
+        | Cause::Crashed
+        | Cause::KilledByOther
+        | Cause::CrashLoop
+        | Cause::BusySilent
+        | Cause::LeaseExpired
+        | Cause::Inactive
+        | Cause::Paused
+        | Cause::Unreachable
+        | Cause::Missing => Act::Notify,
+    }
+}
+
+/// Whether `[policy.x.act]` may let a cause touch a living agent. What rests on the link alone
+/// never may: that path has no edge to destruction. What is dead already is the sidecar's.
+pub fn may_act(cause: Cause) -> bool {
+    match cause {
+        Cause::Exited
+        | Cause::Crashed
+        | Cause::KilledByOther
+        | Cause::CrashLoop
+        | Cause::Unreachable
+        | Cause::Missing => false,
+        Cause::NeverSeen
+        | Cause::Silent
+        | Cause::BusySilent
+        | Cause::NoProgress
+        | Cause::LeaseExpired
+        | Cause::ReportedFailure
+        | Cause::Inactive
+        | Cause::Paused => true,
+    }
+}

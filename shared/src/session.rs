@@ -1,0 +1,189 @@
+//! What travels on the stream between a sidecar and a collector. The contract stands on the
+//! service in `proto/lubdub/v1/session.proto`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::beat::{Evidence, Exit, Report};
+use crate::command::{Command, Outcome, Survivor};
+use crate::id::{AgentId, InstanceId, Life, ProcessId, SpoolId, StoreId};
+use crate::policy::Policy;
+use crate::status::{Lifecycle, words};
+use crate::time::Wall;
+
+/// Most events that one batch carries: bursts of small frames kill HTTP/2 connections.
+pub const EVENT_BATCH_MAX: usize = 256;
+
+/// Largest message that a collector accepts from a sidecar, bytes.
+pub const UP_LEN_MAX: usize = 256 * 1024;
+
+/// Largest message that a sidecar or the command line accepts from a collector, bytes.
+pub const DOWN_LEN_MAX: usize = 4 * 1024 * 1024;
+
+/// First message of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hello {
+    /// Whose stream it is.
+    pub agent: AgentId,
+    /// Which sidecar process.
+    pub instance: InstanceId,
+    /// Version of the sidecar.
+    pub version: String,
+    /// Host name.
+    pub host: String,
+    /// For `[[assign]]` and for people.
+    pub labels: BTreeMap<String, String>,
+    /// Which spool its events are numbered in.
+    pub spool: SpoolId,
+    /// Newest event; 0 when there is none.
+    pub last_event: u64,
+    /// What the sidecar holds now.
+    pub report: Report,
+    /// Highest epoch seen of each store.
+    pub epochs: BTreeMap<StoreId, u64>,
+    /// Evidence that earlier lives showed.
+    pub shown: Evidence,
+}
+
+/// Answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Welcome {
+    /// Of this stream.
+    pub session: u64,
+    /// The collector's store.
+    pub store: StoreId,
+    /// Grows at each start of the collector.
+    pub epoch: u64,
+    /// Between reports when nothing happens.
+    pub interval: Duration,
+    /// For this agent.
+    pub policy: Policy,
+    /// Events up to this number are durable already.
+    pub acked: u64,
+    /// Why this collector does not act by itself now; empty when it does.
+    pub degraded: String,
+}
+
+words! {
+    /// Why a sidecar leaves.
+    GoodbyeReason {
+        /// The agent ended by itself.
+        AgentEnded = "agent_ended",
+        /// The sidecar was told to end, and took the agent along.
+        Shutdown = "shutdown",
+    }
+}
+
+/// What a sidecar sends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FromSidecar {
+    /// First.
+    Hello(Box<Hello>),
+    /// Soft: the newest wins.
+    Report(Box<Report>),
+    /// Hard: numbered, kept until acked.
+    Events {
+        /// Which spool.
+        spool: SpoolId,
+        /// In order, without gaps.
+        events: Vec<Event>,
+    },
+    /// Last.
+    Goodbye {
+        /// Why.
+        reason: GoodbyeReason,
+        /// When it means to be back.
+        back_within: Option<Duration>,
+    },
+}
+
+/// What a collector sends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToSidecar {
+    /// First.
+    Welcome(Box<Welcome>),
+    /// Events up to this number of the spool are durable.
+    Ack {
+        /// Which spool.
+        spool: SpoolId,
+        /// The newest durable one.
+        number: u64,
+    },
+    /// Asks for an act.
+    Command(Box<Command>),
+    /// The collector leaves.
+    GoAway {
+        /// Why.
+        reason: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+}
+
+/// One hard fact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// From 1, within the spool.
+    pub number: u64,
+    /// The sidecar's wall clock.
+    pub at: Wall,
+    /// The life it belongs to.
+    pub life: Option<Life>,
+    /// What happened.
+    pub what: Happening,
+}
+
+/// What a hard fact says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Happening {
+    /// A life began.
+    Started {
+        /// The main process.
+        process: ProcessId,
+        /// Restarts used since the last refill.
+        used: u32,
+    },
+    /// A life ended, and its tree was swept.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// Asked for, or a code of success.
+        clean: bool,
+        /// What comes next by the sidecar's own schedule.
+        next: Lifecycle,
+        /// What of the tree could not be ended.
+        survivors: Vec<Survivor>,
+    },
+    /// A command ended.
+    Outcome(Outcome),
+    /// The sidecar holds the agent down.
+    Held {
+        /// Stopped, quarantined or terminated.
+        lifecycle: Lifecycle,
+        /// Why.
+        reason: String,
+        /// The schedule was spent on failed exits.
+        crash_loop: bool,
+    },
+    /// Something a person should be able to read later.
+    Note {
+        /// One line.
+        text: String,
+    },
+}
+
+impl Happening {
+    /// Its kind in one word, as events are listed and stored.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Exited { .. } => "exited",
+            Self::Outcome(_) => "outcome",
+            Self::Held { .. } => "held",
+            Self::Note { .. } => "note",
+        }
+    }
+}

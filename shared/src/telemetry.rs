@@ -1,0 +1,35 @@
+//! Logs of our own: one line each, on stderr, so that stdout stays the agent's and the reader's.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing::level_filters::LevelFilter;
+
+/// Starts logging to stderr. `level` comes from `LUBDUB_LOG` (`error`, `warn`, `info`, `debug`,
+/// `trace`, `off`); anything else means `info`.
+pub fn init(level: Option<&str>) {
+    let filter = level
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(LevelFilter::INFO);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .with_max_level(filter)
+        .finish();
+    // A second call (two daemons in one process) keeps the first subscriber.
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        tracing::debug!("logging was set up already");
+    }
+}
+
+/// An error and what caused it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}
