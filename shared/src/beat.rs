@@ -90,11 +90,7 @@ impl fmt::Display for Exit {
             ExitHow::Unknown(why) => write!(f, "exit unknown ({why})")?,
         }
         f.write_str(if self.core { ", core written" } else { "" })?;
-        f.write_str(if self.by_us {
-            ", sent by the sidecar"
-        } else {
-            ""
-        })
+        f.write_str(if self.by_us { ", sent by the sidecar" } else { "" })
     }
 }
 
@@ -135,16 +131,8 @@ impl Evidence {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = [
-            (self.beats, "beats"),
-            (self.progress, "progress"),
-            (self.ready, "READY"),
-        ];
-        let words: Vec<&str> = shown
-            .iter()
-            .filter(|(on, _)| *on)
-            .map(|(_, word)| *word)
-            .collect();
+        let shown = [(self.beats, "beats"), (self.progress, "progress"), (self.ready, "READY")];
+        let words: Vec<&str> = shown.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
         f.write_str(if words.is_empty() { "nothing" } else { "" })?;
         f.write_str(&words.join(", "))
     }

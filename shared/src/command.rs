@@ -86,9 +86,7 @@ impl Precondition {
             Some(newer) => Err(format!("{newer} newer beat(s) arrived")),
         };
         // The window in which activity counts against a silence verdict is its deadline.
-        let window = fresh
-            .deadline
-            .map_or(Duration::ZERO, |deadline| deadline.after);
+        let window = fresh.deadline.map_or(Duration::ZERO, |deadline| deadline.after);
         let inactive = || match fresh.activity {
             Some(last) if last.age < window => Err(format!("{} activity was seen", last.kind)),
             Some(_) | None => Ok(()),
@@ -98,10 +96,9 @@ impl Precondition {
             Self::Silent { beats } => beat(*beats).and_then(|()| inactive()),
             Self::NoBeat { beats } => beat(*beats),
             Self::Frozen { progress } if fresh.progress.counter == *progress => Ok(()),
-            Self::Frozen { progress } => Err(format!(
-                "progress moved from {progress} to {}",
-                fresh.progress.counter
-            )),
+            Self::Frozen { progress } => {
+                Err(format!("progress moved from {progress} to {}", fresh.progress.counter))
+            }
             Self::SameLease { number } => match fresh.lease {
                 Some(lease) if lease.number == *number && lease.over.is_some() => Ok(()),
                 Some(_) | None => Err("the lease was ended or renewed".to_owned()),
@@ -234,55 +231,24 @@ mod tests {
 
     #[test]
     fn preconditions_against_a_fresh_sample() {
-        let active = |age| {
-            Some(LastActivity {
-                age: seconds(age),
-                kind: ActivityKind::Cpu,
-            })
-        };
+        let active = |age| Some(LastActivity { age: seconds(age), kind: ActivityKind::Cpu });
         let ages = Ages {
             beats: 7,
-            deadline: Some(Deadline {
-                after: seconds(3),
-                explicit: false,
-            }),
+            deadline: Some(Deadline { after: seconds(3), explicit: false }),
             activity: active(4),
-            progress: Progress {
-                counter: 40,
-                ..Progress::default()
-            },
+            progress: Progress { counter: 40, ..Progress::default() },
             ..Ages::default()
         };
         let silent = Precondition::Silent { beats: 7 };
         assert_eq!(silent.check(&ages), Ok(()));
-        assert!(
-            silent
-                .check(&Ages {
-                    beats: 8,
-                    ..ages.clone()
-                })
-                .is_err()
-        );
-        assert!(
-            silent
-                .check(&Ages {
-                    activity: active(2),
-                    ..ages.clone()
-                })
-                .is_err()
-        );
+        assert!(silent.check(&Ages { beats: 8, ..ages.clone() }).is_err());
+        assert!(silent.check(&Ages { activity: active(2), ..ages.clone() }).is_err());
         assert_eq!(Precondition::NoBeat { beats: 7 }.check(&ages), Ok(()));
         assert_eq!(Precondition::Frozen { progress: 40 }.check(&ages), Ok(()));
         let moved = Precondition::Frozen { progress: 39 }.check(&ages);
         assert_eq!(moved, Err("progress moved from 39 to 40".to_owned()));
         assert!(Precondition::StillPaused.check(&ages).is_err());
         assert!(Precondition::SameLease { number: 1 }.check(&ages).is_err());
-        assert!(
-            Precondition::StillFailed {
-                check: "self".to_owned()
-            }
-            .check(&ages)
-            .is_err()
-        );
+        assert!(Precondition::StillFailed { check: "self".to_owned() }.check(&ages).is_err());
     }
 }

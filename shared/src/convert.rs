@@ -33,10 +33,7 @@ impl Invalid {
     }
 
     fn missing(field: &'static str) -> Self {
-        Self {
-            field,
-            why: "missing",
-        }
+        Self { field, why: "missing" }
     }
 }
 
@@ -93,12 +90,7 @@ fn stamp(wall: Wall) -> prost_types::Timestamp {
 }
 
 fn wall(stamp: prost_types::Timestamp) -> Wall {
-    Wall(
-        stamp
-            .seconds
-            .saturating_mul(1_000_000_000)
-            .saturating_add(i64::from(stamp.nanos)),
-    )
+    Wall(stamp.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(stamp.nanos)))
 }
 
 fn process(pid: u32, start_time: u64) -> Result<ProcessId, Invalid> {
@@ -107,11 +99,7 @@ fn process(pid: u32, start_time: u64) -> Result<ProcessId, Invalid> {
 }
 
 fn finite(field: &'static str, value: f64) -> Result<f64, Invalid> {
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        Err(Invalid::new(field, "not finite"))
-    }
+    if value.is_finite() { Ok(value) } else { Err(Invalid::new(field, "not finite")) }
 }
 
 #[cfg(test)]

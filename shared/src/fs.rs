@@ -23,9 +23,7 @@ pub enum Durability {
 /// # Errors
 /// What the file system said; the old file is untouched then.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durable: Durability) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .ok_or_else(|| io::Error::other("no parent directory"))?;
+    let directory = path.parent().ok_or_else(|| io::Error::other("no parent directory"))?;
     let mut temporary = Builder::new()
         .prefix(".lubdub-")
         .permissions(Permissions::from_mode(mode))

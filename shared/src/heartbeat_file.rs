@@ -102,10 +102,7 @@ impl Heartbeat {
             model: self.model.as_deref(),
             task: self.task.as_deref(),
             energy: self.energy,
-            vitals: Vitals {
-                tasks: self.tasks,
-                custom: &self.vitals,
-            },
+            vitals: Vitals { tasks: self.tasks, custom: &self.vitals },
         };
         let mut bytes = serde_json::to_vec(&file).expect("numbers are finite, keys are strings");
         bytes.push(b'\n');
@@ -143,9 +140,7 @@ pub fn read(file: Option<(&[u8], Wall)>, now: Wall, stale_after: Duration) -> Re
     let Some(object) = value.as_object() else {
         return Reading::Corrupt("not a JSON object".to_owned());
     };
-    let stamp = ["timestamp", "ts", "at", "time"]
-        .iter()
-        .find_map(|key| object.get(*key));
+    let stamp = ["timestamp", "ts", "at", "time"].iter().find_map(|key| object.get(*key));
     let at = match stamp.map(parse_stamp) {
         None => modified,
         Some(Some(at)) => at,
@@ -171,11 +166,7 @@ fn parse_stamp(value: &serde_json::Value) -> Option<Wall> {
 
 /// Seconds or milliseconds since 1970: 1e11 seconds is the year 5138, 1e11 milliseconds 1973.
 fn from_epoch(number: f64) -> Option<Wall> {
-    let seconds = if number >= 1e11 {
-        number / 1000.0
-    } else {
-        number
-    };
+    let seconds = if number >= 1e11 { number / 1000.0 } else { number };
     let since_1970 = Duration::try_from_secs_f64(seconds).ok()?;
     i64::try_from(since_1970.as_nanos()).ok().map(Wall)
 }
@@ -196,20 +187,11 @@ mod tests {
         assert_eq!(reading(r#"{"ts":1795305600}"#), half);
         assert_eq!(reading(r#"{"at":1795305600000}"#), half);
         assert_eq!(reading(r#"{"time":"1795305600.0"}"#), half);
-        assert_eq!(
-            reading(r#"{"cycle":4}"#),
-            Reading::Fresh(Duration::from_secs(7))
-        );
-        assert_eq!(
-            reading(r#"{"ts":1795305500}"#),
-            Reading::Stale(Duration::from_secs(130))
-        );
+        assert_eq!(reading(r#"{"cycle":4}"#), Reading::Fresh(Duration::from_secs(7)));
+        assert_eq!(reading(r#"{"ts":1795305500}"#), Reading::Stale(Duration::from_secs(130)));
         let ahead = Reading::Future(Duration::from_secs(70));
         assert_eq!(reading(r#"{"ts":1795305700}"#), ahead);
-        assert_eq!(
-            reading(r#"{"ts":1795305640}"#),
-            Reading::Fresh(Duration::ZERO)
-        );
+        assert_eq!(reading(r#"{"ts":1795305640}"#), Reading::Fresh(Duration::ZERO));
         assert!(matches!(reading(r#"{"ts":"#), Reading::Corrupt(_)));
         assert!(matches!(reading(r#"{"ts":[]}"#), Reading::Corrupt(_)));
         assert!(matches!(reading("[]"), Reading::Corrupt(_)));

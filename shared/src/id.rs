@@ -44,13 +44,7 @@ impl AgentId {
     pub fn from_lossy(text: &str) -> Option<Self> {
         let mapped: String = text
             .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                    c
-                } else {
-                    '-'
-                }
-            })
+            .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
             .collect();
         let mut id = mapped.trim_start_matches(['.', '_', '-']).to_owned();
         id.truncate(AGENT_ID_LEN_MAX);

@@ -129,10 +129,6 @@ pub struct Transition {
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}", self.from, self.to)?;
-        if self.why.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " {}", self.why)
-        }
+        if self.why.is_empty() { Ok(()) } else { write!(f, " {}", self.why) }
     }
 }

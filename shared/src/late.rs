@@ -105,22 +105,13 @@ fn silence(ages: &Ages, policy: &Policy) -> Silence {
     // falls quiet has missed none of them yet.
     let misses = whole(ages.silence.min(ages.inactive()), deadline.after);
     match misses {
-        0 => Silence::Busy {
-            capped: ages.silence >= policy.busy_cap,
-        },
-        misses => Silence::Silent {
-            misses,
-            critical: misses >= enough(deadline, policy),
-        },
+        0 => Silence::Busy { capped: ages.silence >= policy.busy_cap },
+        misses => Silence::Silent { misses, critical: misses >= enough(deadline, policy) },
     }
 }
 
 fn enough(deadline: Deadline, policy: &Policy) -> u32 {
-    if deadline.explicit {
-        1
-    } else {
-        policy.failures_before_critical.get()
-    }
+    if deadline.explicit { 1 } else { policy.failures_before_critical.get() }
 }
 
 fn never_seen(ages: &Ages, policy: &Policy) -> Past {
@@ -164,14 +155,8 @@ mod tests {
             beat: Some(seconds(silence)),
             silence: seconds(silence),
             armed: true,
-            deadline: Some(Deadline {
-                after: seconds(10),
-                explicit: false,
-            }),
-            activity: Some(LastActivity {
-                age: seconds(inactive),
-                kind: ActivityKind::Cpu,
-            }),
+            deadline: Some(Deadline { after: seconds(10), explicit: false }),
+            activity: Some(LastActivity { age: seconds(inactive), kind: ActivityKind::Cpu }),
             ..Ages::default()
         }
     }
@@ -182,64 +167,25 @@ mod tests {
             |silence, inactive| Late::of(&quiet(silence, inactive), &Policy::default()).silence;
         assert_eq!(late(9, 99), Silence::InTime);
         assert_eq!(late(10, 9), Silence::Busy { capped: false });
-        assert_eq!(
-            late(10, 10),
-            Silence::Silent {
-                misses: 1,
-                critical: false
-            }
-        );
-        assert_eq!(
-            late(29, 29),
-            Silence::Silent {
-                misses: 2,
-                critical: false
-            }
-        );
-        assert_eq!(
-            late(30, 30),
-            Silence::Silent {
-                misses: 3,
-                critical: true
-            }
-        );
-        assert_eq!(
-            late(300, 12),
-            Silence::Silent {
-                misses: 1,
-                critical: false
-            }
-        );
+        assert_eq!(late(10, 10), Silence::Silent { misses: 1, critical: false });
+        assert_eq!(late(29, 29), Silence::Silent { misses: 2, critical: false });
+        assert_eq!(late(30, 30), Silence::Silent { misses: 3, critical: true });
+        assert_eq!(late(300, 12), Silence::Silent { misses: 1, critical: false });
         assert_eq!(late(3600, 0), Silence::Busy { capped: true });
     }
 
     #[test]
     fn an_explicit_contract_is_critical_at_the_first_miss() {
         let mut ages = quiet(10, 10);
-        ages.deadline = Some(Deadline {
-            after: seconds(10),
-            explicit: true,
-        });
+        ages.deadline = Some(Deadline { after: seconds(10), explicit: true });
         let late = Late::of(&ages, &Policy::default());
-        assert_eq!(
-            late.silence,
-            Silence::Silent {
-                misses: 1,
-                critical: true
-            }
-        );
+        assert_eq!(late.silence, Silence::Silent { misses: 1, critical: true });
     }
 
     #[test]
     fn what_is_unarmed_or_has_no_clock_is_never_silent() {
-        let unarmed = Ages {
-            armed: false,
-            ..quiet(9999, 9999)
-        };
-        let clockless = Ages {
-            deadline: None,
-            ..quiet(9999, 9999)
-        };
+        let unarmed = Ages { armed: false, ..quiet(9999, 9999) };
+        let clockless = Ages { deadline: None, ..quiet(9999, 9999) };
         for ages in [unarmed, clockless] {
             assert_eq!(Late::of(&ages, &Policy::default()).silence, Silence::InTime);
         }
@@ -249,57 +195,30 @@ mod tests {
     fn progress_is_judged_only_where_it_is_owed_and_beats_are_fresh() {
         let policy = Policy::default();
         let with = |silence, frozen, owed| {
-            let progress = Progress {
-                counter: 5,
-                frozen: Some(seconds(frozen)),
-                owed,
-            };
-            Late::of(
-                &Ages {
-                    progress,
-                    ..quiet(silence, 9999)
-                },
-                &policy,
-            )
+            let progress = Progress { counter: 5, frozen: Some(seconds(frozen)), owed };
+            Late::of(&Ages { progress, ..quiet(silence, 9999) }, &policy)
         };
         assert_eq!(with(1, 599, true).progress, Past::Not);
         assert_eq!(with(1, 600, true).progress, Past::Warning);
         assert!(with(1, 600, true).inert);
         assert_eq!(with(1, 1200, true).progress, Past::Critical);
         assert_eq!(with(1, 1200, false).progress, Past::Not);
-        assert_eq!(
-            with(10, 1200, true).progress,
-            Past::Not,
-            "silence says it already"
-        );
-        let never = Ages {
-            progress: Progress::default(),
-            ..quiet(1, 9999)
-        };
+        assert_eq!(with(10, 1200, true).progress, Past::Not, "silence says it already");
+        let never = Ages { progress: Progress::default(), ..quiet(1, 9999) };
         assert_eq!(Late::of(&never, &policy).progress, Past::Not);
     }
 
     #[test]
     fn never_seen_is_a_warning_while_active() {
-        let policy = Policy {
-            expect_beats: ExpectBeats::Always,
-            ..Policy::default()
-        };
+        let policy = Policy { expect_beats: ExpectBeats::Always, ..Policy::default() };
         let at = |up, inactive| {
-            let ages = Ages {
-                beats: 0,
-                up: seconds(up),
-                ..quiet(up, inactive)
-            };
+            let ages = Ages { beats: 0, up: seconds(up), ..quiet(up, inactive) };
             Late::of(&ages, &policy).never_seen
         };
         assert_eq!(at(299, 299), Past::Not);
         assert_eq!(at(300, 10), Past::Warning);
         assert_eq!(at(300, 300), Past::Critical);
-        let ages = Ages {
-            beats: 0,
-            ..quiet(9999, 9999)
-        };
+        let ages = Ages { beats: 0, ..quiet(9999, 9999) };
         let unexpected = Late::of(&ages, &Policy::default());
         assert_eq!(unexpected.never_seen, Past::Not);
         assert!(unexpected.inactive, "judged by activity instead");
@@ -308,10 +227,7 @@ mod tests {
     #[test]
     fn paused_warns_at_once() {
         let at = |age| {
-            let ages = Ages {
-                paused: Some(seconds(age)),
-                ..Ages::default()
-            };
+            let ages = Ages { paused: Some(seconds(age)), ..Ages::default() };
             Late::of(&ages, &Policy::default()).paused
         };
         assert_eq!((at(0), at(1800)), (Past::Warning, Past::Critical));

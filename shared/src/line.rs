@@ -118,10 +118,7 @@ pub struct Spent {
 }
 
 /// What one datagram says. Everything is optional.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "one flag for each line of the protocol"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag for each line of the protocol")]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Message {
     /// `WATCHDOG=1`, or any JSON datagram.
@@ -194,11 +191,7 @@ fn parse_lines(text: &str) -> Result<Message, Dropped> {
             apply_line(&mut message, key, value)?;
         }
     }
-    if assignments == 0 {
-        Err(Dropped::NoAssignment)
-    } else {
-        Ok(message)
-    }
+    if assignments == 0 { Err(Dropped::NoAssignment) } else { Ok(message) }
 }
 
 fn apply_line(message: &mut Message, key: &str, value: &str) -> Result<(), Dropped> {
@@ -216,9 +209,7 @@ fn apply_line(message: &mut Message, key: &str, value: &str) -> Result<(), Dropp
         "X_LUBDUB_CYCLE" => message.cycle = Some(count("X_LUBDUB_CYCLE", value)?),
         "X_LUBDUB_PROGRESS" => message.progress = Some(count("X_LUBDUB_PROGRESS", value)?),
         "X_LUBDUB_ENERGY" => {
-            let energy = value
-                .parse()
-                .map_err(|_| bad("X_LUBDUB_ENERGY", "not a number"))?;
+            let energy = value.parse().map_err(|_| bad("X_LUBDUB_ENERGY", "not a number"))?;
             message.energy = Some(ratio("X_LUBDUB_ENERGY", energy)?);
         }
         "MAINPID" => {
@@ -227,17 +218,11 @@ fn apply_line(message: &mut Message, key: &str, value: &str) -> Result<(), Dropp
         "STATUS" => message.text = Some(clip(value.into())),
         "ERRNO" => {
             let _: i32 = value.parse().map_err(|_| bad("ERRNO", "not a number"))?;
-            message
-                .text
-                .get_or_insert_with(|| clip(format!("errno {value}").into()));
+            message.text.get_or_insert_with(|| clip(format!("errno {value}").into()));
         }
         "EXIT_STATUS" => {
-            let _: u8 = value
-                .parse()
-                .map_err(|_| bad("EXIT_STATUS", "not 0..255"))?;
-            message
-                .text
-                .get_or_insert_with(|| clip(format!("exit status {value}").into()));
+            let _: u8 = value.parse().map_err(|_| bad("EXIT_STATUS", "not 0..255"))?;
+            message.text.get_or_insert_with(|| clip(format!("exit status {value}").into()));
         }
         // RELOADING, FDSTORE and whatever comes later: systemd ignores what it does not know.
         _ => {}
@@ -319,47 +304,30 @@ fn parse_json(text: &str) -> Result<Message, Dropped> {
     let until = match json.until {
         None => None,
         Some(JsonUntil::Seconds(s)) => Some(Until::In(seconds("until", s)?)),
-        Some(JsonUntil::At(text)) => {
-            Some(Until::At(Wall::parse(&text).ok_or_else(|| {
-                bad("until", "neither seconds nor RFC 3339")
-            })?))
-        }
+        Some(JsonUntil::At(text)) => Some(Until::At(
+            Wall::parse(&text).ok_or_else(|| bad("until", "neither seconds nor RFC 3339"))?,
+        )),
     };
     let task = match json.task {
         None => None,
         Some(task) => Some(Task {
             id: name("task.id", task.id)?,
             step: task.event,
-            took: task
-                .ms
-                .map(|ms| seconds("task.ms", ms / 1000.0))
-                .transpose()?,
+            took: task.ms.map(|ms| seconds("task.ms", ms / 1000.0)).transpose()?,
         }),
     };
-    let tokens = json.tokens.unwrap_or(JsonTokens {
-        input: 0,
-        output: 0,
-    });
+    let tokens = json.tokens.unwrap_or(JsonTokens { input: 0, output: 0 });
     Ok(Message {
         beat: true,
         ready: json.ready.unwrap_or(false),
-        deadline: json
-            .deadline_s
-            .map(|s| seconds("deadline_s", s))
-            .transpose()?,
+        deadline: json.deadline_s.map(|s| seconds("deadline_s", s)).transpose()?,
         lease: json.lease_s.map(|s| seconds("lease_s", s)).transpose()?,
         phase: json.phase.map(|word| phase("phase", &word)).transpose()?,
         until,
-        provider: json
-            .provider
-            .map(|text| name("provider", text))
-            .transpose()?,
+        provider: json.provider.map(|text| name("provider", text)).transpose()?,
         cycle: json.cycle,
         progress: json.progress,
-        energy: json
-            .energy
-            .map(|energy| ratio("energy", energy))
-            .transpose()?,
+        energy: json.energy.map(|energy| ratio("energy", energy)).transpose()?,
         spent: Spent {
             tokens_in: tokens.input,
             tokens_out: tokens.output,
@@ -392,12 +360,7 @@ fn json_check(
 }
 
 fn trigger(message: String) -> Check {
-    Check {
-        name: SELF_CHECK.to_owned(),
-        ok: false,
-        trigger: true,
-        message,
-    }
+    Check { name: SELF_CHECK.to_owned(), ok: false, trigger: true, message }
 }
 
 fn bad(key: &'static str, why: &'static str) -> Dropped {
@@ -405,9 +368,7 @@ fn bad(key: &'static str, why: &'static str) -> Dropped {
 }
 
 fn micros(key: &'static str, value: &str) -> Result<Duration, Dropped> {
-    let micros: u64 = value
-        .parse()
-        .map_err(|_| bad(key, "not a number of microseconds"))?;
+    let micros: u64 = value.parse().map_err(|_| bad(key, "not a number of microseconds"))?;
     Some(Duration::from_micros(micros))
         .filter(|d| *d <= DURATION_MAX)
         .ok_or_else(|| bad(key, "too long"))
@@ -415,9 +376,7 @@ fn micros(key: &'static str, value: &str) -> Result<Duration, Dropped> {
 
 fn seconds(key: &'static str, value: f64) -> Result<Duration, Dropped> {
     let duration = Duration::try_from_secs_f64(value).map_err(|_| bad(key, "not a duration"))?;
-    Some(duration)
-        .filter(|d| *d <= DURATION_MAX)
-        .ok_or_else(|| bad(key, "too long"))
+    Some(duration).filter(|d| *d <= DURATION_MAX).ok_or_else(|| bad(key, "too long"))
 }
 
 fn count(key: &'static str, value: &str) -> Result<u64, Dropped> {
@@ -425,19 +384,11 @@ fn count(key: &'static str, value: &str) -> Result<u64, Dropped> {
 }
 
 fn ratio(key: &'static str, value: f64) -> Result<f64, Dropped> {
-    if (0.0..=1.0).contains(&value) {
-        Ok(value)
-    } else {
-        Err(bad(key, "not within 0..1"))
-    }
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(bad(key, "not within 0..1")) }
 }
 
 fn cost(value: f64) -> Result<f64, Dropped> {
-    if (0.0..1e12).contains(&value) {
-        Ok(value)
-    } else {
-        Err(bad("cost_usd", "not an amount"))
-    }
+    if (0.0..1e12).contains(&value) { Ok(value) } else { Err(bad("cost_usd", "not an amount")) }
 }
 
 fn phase(key: &'static str, word: &str) -> Result<Phase, Dropped> {
@@ -456,14 +407,8 @@ fn custom_vitals(vitals: BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>,
     if vitals.len() > CUSTOM_VITALS_MAX {
         return Err(bad("vitals", "more than 32 names"));
     }
-    if vitals
-        .keys()
-        .any(|key| key.is_empty() || key.len() > NAME_LEN_MAX)
-    {
-        return Err(bad(
-            "vitals",
-            "a name that is empty or longer than 64 bytes",
-        ));
+    if vitals.keys().any(|key| key.is_empty() || key.len() > NAME_LEN_MAX) {
+        return Err(bad("vitals", "a name that is empty or longer than 64 bytes"));
     }
     Ok(vitals)
 }
@@ -472,10 +417,7 @@ fn custom_vitals(vitals: BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>,
 pub fn clip(text: Cow<'_, str>) -> String {
     let mut text = text.into_owned();
     let edge = |at: &usize| text.is_char_boundary(*at);
-    let end = (0..=TEXT_LEN_MAX.min(text.len()))
-        .rev()
-        .find(edge)
-        .unwrap_or(0);
+    let end = (0..=TEXT_LEN_MAX.min(text.len())).rev().find(edge).unwrap_or(0);
     text.truncate(end);
     text
 }

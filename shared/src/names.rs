@@ -7,10 +7,7 @@ pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec
         .filter(|&(likeness, _)| likeness > 0.7)
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    near.into_iter()
-        .map(|(_, candidate)| candidate)
-        .take(3)
-        .collect()
+    near.into_iter().map(|(_, candidate)| candidate).take(3).collect()
 }
 
 #[cfg(test)]
@@ -20,10 +17,7 @@ mod tests {
     #[test]
     fn finds_the_slip_of_a_finger() {
         let keys = ["heartbeat_deadline", "busy_cap", "lease_max"];
-        assert_eq!(
-            nearest("hartbeat_deadline", keys.into_iter()),
-            ["heartbeat_deadline"]
-        );
+        assert_eq!(nearest("hartbeat_deadline", keys.into_iter()), ["heartbeat_deadline"]);
         assert_eq!(nearest("zzz", keys.into_iter()), Vec::<&str>::new());
     }
 }

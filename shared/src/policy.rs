@@ -210,19 +210,13 @@ impl Policy {
     /// Frozen progress for this long is late. A phase with a longer beat deadline owes its
     /// progress no earlier: a long tool call is not a stuck one.
     pub fn progress_deadline(&self, phase: Option<Phase>) -> Duration {
-        let own = phase
-            .and_then(|phase| self.phase.get(&phase))
-            .copied()
-            .flatten();
+        let own = phase.and_then(|phase| self.phase.get(&phase)).copied().flatten();
         own.unwrap_or_default().max(self.progress_window)
     }
 
     /// The most that a cause may lead to by itself.
     pub fn act(&self, cause: Cause) -> Act {
-        self.act
-            .get(&cause)
-            .copied()
-            .unwrap_or_else(|| default_act(cause))
+        self.act.get(&cause).copied().unwrap_or_else(|| default_act(cause))
     }
 }
 

@@ -50,10 +50,7 @@ impl Ledger {
     /// What the schedule allows now, without jitter.
     pub fn next(&self, policy: &RestartPolicy) -> Next {
         if self.used >= policy.attempts {
-            return Next::Spent(format!(
-                "{} of {} restarts used",
-                self.used, policy.attempts
-            ));
+            return Next::Spent(format!("{} of {} restarts used", self.used, policy.attempts));
         }
         if self.day.len() >= usize::try_from(policy.per_day_max).unwrap_or(usize::MAX) {
             return Next::Spent(format!("{} restarts in 24 hours", self.day.len()));
@@ -96,12 +93,7 @@ impl Ledger {
             Next::After(delay) => (Some(delay), String::new()),
             Next::Spent(why) => (None, why),
         };
-        LedgerView {
-            used: self.used,
-            limit: policy.attempts,
-            next_delay,
-            spent,
-        }
+        LedgerView { used: self.used, limit: policy.attempts, next_delay, spent }
     }
 }
 
@@ -125,9 +117,8 @@ pub fn jittered(delay: Duration, jitter: f64, unit: f64) -> Duration {
 
 /// The schedule in words: `10.0 s, 20.0 s, 40.0 s, then apoptosis`.
 pub fn describe(policy: &RestartPolicy) -> String {
-    let mut steps: Vec<String> = (0..policy.attempts.min(8))
-        .map(|used| words(nominal_delay(used, policy)))
-        .collect();
+    let mut steps: Vec<String> =
+        (0..policy.attempts.min(8)).map(|used| words(nominal_delay(used, policy))).collect();
     if policy.attempts > 8 {
         steps.push(format!("… {} in all", policy.attempts));
     }
@@ -138,9 +129,7 @@ pub fn describe(policy: &RestartPolicy) -> String {
 fn nominal_delay(used: u32, policy: &RestartPolicy) -> Duration {
     let exponent = i32::try_from(used).unwrap_or(i32::MAX);
     let seconds = policy.delay.initial.as_secs_f64() * policy.delay.factor.powi(exponent);
-    Duration::try_from_secs_f64(seconds)
-        .unwrap_or(policy.delay.max)
-        .min(policy.delay.max)
+    Duration::try_from_secs_f64(seconds).unwrap_or(policy.delay.max).min(policy.delay.max)
 }
 
 #[cfg(test)]
@@ -159,15 +148,9 @@ mod tests {
             assert_eq!(ledger.next(&policy), Next::After(seconds(delay)));
             ledger.record();
         }
-        assert_eq!(
-            ledger.next(&policy),
-            Next::Spent("3 of 3 restarts used".to_owned())
-        );
+        assert_eq!(ledger.next(&policy), Next::Spent("3 of 3 restarts used".to_owned()));
         ledger.age(seconds(80_000));
-        assert!(
-            matches!(ledger.next(&policy), Next::Spent(_)),
-            "time alone refills nothing"
-        );
+        assert!(matches!(ledger.next(&policy), Next::Spent(_)), "time alone refills nothing");
         ledger.refill();
         assert_eq!(ledger.next(&policy), Next::After(seconds(10)));
         assert_eq!(describe(&policy), "10.0 s, 20.0 s, 40.0 s, then apoptosis");
@@ -175,30 +158,20 @@ mod tests {
 
     #[test]
     fn the_day_stands_above_the_refill() {
-        let policy = RestartPolicy {
-            per_day_max: 4,
-            ..RestartPolicy::default()
-        };
+        let policy = RestartPolicy { per_day_max: 4, ..RestartPolicy::default() };
         let mut ledger = Ledger::default();
         for _ in 0..4 {
             ledger.record();
             ledger.refill();
         }
-        assert_eq!(
-            ledger.next(&policy),
-            Next::Spent("4 restarts in 24 hours".to_owned())
-        );
+        assert_eq!(ledger.next(&policy), Next::Spent("4 restarts in 24 hours".to_owned()));
         ledger.age(DAY);
         assert_eq!(ledger.next(&policy), Next::After(seconds(10)));
     }
 
     #[test]
     fn delays_are_capped_and_spread() {
-        let policy = RestartPolicy {
-            attempts: 40,
-            per_day_max: 100,
-            ..RestartPolicy::default()
-        };
+        let policy = RestartPolicy { attempts: 40, per_day_max: 100, ..RestartPolicy::default() };
         let mut ledger = Ledger::default();
         for _ in 0..39 {
             ledger.record();

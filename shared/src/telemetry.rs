@@ -7,9 +7,7 @@ use tracing::level_filters::LevelFilter;
 /// Starts logging to stderr. `level` comes from `LUBDUB_LOG` (`error`, `warn`, `info`, `debug`,
 /// `trace`, `off`); anything else means `info`.
 pub fn init(level: Option<&str>) {
-    let filter = level
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(LevelFilter::INFO);
+    let filter = level.and_then(|word| word.parse().ok()).unwrap_or(LevelFilter::INFO);
     let subscriber = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())

@@ -24,19 +24,13 @@ impl Mono {
     /// Later by a duration; stays at the far end rather than wrap.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// Earlier by a duration; stays at zero rather than wrap.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -69,10 +63,7 @@ impl Wall {
     /// Earlier by a duration.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -119,9 +110,7 @@ pub fn now() -> Now {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     let origin = *ORIGIN.get_or_init(Instant::now);
     let mono = Instant::now().saturating_duration_since(origin);
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now {
         mono: Mono::default().after(mono),
         wall: Wall(i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX)),
@@ -147,10 +136,7 @@ pub struct TickClock {
 impl TickClock {
     /// Starts at zero.
     pub fn new(now: Mono) -> Self {
-        Self {
-            looked: now,
-            elapsed: Mono(0),
-        }
+        Self { looked: now, elapsed: Mono(0) }
     }
 
     /// Looks at the system's clock and tells the tick clock's own time.
@@ -206,12 +192,7 @@ mod tests {
 
     #[test]
     fn durations_in_words() {
-        let table = [
-            (0, "0 ms"),
-            (250, "250 ms"),
-            (3_000, "3.0 s"),
-            (119_900, "119.9 s"),
-        ];
+        let table = [(0, "0 ms"), (250, "250 ms"), (3_000, "3.0 s"), (119_900, "119.9 s")];
         for (ms, text) in table {
             assert_eq!(words(Duration::from_millis(ms)), text);
         }

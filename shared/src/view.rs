@@ -54,10 +54,7 @@ impl FindingView {
             level: finding.level,
             since,
             detail: finding.detail.clone(),
-            evidence: evidence
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), v.clone()))
-                .collect(),
+            evidence: evidence.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
             rule: finding.rule.to_owned(),
             cancelled_by: finding.cancelled_by.to_owned(),
         }
@@ -267,10 +264,7 @@ fn agent_json(view: &AgentView, now: Wall) -> AgentJson {
 }
 
 fn next_json(next: &NextRung) -> NextJson {
-    NextJson {
-        rung: next.rung.clone(),
-        in_ms: millis(next.within),
-    }
+    NextJson { rung: next.rung.clone(), in_ms: millis(next.within) }
 }
 
 fn vitals_json(vitals: &crate::beat::Vitals) -> VitalsJson {
@@ -316,10 +310,7 @@ struct ActionJson {
 impl IncidentsJson {
     /// Of a collector's answer.
     pub fn new(incidents: &[IncidentView]) -> Self {
-        Self {
-            schema: 1,
-            incidents: incidents.iter().map(incident_json).collect(),
-        }
+        Self { schema: 1, incidents: incidents.iter().map(incident_json).collect() }
     }
 }
 
@@ -336,11 +327,7 @@ fn incident_json(view: &IncidentView) -> IncidentJson {
         id: incident.id,
         agent: view.agent.to_string(),
         cause: incident.cause,
-        status: if incident.resolved.is_some() {
-            "resolved"
-        } else {
-            "open"
-        },
+        status: if incident.resolved.is_some() { "resolved" } else { "open" },
         level: incident.level,
         opened: incident.opened,
         resolved: incident.resolved,

@@ -14,10 +14,7 @@ use crate::status::Lifecycle;
 
 impl From<Life> for pb::Life {
     fn from(life: Life) -> Self {
-        Self {
-            id: life.id.as_bytes().to_vec(),
-            ordinal: life.ordinal.get(),
-        }
+        Self { id: life.id.as_bytes().to_vec(), ordinal: life.ordinal.get() }
     }
 }
 
@@ -26,10 +23,7 @@ impl TryFrom<pb::Life> for Life {
 
     fn try_from(life: pb::Life) -> Result<Self, Invalid> {
         let ordinal = NonZeroU32::new(life.ordinal).required("life.ordinal")?;
-        Ok(Self {
-            id: id("life.id", &life.id)?,
-            ordinal,
-        })
+        Ok(Self { id: id("life.id", &life.id)?, ordinal })
     }
 }
 
@@ -40,11 +34,7 @@ impl From<Exit> for pb::Exit {
             ExitHow::Signal(signal) => pb::exit::How::Signal(signal),
             ExitHow::Unknown(why) => pb::exit::How::Unknown(why),
         };
-        Self {
-            how: Some(how),
-            core: exit.core,
-            by_us: exit.by_us,
-        }
+        Self { how: Some(how), core: exit.core, by_us: exit.by_us }
     }
 }
 
@@ -59,11 +49,7 @@ impl TryFrom<pb::Exit> for Exit {
             pb::exit::How::Signal(signal) => ExitHow::Signal(signal),
             pb::exit::How::Unknown(why) => ExitHow::Unknown(why),
         };
-        Ok(Self {
-            how,
-            core: exit.core,
-            by_us: exit.by_us,
-        })
+        Ok(Self { how, core: exit.core, by_us: exit.by_us })
     }
 }
 
@@ -91,21 +77,13 @@ impl From<pb::Ledger> for LedgerView {
 
 impl From<Evidence> for pb::Evidence {
     fn from(shown: Evidence) -> Self {
-        Self {
-            beats: shown.beats,
-            progress: shown.progress,
-            ready: shown.ready,
-        }
+        Self { beats: shown.beats, progress: shown.progress, ready: shown.ready }
     }
 }
 
 impl From<pb::Evidence> for Evidence {
     fn from(shown: pb::Evidence) -> Self {
-        Self {
-            beats: shown.beats,
-            progress: shown.progress,
-            ready: shown.ready,
-        }
+        Self { beats: shown.beats, progress: shown.progress, ready: shown.ready }
     }
 }
 
@@ -180,10 +158,7 @@ impl TryFrom<pb::Ages> for Ages {
             beat: ages.beat_ms.map(duration),
             silence: duration(ages.silence_ms),
             armed: ages.armed,
-            deadline: ages.deadline_ms.map(|ms| Deadline {
-                after: duration(ms),
-                explicit,
-            }),
+            deadline: ages.deadline_ms.map(|ms| Deadline { after: duration(ms), explicit }),
             activity,
             progress: Progress {
                 counter: ages.progress,
@@ -235,15 +210,9 @@ impl TryFrom<pb::Vitals> for Vitals {
     fn try_from(vitals: pb::Vitals) -> Result<Self, Invalid> {
         let tasks = vitals.tasks.required("vitals.tasks")?;
         Ok(Self {
-            energy: vitals
-                .energy
-                .map(|e| finite("vitals.energy", e))
-                .transpose()?,
+            energy: vitals.energy.map(|e| finite("vitals.energy", e)).transpose()?,
             memory_bytes: vitals.memory_bytes,
-            cpu_ratio: vitals
-                .cpu_ratio
-                .map(|c| finite("vitals.cpu_ratio", c))
-                .transpose()?,
+            cpu_ratio: vitals.cpu_ratio.map(|c| finite("vitals.cpu_ratio", c)).transpose()?,
             tasks: TaskCounts {
                 started: tasks.started,
                 done: tasks.done,

@@ -18,16 +18,11 @@ impl From<Command> for pb::Command {
         Self {
             id: command.id.as_bytes().to_vec(),
             kind: command.kind.to_wire(),
-            life: command
-                .life
-                .map(|life| life.as_bytes().to_vec())
-                .unwrap_or_default(),
+            life: command.life.map(|life| life.as_bytes().to_vec()).unwrap_or_default(),
             store: command.store.as_bytes().to_vec(),
             epoch: command.epoch,
             cause,
-            precondition: Some(pb::Precondition {
-                of: Some(command.precondition.into()),
-            }),
+            precondition: Some(pb::Precondition { of: Some(command.precondition.into()) }),
             report: command.report,
             ttl_ms: ms(command.ttl),
             age_ms: ms(command.age),
@@ -150,20 +145,12 @@ impl TryFrom<pb::Outcome> for Outcome {
 
 impl From<Survivor> for pb::Survivor {
     fn from(survivor: Survivor) -> Self {
-        Self {
-            pid: survivor.pid,
-            comm: survivor.comm,
-            start_time: survivor.start_time,
-        }
+        Self { pid: survivor.pid, comm: survivor.comm, start_time: survivor.start_time }
     }
 }
 
 impl From<pb::Survivor> for Survivor {
     fn from(survivor: pb::Survivor) -> Self {
-        Self {
-            pid: survivor.pid,
-            comm: survivor.comm,
-            start_time: survivor.start_time,
-        }
+        Self { pid: survivor.pid, comm: survivor.comm, start_time: survivor.start_time }
     }
 }

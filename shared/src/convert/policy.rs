@@ -44,16 +44,10 @@ impl TryFrom<pb::Policy> for Policy {
 
     fn try_from(policy: pb::Policy) -> Result<Self, Invalid> {
         let phase = |p: pb::PhaseDeadline| {
-            Ok((
-                Phase::from_wire("policy.phase", p.phase)?,
-                p.deadline_ms.map(duration),
-            ))
+            Ok((Phase::from_wire("policy.phase", p.phase)?, p.deadline_ms.map(duration)))
         };
         let act = |a: pb::CauseAct| {
-            Ok((
-                Cause::from_wire("act.cause", a.cause)?,
-                Act::from_wire("act.act", a.act)?,
-            ))
+            Ok((Cause::from_wire("act.cause", a.cause)?, Act::from_wire("act.act", a.act)?))
         };
         let failures = policy.failures_before_critical;
         Ok(Self {
@@ -71,11 +65,7 @@ impl TryFrom<pb::Policy> for Policy {
             paused_max: duration(policy.paused_max_ms),
             unreachable_after: duration(policy.unreachable_after_ms),
             missing_after: duration(policy.missing_after_ms),
-            phase: policy
-                .phases
-                .into_iter()
-                .map(phase)
-                .collect::<Result<_, _>>()?,
+            phase: policy.phases.into_iter().map(phase).collect::<Result<_, _>>()?,
             act: policy.acts.into_iter().map(act).collect::<Result<_, _>>()?,
             restart: policy.restart.required("policy.restart")?.try_into()?,
         })
@@ -110,11 +100,7 @@ impl TryFrom<pb::RestartPolicy> for RestartPolicy {
         };
         Ok(Self {
             on: RestartOn::from_wire("restart.on", restart.on)?,
-            success_exit: restart
-                .success_exit
-                .into_iter()
-                .map(code)
-                .collect::<Result<_, _>>()?,
+            success_exit: restart.success_exit.into_iter().map(code).collect::<Result<_, _>>()?,
             attempts: restart.attempts,
             delay: Delay {
                 initial: duration(restart.delay_initial_ms),

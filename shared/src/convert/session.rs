@@ -23,17 +23,12 @@ impl From<FromSidecar> for pb::FromSidecar {
                 spool: spool.as_bytes().to_vec(),
                 events: events.into_iter().map(Into::into).collect(),
             }),
-            FromSidecar::Goodbye {
-                reason,
-                back_within,
-            } => Message::Goodbye(pb::Goodbye {
+            FromSidecar::Goodbye { reason, back_within } => Message::Goodbye(pb::Goodbye {
                 reason: reason.to_wire(),
                 back_within_ms: back_within.map(ms),
             }),
         };
-        Self {
-            message: Some(message),
-        }
+        Self { message: Some(message) }
     }
 }
 
@@ -99,19 +94,11 @@ impl TryFrom<pb::Hello> for Hello {
             instance: id("hello.instance", &hello.instance)?,
             version: clip(hello.version.into()),
             host: clip(hello.host.into()),
-            labels: hello
-                .labels
-                .into_iter()
-                .map(label)
-                .collect::<BTreeMap<_, _>>(),
+            labels: hello.labels.into_iter().map(label).collect::<BTreeMap<_, _>>(),
             spool: id("hello.spool", &hello.spool)?,
             last_event: hello.last_event,
             report: hello.report.required("hello.report")?.try_into()?,
-            epochs: hello
-                .epochs
-                .into_iter()
-                .map(epoch)
-                .collect::<Result<_, _>>()?,
+            epochs: hello.epochs.into_iter().map(epoch).collect::<Result<_, _>>()?,
             shown: hello.shown.required("hello.shown")?.into(),
         })
     }
@@ -122,22 +109,15 @@ impl From<ToSidecar> for pb::ToSidecar {
         use pb::to_sidecar::Message;
         let message = match message {
             ToSidecar::Welcome(welcome) => Message::Welcome((*welcome).into()),
-            ToSidecar::Ack { spool, number } => Message::Ack(pb::EventAck {
-                spool: spool.as_bytes().to_vec(),
-                number,
-            }),
+            ToSidecar::Ack { spool, number } => {
+                Message::Ack(pb::EventAck { spool: spool.as_bytes().to_vec(), number })
+            }
             ToSidecar::Command(command) => Message::Command((*command).into()),
-            ToSidecar::GoAway {
-                reason,
-                retry_after,
-            } => Message::GoAway(pb::GoAway {
-                reason,
-                retry_after_ms: ms(retry_after),
-            }),
+            ToSidecar::GoAway { reason, retry_after } => {
+                Message::GoAway(pb::GoAway { reason, retry_after_ms: ms(retry_after) })
+            }
         };
-        Self {
-            message: Some(message),
-        }
+        Self { message: Some(message) }
     }
 }
 
@@ -148,10 +128,9 @@ impl TryFrom<pb::ToSidecar> for ToSidecar {
         use pb::to_sidecar::Message;
         Ok(match message.message.required("message")? {
             Message::Welcome(welcome) => Self::Welcome(Box::new(welcome.try_into()?)),
-            Message::Ack(ack) => Self::Ack {
-                spool: id("ack.spool", &ack.spool)?,
-                number: ack.number,
-            },
+            Message::Ack(ack) => {
+                Self::Ack { spool: id("ack.spool", &ack.spool)?, number: ack.number }
+            }
             Message::Command(command) => Self::Command(Box::new(command.try_into()?)),
             Message::GoAway(away) => Self::GoAway {
                 reason: clip(away.reason.into()),
@@ -200,27 +179,16 @@ impl From<Event> for pb::Event {
                 start_time: process.start_time,
                 used,
             }),
-            Happening::Exited {
-                exit,
-                clean,
-                next,
-                survivors,
-            } => What::Exited(pb::Exited {
+            Happening::Exited { exit, clean, next, survivors } => What::Exited(pb::Exited {
                 exit: Some(exit.into()),
                 clean,
                 next: next.to_wire(),
                 survivors: survivors.into_iter().map(Into::into).collect(),
             }),
             Happening::Outcome(outcome) => What::Outcome(outcome.into()),
-            Happening::Held {
-                lifecycle,
-                reason,
-                crash_loop,
-            } => What::Held(pb::Held {
-                lifecycle: lifecycle.to_wire(),
-                reason,
-                crash_loop,
-            }),
+            Happening::Held { lifecycle, reason, crash_loop } => {
+                What::Held(pb::Held { lifecycle: lifecycle.to_wire(), reason, crash_loop })
+            }
             Happening::Note { text } => What::Note(pb::Note { text }),
         };
         Self {
@@ -254,9 +222,7 @@ impl TryFrom<pb::Event> for Event {
                 reason: clip(held.reason.into()),
                 crash_loop: held.crash_loop,
             },
-            What::Note(note) => Happening::Note {
-                text: clip(note.text.into()),
-            },
+            What::Note(note) => Happening::Note { text: clip(note.text.into()) },
         };
         Ok(Self {
             number: event.number,

@@ -17,10 +17,7 @@ use crate::session::{Event, FromSidecar, GoodbyeReason, Happening, Hello, ToSide
 use crate::status::Lifecycle;
 
 fn life(rng: &mut fastrand::Rng) -> Life {
-    Life {
-        id: LifeId::random(rng),
-        ordinal: NonZeroU32::MIN,
-    }
+    Life { id: LifeId::random(rng), ordinal: NonZeroU32::MIN }
 }
 
 fn report(rng: &mut fastrand::Rng) -> Report {
@@ -37,24 +34,10 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             beat: Some(second),
             silence: second,
             armed: true,
-            deadline: Some(Deadline {
-                after: 3 * second,
-                explicit: true,
-            }),
-            activity: Some(LastActivity {
-                age: second,
-                kind: ActivityKind::Io,
-            }),
-            progress: Progress {
-                counter: 4,
-                frozen: Some(second),
-                owed: true,
-            },
-            lease: Some(Lease {
-                number: 2,
-                left: second,
-                over: None,
-            }),
+            deadline: Some(Deadline { after: 3 * second, explicit: true }),
+            activity: Some(LastActivity { age: second, kind: ActivityKind::Io }),
+            progress: Progress { counter: 4, frozen: Some(second), owed: true },
+            lease: Some(Lease { number: 2, left: second, over: None }),
             paused: Some(second),
             failed: vec![FailedCheck {
                 name: "db".to_owned(),
@@ -67,20 +50,11 @@ fn report(rng: &mut fastrand::Rng) -> Report {
         vitals: Vitals {
             energy: Some(0.5),
             memory_bytes: Some(1 << 20),
-            response: Some(ResponseTime {
-                p50: 1,
-                p95: 2,
-                max: 3,
-            }),
+            response: Some(ResponseTime { p50: 1, p95: 2, max: 3 }),
             text: "busy".to_owned(),
             ..Vitals::default()
         },
-        ledger: LedgerView {
-            used: 1,
-            limit: 3,
-            next_delay: Some(second),
-            spent: String::new(),
-        },
+        ledger: LedgerView { used: 1, limit: 3, next_delay: Some(second), spent: String::new() },
     }
 }
 
@@ -120,56 +94,27 @@ fn what_goes_up_comes_back() {
         last_event: 9,
         report: report(rng),
         epochs: BTreeMap::from([(store, 4)]),
-        shown: Evidence {
-            beats: true,
-            progress: false,
-            ready: true,
-        },
+        shown: Evidence { beats: true, progress: false, ready: true },
     })));
     up(&FromSidecar::Report(Box::new(report(rng))));
-    up(&FromSidecar::Goodbye {
-        reason: GoodbyeReason::AgentEnded,
-        back_within: None,
-    });
-    let exit = Exit {
-        how: ExitHow::Signal(9),
-        core: false,
-        by_us: true,
-    };
+    up(&FromSidecar::Goodbye { reason: GoodbyeReason::AgentEnded, back_within: None });
+    let exit = Exit { how: ExitHow::Signal(9), core: false, by_us: true };
     let pid = NonZeroU32::MIN;
     let whats = [
-        Happening::Started {
-            process: ProcessId { pid, start_time: 5 },
-            used: 2,
-        },
-        Happening::Exited {
-            exit,
-            clean: false,
-            next: Lifecycle::Restarting,
-            survivors: vec![],
-        },
+        Happening::Started { process: ProcessId { pid, start_time: 5 }, used: 2 },
+        Happening::Exited { exit, clean: false, next: Lifecycle::Restarting, survivors: vec![] },
         Happening::Outcome(outcome(rng)),
         Happening::Held {
             lifecycle: Lifecycle::Quarantined,
             reason: "x".to_owned(),
             crash_loop: true,
         },
-        Happening::Note {
-            text: "n".to_owned(),
-        },
+        Happening::Note { text: "n".to_owned() },
     ];
     let at = Wall::from_unix_ms(1_795_305_600_123);
-    let event = |(number, what)| Event {
-        number,
-        at,
-        life: None,
-        what,
-    };
+    let event = |(number, what)| Event { number, at, life: None, what };
     let events = (1..).zip(whats).map(event).collect();
-    up(&FromSidecar::Events {
-        spool: SpoolId::random(rng),
-        events,
-    });
+    up(&FromSidecar::Events { spool: SpoolId::random(rng), events });
 }
 
 #[test]
@@ -186,24 +131,16 @@ fn what_goes_down_comes_back() {
         acked: 3,
         degraded: String::new(),
     })));
-    down(&ToSidecar::Ack {
-        spool: SpoolId::random(rng),
-        number: 3,
-    });
+    down(&ToSidecar::Ack { spool: SpoolId::random(rng), number: 3 });
     let retry_after = Duration::from_secs(1);
-    down(&ToSidecar::GoAway {
-        reason: "drain".to_owned(),
-        retry_after,
-    });
+    down(&ToSidecar::GoAway { reason: "drain".to_owned(), retry_after });
     let preconditions = [
         Precondition::LifeOnly,
         Precondition::Silent { beats: 3 },
         Precondition::NoBeat { beats: 3 },
         Precondition::Frozen { progress: 3 },
         Precondition::SameLease { number: 3 },
-        Precondition::StillFailed {
-            check: "db".to_owned(),
-        },
+        Precondition::StillFailed { check: "db".to_owned() },
         Precondition::StillPaused,
         Precondition::StillInactive,
     ];
@@ -228,41 +165,14 @@ fn what_goes_down_comes_back() {
 fn what_is_missing_is_named() {
     let rng = &mut fastrand::Rng::with_seed(3);
     let wire = pb::Report::from(report(rng));
-    let no_ages = pb::Report {
-        ages: None,
-        ..wire.clone()
-    };
-    assert_eq!(
-        Report::try_from(no_ages),
-        Err(Invalid::missing("report.ages"))
-    );
-    let odd = pb::Report {
-        lifecycle: 99,
-        ..wire.clone()
-    };
-    assert_eq!(
-        Report::try_from(odd).map_err(|e| e.field),
-        Err("report.lifecycle")
-    );
-    let short = pb::Report {
-        life: Some(pb::Life {
-            id: vec![1],
-            ordinal: 1,
-        }),
-        ..wire
-    };
+    let no_ages = pb::Report { ages: None, ..wire.clone() };
+    assert_eq!(Report::try_from(no_ages), Err(Invalid::missing("report.ages")));
+    let odd = pb::Report { lifecycle: 99, ..wire.clone() };
+    assert_eq!(Report::try_from(odd).map_err(|e| e.field), Err("report.lifecycle"));
+    let short = pb::Report { life: Some(pb::Life { id: vec![1], ordinal: 1 }), ..wire };
     assert_eq!(Report::try_from(short).map_err(|e| e.field), Err("life.id"));
     let empty = pb::FromSidecar { message: None };
-    assert_eq!(
-        FromSidecar::try_from(empty),
-        Err(Invalid::missing("message"))
-    );
-    let error = pb::Policy {
-        mode: 0,
-        ..Policy::default().into()
-    };
-    assert_eq!(
-        Policy::try_from(error).map_err(|e| e.field),
-        Err("policy.mode")
-    );
+    assert_eq!(FromSidecar::try_from(empty), Err(Invalid::missing("message")));
+    let error = pb::Policy { mode: 0, ..Policy::default().into() };
+    assert_eq!(Policy::try_from(error).map_err(|e| e.field), Err("policy.mode"));
 }

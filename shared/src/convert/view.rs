@@ -61,11 +61,7 @@ impl TryFrom<pb::ActionOutcome> for ActionOutcome {
 
 impl From<CollectorView> for pb::CollectorInfo {
     fn from(view: CollectorView) -> Self {
-        Self {
-            version: view.version,
-            started: Some(stamp(view.started)),
-            degraded: view.degraded,
-        }
+        Self { version: view.version, started: Some(stamp(view.started)), degraded: view.degraded }
     }
 }
 
@@ -74,11 +70,7 @@ impl TryFrom<pb::CollectorInfo> for CollectorView {
 
     fn try_from(info: pb::CollectorInfo) -> Result<Self, Invalid> {
         let started = wall(info.started.required("collector.started")?);
-        Ok(Self {
-            version: info.version,
-            started,
-            degraded: info.degraded,
-        })
+        Ok(Self { version: info.version, started, degraded: info.degraded })
     }
 }
 
@@ -114,10 +106,7 @@ impl TryFrom<pb::Finding> for FindingView {
 
 impl From<AgentView> for pb::AgentView {
     fn from(view: AgentView) -> Self {
-        let next = |next: NextRung| pb::NextRung {
-            rung: next.rung,
-            in_ms: ms(next.within),
-        };
+        let next = |next: NextRung| pb::NextRung { rung: next.rung, in_ms: ms(next.within) };
         Self {
             agent: view.agent.to_string(),
             status: view.status.to_wire(),
@@ -143,10 +132,7 @@ impl TryFrom<pb::AgentView> for AgentView {
 
     fn try_from(view: pb::AgentView) -> Result<Self, Invalid> {
         let findings = view.findings.into_iter().map(TryInto::try_into);
-        let next = |n: pb::NextRung| NextRung {
-            rung: n.rung,
-            within: duration(n.in_ms),
-        };
+        let next = |n: pb::NextRung| NextRung { rung: n.rung, within: duration(n.in_ms) };
         let agent = view.agent.parse();
         Ok(Self {
             agent: agent.map_err(|_| Invalid::new("agent", "not an agent id"))?,
@@ -182,10 +168,7 @@ impl TryFrom<pb::ExplainResponse> for Explanation {
 
     fn try_from(response: pb::ExplainResponse) -> Result<Self, Invalid> {
         let agent = response.agent.required("agent")?.try_into()?;
-        Ok(Self {
-            agent,
-            deadlines: response.deadlines.into_iter().collect(),
-        })
+        Ok(Self { agent, deadlines: response.deadlines.into_iter().collect() })
     }
 }
 
@@ -237,11 +220,7 @@ impl TryFrom<pb::Incident> for IncidentView {
                 resolved: incident.resolved.map(wall),
                 incarnation: incident.incarnation,
                 summary: incident.summary,
-                actions: incident
-                    .actions
-                    .into_iter()
-                    .map(action)
-                    .collect::<Result<_, _>>()?,
+                actions: incident.actions.into_iter().map(action).collect::<Result<_, _>>()?,
             },
         })
     }

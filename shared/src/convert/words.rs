@@ -15,11 +15,7 @@ pub(super) trait Word: Sized {
 
     /// The wire's zero is "not said".
     fn optional(field: &'static str, number: i32) -> Result<Option<Self>, Invalid> {
-        if number == 0 {
-            Ok(None)
-        } else {
-            Self::from_wire(field, number).map(Some)
-        }
+        if number == 0 { Ok(None) } else { Self::from_wire(field, number).map(Some) }
     }
 }
 

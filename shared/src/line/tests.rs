@@ -8,41 +8,23 @@ fn lines(text: &str) -> Message {
 
 #[test]
 fn sd_notify_keys() {
-    let beat = Message {
-        beat: true,
-        ..Message::default()
-    };
+    let beat = Message { beat: true, ..Message::default() };
     assert_eq!(lines("WATCHDOG=1"), beat);
     assert_eq!(lines("WATCHDOG=1\n"), beat);
-    assert_eq!(
-        lines("WATCHDOG=1\nX_OTHER_THING=abc\nFDSTORE=1\nno assignment"),
-        beat
-    );
+    assert_eq!(lines("WATCHDOG=1\nX_OTHER_THING=abc\nFDSTORE=1\nno assignment"), beat);
     let message = lines("READY=1\nSTATUS=up\nMAINPID=42\nBARRIER=1\nRESTART_RESET=1");
     assert!(message.ready && message.barrier && message.restart_reset && !message.beat);
-    assert_eq!(
-        (message.text.as_deref(), message.main_pid),
-        (Some("up"), Some(42))
-    );
+    assert_eq!((message.text.as_deref(), message.main_pid), (Some("up"), Some(42)));
     let message = lines("X_LUBDUB_PHASE=llm\nX_LUBDUB_LEASE_USEC=600000000\nX_LUBDUB_CYCLE=7");
     assert_eq!(message.phase, Some(Phase::Llm));
     assert_eq!(message.lease, Some(Duration::from_secs(600)));
     assert_eq!(message.cycle, Some(7));
     assert_eq!(lines("STOPPING=1").phase, Some(Phase::Stopping));
-    assert_eq!(
-        lines("WATCHDOG_USEC=3000000").deadline,
-        Some(Duration::from_secs(3))
-    );
+    assert_eq!(lines("WATCHDOG_USEC=3000000").deadline, Some(Duration::from_secs(3)));
     assert_eq!(lines("X_LUBDUB_ENERGY=0.25").energy, Some(0.25));
     assert_eq!(lines("ERRNO=2").text.as_deref(), Some("errno 2"));
-    assert_eq!(
-        lines("STATUS=broken\nERRNO=2").text.as_deref(),
-        Some("broken")
-    );
-    assert_eq!(
-        lines("WATCHDOG=trigger").check,
-        Some(trigger(String::new()))
-    );
+    assert_eq!(lines("STATUS=broken\nERRNO=2").text.as_deref(), Some("broken"));
+    assert_eq!(lines("WATCHDOG=trigger").check, Some(trigger(String::new())));
 }
 
 #[test]
@@ -55,40 +37,15 @@ fn json_keys() {
     );
     assert!(message.beat);
     let until = Wall::parse("2026-11-22T00:00:00Z").map(Until::At);
-    assert_eq!(
-        (message.phase, message.until),
-        (Some(Phase::WaitingRateLimit), until)
-    );
+    assert_eq!((message.phase, message.until), (Some(Phase::WaitingRateLimit), until));
     let took = Some(Duration::from_millis(1500));
-    assert_eq!(
-        message.task,
-        Some(Task {
-            id: "t1".to_owned(),
-            step: TaskStep::Done,
-            took
-        })
-    );
-    assert_eq!(
-        message.spent,
-        Spent {
-            tokens_in: 10,
-            tokens_out: 4,
-            cost_usd: 0.02
-        }
-    );
+    assert_eq!(message.task, Some(Task { id: "t1".to_owned(), step: TaskStep::Done, took }));
+    assert_eq!(message.spent, Spent { tokens_in: 10, tokens_out: 4, cost_usd: 0.02 });
     let check = message.check.expect("a check");
-    assert_eq!(
-        (check.name.as_str(), check.ok, check.trigger),
-        ("db", false, false)
-    );
+    assert_eq!((check.name.as_str(), check.ok, check.trigger), ("db", false, false));
     assert_eq!(message.vitals.get("queue"), Some(&4.0));
-    assert_eq!(
-        lines(r#"{"until":90}"#).until,
-        Some(Until::In(Duration::from_secs(90)))
-    );
-    let failed = lines(r#"{"fail":{"message":"no disk"}}"#)
-        .check
-        .expect("a trigger");
+    assert_eq!(lines(r#"{"until":90}"#).until, Some(Until::In(Duration::from_secs(90))));
+    let failed = lines(r#"{"fail":{"message":"no disk"}}"#).check.expect("a trigger");
     assert_eq!((failed.name.as_str(), failed.trigger), (SELF_CHECK, true));
 }
 
@@ -99,63 +56,28 @@ fn what_is_dropped_says_why() {
         (b" \n", "empty"),
         (b"hello", "neither KEY=value nor JSON"),
         (b"WATCHDOG=1\0", "a NUL byte"),
-        (
-            b"WATCHDOG_USEC=abc",
-            "WATCHDOG_USEC: not a number of microseconds",
-        ),
-        (
-            b"WATCHDOG_USEC=-1",
-            "WATCHDOG_USEC: not a number of microseconds",
-        ),
-        (
-            b"WATCHDOG_USEC=99999999999999999",
-            "WATCHDOG_USEC: too long",
-        ),
+        (b"WATCHDOG_USEC=abc", "WATCHDOG_USEC: not a number of microseconds"),
+        (b"WATCHDOG_USEC=-1", "WATCHDOG_USEC: not a number of microseconds"),
+        (b"WATCHDOG_USEC=99999999999999999", "WATCHDOG_USEC: too long"),
         (b"X_LUBDUB_PHASE=dancing", "X_LUBDUB_PHASE: no such phase"),
         (b"X_LUBDUB_ENERGY=NaN", "X_LUBDUB_ENERGY: not within 0..1"),
         (b"X_LUBDUB_ENERGY=1.5", "X_LUBDUB_ENERGY: not within 0..1"),
         (b"X_LUBDUB_CYCLE=1.5", "X_LUBDUB_CYCLE: not a whole number"),
-        (
-            b"{\"v\":2}",
-            "version 2 of the JSON shape is not known here (1 is)",
-        ),
+        (b"{\"v\":2}", "version 2 of the JSON shape is not known here (1 is)"),
         (b"{\"lease_s\":-1}", "lease_s: not a duration"),
-        (
-            b"{\"until\":\"tomorrow\"}",
-            "until: neither seconds nor RFC 3339",
-        ),
-        (
-            b"{\"task\":{\"id\":\"\",\"event\":\"start\"}}",
-            "task.id: empty",
-        ),
+        (b"{\"until\":\"tomorrow\"}", "until: neither seconds nor RFC 3339"),
+        (b"{\"task\":{\"id\":\"\",\"event\":\"start\"}}", "task.id: empty"),
         (b"{\"cost_usd\":-1}", "cost_usd: not an amount"),
         (b"EXIT_STATUS=256", "EXIT_STATUS: not 0..255"),
     ];
     for (datagram, why) in table {
         let dropped = parse(datagram).expect_err(why);
-        assert_eq!(
-            dropped.to_string(),
-            why,
-            "{}",
-            String::from_utf8_lossy(datagram)
-        );
+        assert_eq!(dropped.to_string(), why, "{}", String::from_utf8_lossy(datagram));
     }
-    for json in [
-        "{",
-        "{\"cycle\":\"x\"}",
-        "{\"energy\":1e999}",
-        "{\"task\":1}",
-        "{} {}",
-    ] {
-        assert!(
-            matches!(parse(json.as_bytes()), Err(Dropped::Json(_))),
-            "{json}"
-        );
+    for json in ["{", "{\"cycle\":\"x\"}", "{\"energy\":1e999}", "{\"task\":1}", "{} {}"] {
+        assert!(matches!(parse(json.as_bytes()), Err(Dropped::Json(_))), "{json}");
     }
-    assert_eq!(
-        parse(&vec![b'A'; DATAGRAM_LEN_MAX + 1]),
-        Err(Dropped::TooLong)
-    );
+    assert_eq!(parse(&vec![b'A'; DATAGRAM_LEN_MAX + 1]), Err(Dropped::TooLong));
 }
 
 #[test]

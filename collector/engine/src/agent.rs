@@ -1,0 +1,248 @@
+//! One agent's state, as the engine holds it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lubdub_shared::beat::{Evidence, Exit, Report};
+use lubdub_shared::command::CommandKind;
+use lubdub_shared::id::{AgentId, CommandId, InstanceId, Life, SpoolId};
+use lubdub_shared::incident::{Cause, Finding, Incident};
+use lubdub_shared::policy::Policy;
+use lubdub_shared::schedule::LedgerView;
+use lubdub_shared::session::GoodbyeReason;
+use lubdub_shared::status::{Lifecycle, Status};
+use lubdub_shared::time::{Mono, Now, Wall};
+
+/// The stream to an agent's sidecar.
+///
+/// ```text
+///  Lost ──attach──▶ Up ──goodbye──▶ Left
+///   ▲               │ end without a word
+///   └───────────────┘
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// It stands.
+    Up {
+        /// Number of the stream.
+        session: u64,
+        /// Process of the sidecar.
+        instance: InstanceId,
+    },
+    /// It ended without a word.
+    Lost,
+    /// The sidecar left on purpose.
+    Left {
+        /// When it meant to be back.
+        back_by: Option<Mono>,
+    },
+}
+
+/// A finding with the moment it began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    /// The detector's opinion now.
+    pub finding: Finding,
+    /// When this cause was first found.
+    pub since: Now,
+    /// It is not seen now: an act treats it, and is not yet proven to have helped.
+    pub treated: bool,
+}
+
+/// A command that was sent and not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// Which.
+    pub command: CommandId,
+    /// What.
+    pub kind: CommandKind,
+    /// The cause that it treats; `None` when a person asked.
+    pub cause: Option<Cause>,
+    /// When nobody waits for its answer any more.
+    pub due: Mono,
+}
+
+/// A new life that has yet to be proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// Which life.
+    pub life: Life,
+    /// When it has failed.
+    pub due: Mono,
+}
+
+/// One agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its id.
+    pub id: AgentId,
+    /// What is decided by settings.
+    pub policy: Arc<Policy>,
+    /// Where it runs.
+    pub host: String,
+    /// For people and for `[[assign]]`.
+    pub labels: BTreeMap<String, String>,
+    /// The stream.
+    pub link: Link,
+    /// When its sidecar was last heard.
+    pub heard: Mono,
+    /// The life that runs, or ran last.
+    pub life: Option<Life>,
+    /// When that life began.
+    pub started: Option<Wall>,
+    /// Where its process is.
+    pub lifecycle: Lifecycle,
+    /// The newest report.
+    pub report: Option<Box<Report>>,
+    /// The restart schedule, as the sidecar last told it.
+    pub ledger: LedgerView,
+    /// Evidence that any of its lives showed.
+    pub shown: Evidence,
+    /// What is wrong.
+    pub findings: Vec<Standing>,
+    /// The worst of the findings.
+    pub status: Status,
+    /// Open incidents, and those resolved last, which may come back.
+    pub incidents: Vec<Incident>,
+    /// The trouble that an act treats: it stands until the act is proven to have helped.
+    pub treating: Option<Standing>,
+    /// The command under way.
+    pub act: Option<InFlight>,
+    /// No automatic act before this moment.
+    pub rest_until: Mono,
+    /// The proof under way.
+    pub verify: Option<Verification>,
+    /// The newest event that was applied.
+    pub applied: Option<(SpoolId, u64)>,
+    /// A trouble that shadow mode has already told.
+    pub(crate) shadowed: Option<Cause>,
+    pub(crate) wake: Option<Mono>,
+}
+
+/// What must be known of an agent after a restart of the collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentRecord {
+    /// Its id.
+    pub id: AgentId,
+    /// Where it ran.
+    pub host: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its last life.
+    pub life: Option<Life>,
+    /// When that began.
+    pub started: Option<Wall>,
+    /// Where its process was.
+    pub lifecycle: Lifecycle,
+    /// Evidence that its lives showed.
+    pub shown: Evidence,
+    /// Its sidecar had left on purpose, for good.
+    pub left: bool,
+    /// The newest event that was applied.
+    pub applied: Option<(SpoolId, u64)>,
+}
+
+impl Agent {
+    pub(crate) fn new(record: AgentRecord, policy: Arc<Policy>, now: Mono) -> Self {
+        Self {
+            id: record.id,
+            policy,
+            host: record.host,
+            labels: record.labels,
+            link: if record.left { Link::Left { back_by: None } } else { Link::Lost },
+            heard: now,
+            life: record.life,
+            started: record.started,
+            lifecycle: record.lifecycle,
+            report: None,
+            ledger: LedgerView::default(),
+            shown: record.shown,
+            findings: Vec::new(),
+            status: Status::Unknown,
+            incidents: Vec::new(),
+            treating: None,
+            act: None,
+            rest_until: Mono::default(),
+            verify: None,
+            applied: record.applied,
+            shadowed: None,
+            wake: None,
+        }
+    }
+
+    pub(crate) fn record(&self) -> AgentRecord {
+        AgentRecord {
+            id: self.id.clone(),
+            host: self.host.clone(),
+            labels: self.labels.clone(),
+            life: self.life,
+            started: self.started,
+            lifecycle: self.lifecycle,
+            shown: self.shown,
+            left: matches!(self.link, Link::Left { back_by: None }),
+            applied: self.applied,
+        }
+    }
+
+    /// The stream stands.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+
+    /// The report speaks of a living process of the current life.
+    pub fn living(&self) -> Option<&Report> {
+        let report = self.report.as_deref()?;
+        let alive = matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying);
+        (alive && report.life == self.life && !self.lifecycle.is_down()).then_some(report)
+    }
+
+    /// When a silent link is called so.
+    pub(crate) fn unreachable_at(&self, interval: Duration) -> Option<Mono> {
+        let patience = self.policy.unreachable_after.max(3 * interval);
+        match self.link {
+            Link::Up { .. } | Link::Lost => Some(self.heard.after(patience)),
+            Link::Left { back_by } => back_by,
+        }
+    }
+
+    /// When the engine must look at this agent though nothing happened.
+    pub(crate) fn next_due(&self, now: Mono, interval: Duration) -> Option<Mono> {
+        let link = self.unreachable_at(interval).and_then(|at| {
+            let missing = at.after(self.policy.missing_after);
+            [at, missing].into_iter().find(|moment| *moment > now)
+        });
+        let act = self.act.as_ref().map(|act| act.due);
+        let verify = self.verify.as_ref().map(|verify| verify.due).filter(|due| *due > now);
+        [link, act, verify].into_iter().flatten().min()
+    }
+
+    /// A life has begun: whatever was counted belonged to the one before.
+    pub(crate) fn begin_life(&mut self, life: Life, at: Wall, now: Mono) {
+        self.life = Some(life);
+        self.started = Some(at);
+        self.shadowed = None;
+        let proven = self.treating.is_none() && self.act.is_none();
+        self.lifecycle = if proven { Lifecycle::Running } else { Lifecycle::Verifying };
+        let due = now.after(self.policy.startup_grace);
+        self.verify = (!proven).then_some(Verification { life, due });
+    }
+}
+
+/// Which cause an exit of its own has.
+pub(crate) fn cause_of(exit: &Exit) -> Cause {
+    use lubdub_shared::beat::ExitHow;
+    // HUP, INT, QUIT, KILL and TERM come from somebody; the others from the process's own fault.
+    match exit.how {
+        ExitHow::Signal(1 | 2 | 3 | 9 | 15) => Cause::KilledByOther,
+        ExitHow::Signal(_) | ExitHow::Code(_) | ExitHow::Unknown(_) => Cause::Crashed,
+    }
+}
+
+/// A sidecar that left on purpose: when it is missed.
+pub(crate) fn left(reason: GoodbyeReason, back_within: Option<Duration>, now: Mono) -> Link {
+    match reason {
+        GoodbyeReason::AgentEnded => Link::Left { back_by: None },
+        GoodbyeReason::Shutdown => Link::Left { back_by: back_within.map(|by| now.after(by)) },
+    }
+}

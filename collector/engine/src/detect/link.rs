@@ -1,0 +1,39 @@
+//! Unreachable and Missing: the link is lost, and nothing is known of the agent.
+//!
+//! A collector that cannot hear a sidecar cannot reach it either. There is no edge from here to a
+//! restart or an apoptosis: `policy::may_act` refuses these causes, and the ladder acts on nothing
+//! but a report that has just arrived.
+
+use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::status::Status;
+use lubdub_shared::time::words;
+
+use super::{Draft, View};
+use crate::agent::{Agent, Link};
+
+pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
+    let since = agent.unreachable_at(view.interval)?;
+    let stands = matches!(agent.findings.first(), Some(standing)
+        if matches!(standing.finding.cause, Cause::Unreachable | Cause::Missing));
+    // While warming up no new verdict rests on absence; one that stood before still stands.
+    if view.now < since || (view.warming && !stands) {
+        return None;
+    }
+    let missing = view.now >= since.after(agent.policy.missing_after);
+    let silent = words(view.now.since(agent.heard));
+    let stream = match agent.link {
+        Link::Up { .. } => "the stream stands, but nothing comes",
+        Link::Lost => "the stream was lost",
+        Link::Left { .. } => "the sidecar is not back",
+    };
+    let finding = Draft {
+        cause: if missing { Cause::Missing } else { Cause::Unreachable },
+        level: if missing { Status::Critical } else { Status::Unknown },
+        detail: format!("no report for {silent}; {stream}"),
+        evidence: [("report_age", silent), ("link", stream.to_owned())],
+        rule: "no report for unreachable_after and three intervals; Missing at missing_after more. \
+               Says nothing about the agent, and never leads to an act",
+        cancelled_by: "a report",
+    };
+    Some(finding.into())
+}

@@ -1,0 +1,106 @@
+//! Silent, BusySilent, NeverSeen and Inactive: what the absence of beats means, given activity.
+
+use lubdub_shared::beat::Ages;
+use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::late::{Late, Past, Silence};
+use lubdub_shared::policy::Policy;
+use lubdub_shared::status::Status;
+use lubdub_shared::time::words;
+
+use super::{Draft, age};
+
+pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding> {
+    match late.silence {
+        Silence::Silent { misses, critical } => Some(silent(ages, policy, misses, critical)),
+        Silence::Busy { capped } => Some(busy(ages, policy, capped)),
+        Silence::InTime => match late.never_seen {
+            Past::Warning => Some(never_seen(ages, policy, Status::Warning)),
+            Past::Critical => Some(never_seen(ages, policy, Status::Critical)),
+            Past::Not => late.inactive.then(|| inactive(ages, policy)),
+        },
+    }
+}
+
+fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding {
+    let deadline = ages.deadline.map(|deadline| deadline.after);
+    let enough = match ages.deadline {
+        Some(deadline) if deadline.explicit => 1,
+        Some(_) | None => policy.failures_before_critical.get(),
+    };
+    Draft {
+        cause: Cause::Silent,
+        level: if critical { Status::Critical } else { Status::Warning },
+        detail: format!(
+            "no beat for {}, no activity for {} ({misses} of {enough} deadlines of {})",
+            words(ages.silence),
+            words(ages.inactive()),
+            age(deadline)
+        ),
+        evidence: [
+            ("beat_age", age(ages.beat)),
+            ("silence", words(ages.silence)),
+            ("activity_age", age(ages.activity.map(|last| last.age))),
+            ("deadline", age(deadline)),
+            ("misses", misses.to_string()),
+            ("beats", ages.beats.to_string()),
+        ],
+        rule: "neither beat nor activity for failures_before_critical x heartbeat_deadline \
+               (or the phase's deadline, or the agent's own contract at the first miss)",
+        cancelled_by: "a beat, or activity of the tree",
+    }
+    .into()
+}
+
+fn busy(ages: &Ages, policy: &Policy, capped: bool) -> Finding {
+    let activity = ages.activity.map_or("activity", |last| last.kind.as_str());
+    Draft {
+        cause: Cause::BusySilent,
+        level: if capped { Status::Critical } else { Status::Warning },
+        detail: format!(
+            "no beat for {}, but {activity} {} ago",
+            words(ages.silence),
+            words(ages.inactive())
+        ),
+        evidence: [
+            ("beat_age", age(ages.beat)),
+            ("silence", words(ages.silence)),
+            ("activity", activity.to_owned()),
+            ("activity_age", words(ages.inactive())),
+            ("busy_cap", words(policy.busy_cap)),
+        ],
+        rule: "no beat for the deadline while the tree is active; Critical at busy_cap",
+        cancelled_by: "a beat",
+    }
+    .into()
+}
+
+fn never_seen(ages: &Ages, policy: &Policy, level: Status) -> Finding {
+    Draft {
+        cause: Cause::NeverSeen,
+        level,
+        detail: format!("beats are expected, and none came in {}", words(ages.up)),
+        evidence: [
+            ("up", words(ages.up)),
+            ("activity_age", age(ages.activity.map(|last| last.age))),
+            ("startup_grace", words(policy.startup_grace)),
+        ],
+        rule: "expect_beats, and no beat within startup_grace; Critical without activity",
+        cancelled_by: "a beat",
+    }
+    .into()
+}
+
+fn inactive(ages: &Ages, policy: &Policy) -> Finding {
+    Draft {
+        cause: Cause::Inactive,
+        level: Status::Warning,
+        detail: format!("never beats, and shows no activity for {}", words(ages.inactive())),
+        evidence: [
+            ("activity_age", age(ages.activity.map(|last| last.age))),
+            ("inactive_after", words(policy.inactive_after)),
+        ],
+        rule: "no beat in this life and no activity for inactive_after",
+        cancelled_by: "a beat, or activity of the tree",
+    }
+    .into()
+}

@@ -1,0 +1,265 @@
+//! One event on one agent: state, then findings, then incidents, then the ladder.
+
+use std::time::Duration;
+
+use lubdub_shared::beat::Report;
+use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
+use lubdub_shared::id::CommandId;
+use lubdub_shared::incident::{Action, ActionOutcome, Cause, Transition};
+use lubdub_shared::policy::Mode;
+use lubdub_shared::session::{self, Happening};
+use lubdub_shared::status::{Lifecycle, Status};
+use lubdub_shared::time::Now;
+
+use super::{AgentIndex, Identity, InFlight, Link, Standing, left, outcome};
+use crate::agent::Agent;
+use crate::detect::{self, View};
+use crate::policy::ladder::{self, Step};
+use crate::policy::verify::{self, Proof};
+use crate::{Detached, Effect, Request, incident};
+
+/// Time for an answer beyond what the act itself takes.
+const ANSWER_MARGIN: Duration = Duration::from_secs(15);
+
+/// The parts of the fleet that one event may touch.
+pub(super) struct Judge<'f> {
+    pub(super) index: AgentIndex,
+    pub(super) agent: &'f mut Agent,
+    pub(super) identity: &'f Identity,
+    pub(super) rng: &'f mut fastrand::Rng,
+    pub(super) slot: &'f mut Option<AgentIndex>,
+    pub(super) authority: bool,
+    pub(super) view: View,
+    pub(super) now: Now,
+    pub(super) out: &'f mut Vec<(AgentIndex, Effect)>,
+}
+
+impl Judge<'_> {
+    pub(super) fn emit(&mut self, effect: Effect) {
+        self.out.push((self.index, effect));
+    }
+
+    /// A report: the only event that may lead to an automatic act.
+    pub(super) fn report(&mut self, report: Report) {
+        let before = self.agent.lifecycle;
+        self.agent.heard = self.now.mono;
+        self.agent.ledger = report.ledger.clone();
+        if report.life.is_some() && report.life != self.agent.life {
+            // The event that began this life is still on its way, or was lost with its spool.
+            self.agent.life = report.life;
+            self.agent.verify = None;
+        }
+        let proving = self.agent.verify.is_some() && report.lifecycle == Lifecycle::Running;
+        self.agent.lifecycle = if proving { Lifecycle::Verifying } else { report.lifecycle };
+        self.agent.shown = self.agent.shown.union(report.ages.evidence());
+        self.agent.report = Some(Box::new(report));
+        let proof = self.prove();
+        self.conclude(before);
+        self.climb(&proof);
+    }
+
+    /// A hard fact. The same one twice is applied once.
+    pub(super) fn happened(&mut self, event: session::Event) {
+        let before = self.agent.lifecycle;
+        self.agent.heard = self.now.mono;
+        let Some((spool, applied)) = self.agent.applied else {
+            return;
+        };
+        if event.number <= applied {
+            return;
+        }
+        self.agent.applied = Some((spool, event.number));
+        match event.what {
+            Happening::Started { .. } => {
+                if let Some(life) = event.life {
+                    self.agent.begin_life(life, event.at, self.now.mono);
+                }
+            }
+            Happening::Exited { exit, clean, next, .. } => {
+                self.exited(&exit, clean, next);
+            }
+            Happening::Held { lifecycle, reason, crash_loop } => {
+                self.agent.lifecycle = lifecycle;
+                if crash_loop {
+                    self.agent.treating = Some(outcome::crash_loop(self.agent, &reason, self.now));
+                }
+            }
+            Happening::Outcome(ended) => self.ended(ended),
+            Happening::Note { .. } => {}
+        }
+        let record = Box::new(self.agent.record());
+        self.emit(Effect::Remember(record));
+        self.conclude(before);
+    }
+
+    pub(super) fn detached(&mut self, how: Detached) {
+        let before = self.agent.lifecycle;
+        self.agent.link = match how {
+            Detached::Lost => Link::Lost,
+            Detached::Goodbye { reason, back_within } => left(reason, back_within, self.now.mono),
+        };
+        let record = Box::new(self.agent.record());
+        self.emit(Effect::Remember(record));
+        self.conclude(before);
+    }
+
+    /// A person asks. Only the life must match when it is carried out.
+    pub(super) fn asked(&mut self, request: Request) {
+        if !self.agent.is_connected() {
+            return self.emit(Effect::Answered {
+                command: request.command,
+                outcome: ActionOutcome::Failed,
+                detail: format!("the sidecar of {} is not connected", self.agent.id),
+                full: None,
+            });
+        }
+        let life = self.agent.life.map(|life| life.id);
+        let command = Command {
+            id: request.command,
+            kind: request.kind,
+            life: life.filter(|_| request.kind.is_destructive()),
+            store: self.identity.store,
+            epoch: self.identity.epoch,
+            precondition: Precondition::LifeOnly,
+            report: 0,
+            ttl: AUTOMATIC_TTL,
+            age: Duration::ZERO,
+            requested_by: Requester::Person(request.requested_by),
+            reason: request.reason,
+        };
+        self.send(command, None);
+    }
+
+    /// The time that the engine itself set is over.
+    pub(super) fn look(&mut self) {
+        let before = self.agent.lifecycle;
+        if let Some(act) = self.agent.act.clone().filter(|act| act.due <= self.now.mono) {
+            self.unanswered(&act);
+        }
+        self.conclude(before);
+    }
+
+    fn prove(&mut self) -> Proof {
+        let proof = verify::proof(self.agent, self.now.mono);
+        if let Proof::Proven(_) = proof {
+            self.agent.verify = None;
+            self.agent.treating = None;
+            self.agent.lifecycle = Lifecycle::Running;
+        }
+        proof
+    }
+
+    /// Findings, status, incidents.
+    fn conclude(&mut self, lifecycle_before: Lifecycle) {
+        let found = detect::findings(self.agent, self.view);
+        let before = std::mem::take(&mut self.agent.findings);
+        let now = self.now;
+        let seen = found.into_iter().map(|finding| {
+            let same = before.iter().find(|standing| standing.finding.cause == finding.cause);
+            let since = same.map_or(now, |standing| standing.since);
+            Standing { finding, since, treated: false }
+        });
+        self.agent.findings = seen.collect();
+        self.keep_treated();
+        self.agent.findings.sort_by_key(|s| std::cmp::Reverse(s.finding.level.severity()));
+        let worst = self.agent.findings.first().map(|standing| &standing.finding);
+        let heard = self.agent.report.is_some() || !matches!(self.agent.link, Link::Lost);
+        let status = match worst {
+            Some(finding) => finding.level,
+            None if heard => Status::Ok,
+            None => Status::Unknown,
+        };
+        let from = std::mem::replace(&mut self.agent.status, status);
+        if from != status || lifecycle_before != self.agent.lifecycle {
+            let why = worst.map(|f| format!("{}: {}", f.cause, f.detail)).unwrap_or_default();
+            self.emit(Effect::Transition(Transition { from, to: status, why }));
+        }
+        for incident in incident::sync(self.agent, now, self.rng) {
+            self.emit(Effect::Incident(Box::new(incident)));
+        }
+    }
+
+    /// A trouble under treatment stands until the treatment is proven, unless nothing is known.
+    fn keep_treated(&mut self) {
+        let findings = &mut self.agent.findings;
+        let unknown = |s: &Standing| matches!(s.finding.cause, Cause::Unreachable | Cause::Missing);
+        if let Some(treated) = &self.agent.treating
+            && !findings.iter().any(|s| s.finding.cause == treated.finding.cause || unknown(s))
+        {
+            findings.push(Standing { treated: true, ..treated.clone() });
+        }
+    }
+
+    /// The next rung, if one is due and may be taken.
+    fn climb(&mut self, proof: &Proof) {
+        let ready = self.agent.act.is_none() && self.now.mono >= self.agent.rest_until;
+        if !ready || !self.agent.is_connected() {
+            return;
+        }
+        let Some(step) = ladder::step(self.agent, proof) else {
+            return;
+        };
+        match self.agent.policy.mode {
+            Mode::Observe => {}
+            Mode::Shadow if self.agent.shadowed == Some(step.cause) => {}
+            Mode::Shadow => {
+                self.agent.shadowed = Some(step.cause);
+                self.emit(Effect::WouldHave { kind: step.kind, reason: step.reason });
+            }
+            // One automatic act at a time: the next report asks again.
+            Mode::Enforce if self.slot.is_some() || !self.authority => {}
+            Mode::Enforce => self.act(step),
+        }
+    }
+
+    fn act(&mut self, step: Step) {
+        *self.slot = Some(self.index);
+        let report = self.agent.report.as_ref().map_or(0, |report| report.number);
+        let treats = self.agent.findings.iter().find(|s| s.finding.cause == step.cause);
+        self.agent.treating = treats.cloned().or_else(|| self.agent.treating.take());
+        let command = Command {
+            id: CommandId::ordered(self.now.wall, self.rng),
+            kind: step.kind,
+            life: self.agent.life.map(|life| life.id),
+            store: self.identity.store,
+            epoch: self.identity.epoch,
+            precondition: step.precondition,
+            report,
+            ttl: AUTOMATIC_TTL,
+            age: Duration::ZERO,
+            requested_by: Requester::Engine(step.cause),
+            reason: step.reason,
+        };
+        self.send(command, Some(step.cause));
+    }
+
+    fn send(&mut self, command: Command, cause: Option<Cause>) {
+        let restart = &self.agent.policy.restart;
+        let delay = match command.kind {
+            CommandKind::Restart => self.agent.ledger.next_delay.unwrap_or(restart.delay.max) * 2,
+            CommandKind::Stop
+            | CommandKind::Start
+            | CommandKind::Apoptosis
+            | CommandKind::Revive => Duration::ZERO,
+        };
+        let patience = command.ttl + restart.term_grace + delay + ANSWER_MARGIN;
+        self.agent.act = Some(InFlight {
+            command: command.id,
+            kind: command.kind,
+            cause,
+            due: self.now.mono.after(patience),
+        });
+        let action = Action {
+            command: command.id,
+            kind: command.kind,
+            outcome: ActionOutcome::Accepted,
+            detail: command.reason.clone(),
+            at: self.now.wall,
+        };
+        let incident = cause.and_then(|cause| incident::add_action(self.agent, cause, action));
+        if let Some(incident) = incident {
+            self.emit(Effect::Incident(Box::new(incident)));
+        }
+        self.emit(Effect::Send(Box::new(command)));
+    }
+}

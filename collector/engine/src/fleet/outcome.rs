@@ -1,0 +1,147 @@
+//! How acts and lives end: exits, outcomes, and commands that nobody answered.
+
+use std::time::Duration;
+
+use lubdub_shared::beat::Exit;
+use lubdub_shared::command::{CommandKind, Ending, Outcome, Refusal};
+use lubdub_shared::incident::{ActionOutcome, Cause, Finding};
+use lubdub_shared::status::{Lifecycle, Status};
+use lubdub_shared::time::Now;
+
+use super::judge::Judge;
+use super::{InFlight, Standing};
+use crate::agent::{Agent, cause_of};
+use crate::detect::Draft;
+use crate::{Effect, incident};
+
+/// After a refusal that is no save, nothing automatic for this long: what was refused for a
+/// reason of the sidecar's is refused again.
+const REST_AFTER_REFUSAL: Duration = Duration::from_secs(30);
+
+impl Judge<'_> {
+    pub(super) fn exited(&mut self, exit: &Exit, clean: bool, next: Lifecycle) {
+        self.free_slot();
+        self.agent.verify = None;
+        self.agent.lifecycle = next;
+        if !clean {
+            self.agent.treating = Some(crashed(self.agent, exit, next, self.now));
+        }
+    }
+
+    pub(super) fn ended(&mut self, ended: Outcome) {
+        self.free_slot();
+        let act = self.agent.act.take_if(|act| act.command == ended.command);
+        let outcome = match &ended.ending {
+            Ending::Done => ActionOutcome::Done,
+            Ending::Refused(_) => ActionOutcome::Refused,
+            Ending::Expired => ActionOutcome::Expired,
+            Ending::Failed => ActionOutcome::Failed,
+        };
+        if ended.ending != Ending::Done {
+            // Nothing was done, so nothing is being treated: the next report judges afresh.
+            if act.as_ref().is_some_and(|act| act.cause.is_some()) && self.agent.verify.is_none() {
+                self.agent.treating = None;
+            }
+            let save = ended.ending == Ending::Refused(Refusal::PreconditionFailed);
+            let rest = if save { Duration::ZERO } else { REST_AFTER_REFUSAL };
+            self.agent.rest_until = self.now.mono.after(rest);
+        } else if matches!(
+            act,
+            Some(InFlight { cause: None, kind: CommandKind::Stop | CommandKind::Apoptosis, .. })
+        ) {
+            // A person ended it: what was wrong before is no trouble any more.
+            self.agent.treating = None;
+        }
+        let detail = match &ended.ending {
+            Ending::Refused(refusal) => format!("{refusal}: {}", ended.detail),
+            Ending::Done | Ending::Expired | Ending::Failed => ended.detail.clone(),
+        };
+        self.answered(&ended.command.clone(), outcome, detail, Some(Box::new(ended)));
+    }
+
+    /// Nobody answered in time. The agent is judged afresh; a late answer is still recorded.
+    pub(super) fn unanswered(&mut self, act: &InFlight) {
+        self.free_slot();
+        self.agent.act = None;
+        if self.agent.verify.is_none() && !self.agent.lifecycle.is_down() {
+            self.agent.treating = None;
+        }
+        let detail = "the sidecar did not answer in time".to_owned();
+        self.answered(&act.command, ActionOutcome::Expired, detail, None);
+    }
+
+    fn answered(
+        &mut self,
+        command: &lubdub_shared::id::CommandId,
+        outcome: ActionOutcome,
+        detail: String,
+        full: Option<Box<Outcome>>,
+    ) {
+        let wall = self.now.wall;
+        let changed = incident::end_action(self.agent, *command, outcome, &detail, wall);
+        if let Some(incident) = changed {
+            self.emit(Effect::Incident(Box::new(incident)));
+        }
+        self.emit(Effect::Answered { command: *command, outcome, detail, full });
+    }
+
+    fn free_slot(&mut self) {
+        if *self.slot == Some(self.index) {
+            *self.slot = None;
+        }
+    }
+}
+
+fn crashed(agent: &Agent, exit: &Exit, next: Lifecycle, now: Now) -> Standing {
+    let cause = cause_of(exit);
+    let then = match next {
+        Lifecycle::Restarting => "a restart follows",
+        Lifecycle::Starting
+        | Lifecycle::Running
+        | Lifecycle::Stopping
+        | Lifecycle::Verifying
+        | Lifecycle::Stopped
+        | Lifecycle::Failed
+        | Lifecycle::Quarantined
+        | Lifecycle::Terminated => "nothing restarts it",
+    };
+    let finding = Draft {
+        cause,
+        level: Status::Critical,
+        detail: format!("ended with {exit}; {then}"),
+        evidence: [("exit", exit.to_string()), ("restarts", agent.ledger.share())],
+        rule: "an exit that is no success (restart.success_exit) and that nobody asked for",
+        cancelled_by: "a new life that shows what earlier lives showed",
+    };
+    Standing { finding: finding.into(), since: now, treated: true }
+}
+
+pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> Standing {
+    let finding = Draft {
+        cause: Cause::CrashLoop,
+        level: Status::Critical,
+        detail: format!("failed again and again: {reason}"),
+        evidence: [("restarts", agent.ledger.share()), ("reason", reason.to_owned())],
+        rule: "the restart schedule was spent on failed exits (restart.attempts, per_day_max)",
+        cancelled_by: "a person: lubdub start, or lubdub revive after an apoptosis",
+    };
+    Standing { finding: finding.into(), since: now, treated: true }
+}
+
+/// After a restart of the collector: the trouble that was being treated, from its open incident.
+pub(super) fn treating_of(agent: &Agent, now: Now) -> Option<Standing> {
+    let running = matches!(agent.lifecycle, Lifecycle::Running | Lifecycle::Starting);
+    let open = agent.incidents.iter().rev().find(|incident| incident.resolved.is_none())?;
+    if running || matches!(open.cause, Cause::Unreachable | Cause::Missing) {
+        return None;
+    }
+    let finding = Finding {
+        cause: open.cause,
+        level: open.level,
+        detail: open.summary.clone(),
+        evidence: std::collections::BTreeMap::new(),
+        rule: "an open incident from before the collector restarted",
+        cancelled_by: "a new life that shows what earlier lives showed",
+    };
+    Some(Standing { finding, since: now, treated: true })
+}

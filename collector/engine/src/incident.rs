@@ -1,0 +1,139 @@
+//! Incidents: one trouble of one agent, opened by a finding, resolved when it is gone, reopened
+//! when it comes back within `stable_after`.
+//!
+//! One incident a family of causes: Unreachable grows into Missing, a crash into a crash loop. So
+//! a trouble that gets worse is one story, not three.
+
+use lubdub_shared::id::IncidentId;
+use lubdub_shared::incident::{Action, ActionOutcome, Cause, Finding, Incident};
+use lubdub_shared::policy::Act;
+use lubdub_shared::time::{Now, Wall};
+
+use crate::agent::Agent;
+
+/// Resolved incidents that are kept for reopening; the oldest is forgotten (the store has it).
+const RESOLVED_MAX: usize = 8;
+
+/// Actions that one incident keeps; the oldest is forgotten.
+const ACTIONS_MAX: usize = 64;
+
+fn family(cause: Cause) -> Cause {
+    match cause {
+        Cause::Missing => Cause::Unreachable,
+        Cause::KilledByOther | Cause::CrashLoop => Cause::Crashed,
+        Cause::Exited
+        | Cause::Crashed
+        | Cause::NeverSeen
+        | Cause::Silent
+        | Cause::BusySilent
+        | Cause::NoProgress
+        | Cause::LeaseExpired
+        | Cause::ReportedFailure
+        | Cause::Inactive
+        | Cause::Paused
+        | Cause::Unreachable => cause,
+    }
+}
+
+/// Brings the incidents in step with the findings. Returns those that changed.
+pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<Incident> {
+    let mut changed = Vec::new();
+    let findings = std::mem::take(&mut agent.findings);
+    for standing in &findings {
+        if agent.policy.act(standing.finding.cause) > Act::None {
+            changed.extend(raise(agent, &standing.finding, now.wall, rng));
+        }
+    }
+    let known = agent.is_connected() && agent.report.is_some();
+    let link_is_gone = findings.iter().any(|s| family(s.finding.cause) == Cause::Unreachable);
+    for incident in agent.incidents.iter_mut().filter(|i| i.resolved.is_none()) {
+        let stands = findings.iter().any(|s| family(s.finding.cause) == family(incident.cause));
+        // Nothing is known of an agent that is not heard: its troubles are not over by that.
+        if !stands && known && !link_is_gone {
+            incident.resolved = Some(now.wall);
+            changed.push(incident.clone());
+        }
+    }
+    forget_old(agent);
+    agent.findings = findings;
+    changed
+}
+
+fn raise(
+    agent: &mut Agent,
+    finding: &Finding,
+    now: Wall,
+    rng: &mut fastrand::Rng,
+) -> Option<Incident> {
+    let window = agent.policy.restart.stable_after;
+    let incarnation = agent.life.map_or(0, |life| life.ordinal.get());
+    let same = agent.incidents.iter_mut().rev().find(|incident| {
+        family(incident.cause) == family(finding.cause)
+            && incident.resolved.is_none_or(|at| at.until(now) <= window)
+    });
+    let Some(incident) = same else {
+        let incident = Incident {
+            id: IncidentId::ordered(now, rng),
+            cause: finding.cause,
+            level: finding.level,
+            opened: now,
+            resolved: None,
+            incarnation,
+            summary: finding.detail.clone(),
+            actions: Vec::new(),
+        };
+        agent.incidents.push(incident.clone());
+        return Some(incident);
+    };
+    let worse = finding.level.severity() > incident.level.severity();
+    if incident.resolved.is_none() && incident.cause == finding.cause && !worse {
+        return None;
+    }
+    incident.resolved = None;
+    incident.cause = finding.cause;
+    if worse {
+        incident.level = finding.level;
+    }
+    incident.summary.clone_from(&finding.detail);
+    Some(incident.clone())
+}
+
+/// Writes an act into the incident of its cause. Returns the incident.
+pub(crate) fn add_action(agent: &mut Agent, cause: Cause, action: Action) -> Option<Incident> {
+    let open = |incident: &&mut Incident| {
+        family(incident.cause) == family(cause) && incident.resolved.is_none()
+    };
+    let incident = agent.incidents.iter_mut().rev().find(open)?;
+    if incident.actions.len() == ACTIONS_MAX {
+        incident.actions.remove(0);
+    }
+    incident.actions.push(action);
+    Some(incident.clone())
+}
+
+/// Writes how an act ended. Returns the incident that it stands in.
+pub(crate) fn end_action(
+    agent: &mut Agent,
+    command: lubdub_shared::id::CommandId,
+    outcome: ActionOutcome,
+    detail: &str,
+    now: Wall,
+) -> Option<Incident> {
+    agent.incidents.iter_mut().rev().find_map(|incident| {
+        let action = incident.actions.iter_mut().find(|action| action.command == command)?;
+        action.outcome = outcome;
+        detail.clone_into(&mut action.detail);
+        action.at = now;
+        Some(incident.clone())
+    })
+}
+
+fn forget_old(agent: &mut Agent) {
+    let resolved = agent.incidents.iter().filter(|i| i.resolved.is_some()).count();
+    let mut surplus = resolved.saturating_sub(RESOLVED_MAX);
+    agent.incidents.retain(|incident| {
+        let forget = surplus > 0 && incident.resolved.is_some();
+        surplus -= usize::from(forget);
+        !forget
+    });
+}
