@@ -311,4 +311,17 @@ pub struct Report {
     pub vitals: Vitals,
     /// What the restart schedule still allows.
     pub ledger: LedgerView,
+    /// What the sidecar itself could not do.
+    pub health: Health,
+}
+
+/// What a sidecar itself could not do, counted since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Datagrams that were malformed or came from a stranger.
+    pub datagrams_dropped: u64,
+    /// Files that could not be written.
+    pub writes_failed: u64,
+    /// Events that no collector took before the spool was full.
+    pub events_dropped: u64,
 }

@@ -27,6 +27,7 @@ pub mod policy;
 pub mod schedule;
 pub mod session;
 pub mod status;
+pub mod strict_toml;
 pub mod telemetry;
 pub mod time;
 pub mod view;

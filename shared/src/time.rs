@@ -60,6 +60,12 @@ impl Wall {
         Duration::from_nanos(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
     }
 
+    /// Later by a duration.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
     /// Earlier by a duration.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {

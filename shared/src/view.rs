@@ -229,7 +229,7 @@ fn agent_json(view: &AgentView, now: Wall) -> AgentJson {
     let ages = view.report.as_ref().map(|report| &report.ages);
     let vitals = view.report.as_ref().map(|report| &report.vitals);
     let lease_left = ages.and_then(|ages| ages.lease).map(|lease| lease.left);
-    let later = |by: Duration| Wall(now.0.saturating_add_unsigned(millis(by) * 1_000_000));
+    let later = |by: Duration| now.after(by);
     let finding = |f: &FindingView| FindingJson {
         cause: f.cause,
         level: f.level,

@@ -1,1 +1,109 @@
-//! x
+//! The sidecar: a small process beside one agent.
+//!
+//! ```text
+//!  agent ─ datagram ─▶ socket ──┐
+//!  /proc, cgroup ────▶ vitals ──┤ Event                      Action
+//!  SIGCHLD, waitid ──▶ process ─┼──────▶ driver ─▶ supervisor ──────▶ process (signal, start)
+//!  collector ════════▶ link ────┘           │       (PURE)           worker (files)
+//!            ◀════════ link ◀── outbox ◀────┘
+//! ```
+//!
+//! One single-threaded runtime, and one thread beside it for what may block. The driver owns
+//! everything; the supervisor decides; only `process` signals.
+
+use std::io;
+
+use tokio::sync::mpsc;
+
+pub mod cli;
+pub mod config;
+mod driver;
+mod heartbeat;
+mod link;
+mod lock;
+pub mod process;
+pub mod socket;
+pub mod state;
+pub mod supervisor;
+pub mod vitals;
+mod worker;
+
+pub use config::Config;
+use driver::Driver;
+pub use link::BadAddress;
+
+/// Why a sidecar cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// The state directory cannot be used.
+    #[error("cannot use the state directory {path}")]
+    State {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another sidecar owns the agent.
+    #[error("agent {agent} is already run by the sidecar with pid {owner}")]
+    Owned {
+        /// Which agent.
+        agent: lubdub_shared::id::AgentId,
+        /// Its sidecar.
+        owner: String,
+    },
+    /// The sidecar was killed, and its agent lives on.
+    #[error(
+        "agent {agent} still runs as pid {pid}, though its sidecar is gone; end it first (kill {pid})"
+    )]
+    StillRuns {
+        /// Which agent.
+        agent: lubdub_shared::id::AgentId,
+        /// Its main process.
+        pid: u32,
+    },
+    /// The local door cannot be opened.
+    #[error("cannot open the socket {path}")]
+    Door {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A collector's address is none.
+    #[error(transparent)]
+    Address(#[from] BadAddress),
+    /// The kernel refused something that supervision needs.
+    #[error("cannot {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A sidecar that has opened its door and not yet started its agent.
+#[derive(Debug)]
+pub struct Sidecar {
+    driver: Box<Driver>,
+}
+
+impl Sidecar {
+    /// Takes the lock, reads what is remembered, opens the door. Must be called within a
+    /// single-threaded tokio runtime, on the thread that then runs it.
+    ///
+    /// # Errors
+    /// Why it cannot begin; nothing was started then.
+    pub fn begin(config: Config) -> Result<Self, BeginError> {
+        Ok(Self { driver: Box::new(Driver::begin(config)?) })
+    }
+
+    /// Runs until the agent has ended for good, or a number of a signal comes through `shutdown`.
+    /// Returns the exit code that is the agent's.
+    pub async fn run(self, shutdown: mpsc::Receiver<i32>) -> u8 {
+        Box::pin(self.driver.run(shutdown)).await
+    }
+}

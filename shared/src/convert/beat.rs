@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use super::words::Word as _;
 use super::{Invalid, Required as _, duration, finite, id, ms, pb};
 use crate::beat::{
-    ActivityKind, Ages, Deadline, Evidence, Exit, ExitHow, FAILED_CHECKS_MAX, FailedCheck,
+    ActivityKind, Ages, Deadline, Evidence, Exit, ExitHow, FAILED_CHECKS_MAX, FailedCheck, Health,
     LastActivity, Lease, Phase, Progress, Report, ResponseTime, TaskCounts, Vitals,
 };
 use crate::id::Life;
@@ -244,6 +244,11 @@ impl From<Report> for pb::Report {
             ages: Some(report.ages.into()),
             vitals: Some(report.vitals.into()),
             ledger: Some(report.ledger.into()),
+            health: Some(pb::SidecarHealth {
+                datagrams_dropped: report.health.datagrams_dropped,
+                writes_failed: report.health.writes_failed,
+                events_dropped: report.health.events_dropped,
+            }),
         }
     }
 }
@@ -252,6 +257,7 @@ impl TryFrom<pb::Report> for Report {
     type Error = Invalid;
 
     fn try_from(report: pb::Report) -> Result<Self, Invalid> {
+        let health = report.health.required("report.health")?;
         Ok(Self {
             number: report.number,
             life: report.life.map(TryInto::try_into).transpose()?,
@@ -260,6 +266,11 @@ impl TryFrom<pb::Report> for Report {
             ages: report.ages.required("report.ages")?.try_into()?,
             vitals: report.vitals.required("report.vitals")?.try_into()?,
             ledger: report.ledger.required("report.ledger")?.into(),
+            health: Health {
+                datagrams_dropped: health.datagrams_dropped,
+                writes_failed: health.writes_failed,
+                events_dropped: health.events_dropped,
+            },
         })
     }
 }

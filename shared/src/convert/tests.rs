@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use super::*;
 use crate::beat::{
-    ActivityKind, Ages, Deadline, Evidence, Exit, ExitHow, FailedCheck, LastActivity, Lease, Phase,
-    Progress, Report, ResponseTime, Vitals,
+    ActivityKind, Ages, Deadline, Evidence, Exit, ExitHow, FailedCheck, Health, LastActivity,
+    Lease, Phase, Progress, Report, ResponseTime, Vitals,
 };
 use crate::command::{Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester};
 use crate::id::Life;
@@ -55,6 +55,7 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             ..Vitals::default()
         },
         ledger: LedgerView { used: 1, limit: 3, next_delay: Some(second), spent: String::new() },
+        health: Health { datagrams_dropped: 1, writes_failed: 2, events_dropped: 3 },
     }
 }
 

@@ -1,0 +1,121 @@
+//! Configuration files: parsed strictly, with errors that name file, line and the key that may
+//! have been meant.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+use crate::names::nearest;
+
+/// What is wrong with a configuration file, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    file: String,
+    line: Option<usize>,
+    why: String,
+}
+
+impl Refused {
+    /// A mistake that the parser could not see.
+    pub fn new(file: &str, why: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line: None, why: why.into() }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file, self.why),
+            None => write!(f, "{}: {}", self.file, self.why),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Parses a file's text. Unknown keys are refused.
+///
+/// # Errors
+/// The first mistake, with its line.
+pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Refused> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+        Refused { file: file.to_owned(), line, why: explain(error.message()) }
+    })
+}
+
+/// serde's "unknown field `x`, expected one of `a`, `b`" with the nearest name first.
+fn explain(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let (true, Some(word)) = (unknown, quoted.next()) else { return message.to_owned() };
+    let what = if message.starts_with("unknown field") { "key" } else { "value" };
+    let known: Vec<&str> = quoted.collect();
+    match nearest(word, known.iter().copied()).first() {
+        Some(near) => format!("unknown {what} `{word}`; did you mean `{near}`?"),
+        None => format!("unknown {what} `{word}`; known here: {}", known.join(", ")),
+    }
+}
+
+/// A duration as people write it in a configuration file: `250ms`, `90s`, `10m`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_span(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A duration, or `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanOrNone(pub Option<Duration>);
+
+impl<'de> Deserialize<'de> for SpanOrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        parse_span(&text).map(|span| Self(Some(span))).map_err(serde::de::Error::custom)
+    }
+}
+
+fn parse_span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| format!("{text:?} is not a duration such as 250ms, 90s, 10m, 1h 30m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(rename = "lease_max")]
+        _lease_max: Option<Span>,
+        #[serde(rename = "idle")]
+        _idle: Option<SpanOrNone>,
+    }
+
+    fn refused(text: &str) -> String {
+        parse::<File>("x.toml", text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        assert_eq!(
+            refused("\nleas_max = \"1s\"\n"),
+            "x.toml:2: unknown key `leas_max`; did you mean `lease_max`?"
+        );
+        assert_eq!(refused("zz = 1"), "x.toml:1: unknown key `zz`; known here: lease_max, idle");
+        let why = "x.toml:1: \"soon\" is not a duration such as 250ms, 90s, 10m, 1h 30m";
+        assert_eq!(refused("lease_max = \"soon\""), why);
+        assert!(refused("lease_max = 3").starts_with("x.toml:1: invalid type"));
+        assert!(parse::<File>("x.toml", "idle = \"none\"\nlease_max = \"1h 30m\"").is_ok());
+    }
+}

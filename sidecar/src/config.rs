@@ -1,0 +1,110 @@
+//! What a sidecar is told: flags first, then its file, then the environment's directories.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use lubdub_shared::heartbeat_file;
+use lubdub_shared::id::AgentId;
+use lubdub_shared::strict_toml::{self, Refused};
+use serde::Deserialize;
+
+use crate::socket::choose_path;
+
+/// Where a collector is looked for when nobody says otherwise.
+pub const DEFAULT_COLLECTOR: &str = "http://127.0.0.1:7411";
+
+/// Everything a sidecar needs to know; nothing in it is checked later.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whose sidecar it is.
+    pub agent: AgentId,
+    /// Program and arguments.
+    pub command: Vec<OsString>,
+    /// Addresses of one collector.
+    pub collectors: Vec<String>,
+    /// The agent's state directory.
+    pub state: PathBuf,
+    /// The local door.
+    pub socket: PathBuf,
+    /// The heartbeat file.
+    pub heartbeat_file: PathBuf,
+    /// Its permissions.
+    pub heartbeat_mode: u32,
+    /// For people and for `[[assign]]`.
+    pub labels: BTreeMap<String, String>,
+    /// The main process ends when the sidecar's thread ends.
+    pub die_with_sidecar: bool,
+}
+
+/// The sidecar's file. Every key may be left out.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Addresses of one collector; the first that answers is used.
+    #[serde(default)]
+    pub collectors: Vec<String>,
+    /// Labels of the agent.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Directory of `heartbeat.json`, for other watchdogs. Default: the agent's state directory.
+    pub heartbeat_directory: Option<PathBuf>,
+    /// Other users may read `heartbeat.json` (0644 instead of 0600). Default: false.
+    #[serde(default)]
+    pub heartbeat_public: bool,
+    /// A crash of the sidecar takes the main process along. Default: false.
+    #[serde(default)]
+    pub die_with_sidecar: bool,
+}
+
+impl File {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds a mistake; file, line and key are named.
+    pub fn read(path: &Path) -> Result<Self, Refused> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Refused::new(&name, format!("cannot read it: {error}")))?;
+        strict_toml::parse(&name, &text)
+    }
+}
+
+impl Config {
+    /// Puts together what was said. `state_root` is the directory that holds `agents/`.
+    pub fn new(agent: AgentId, command: Vec<OsString>, state_root: &Path, file: File) -> Self {
+        let state = state_root.join("agents").join(agent.as_str());
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let runtime = runtime.filter(|directory| directory.is_absolute());
+        let socket = choose_path(runtime.as_deref(), &state, agent.as_str());
+        let heartbeat_directory = file.heartbeat_directory.unwrap_or_else(|| state.clone());
+        let collectors = if file.collectors.is_empty() {
+            vec![DEFAULT_COLLECTOR.to_owned()]
+        } else {
+            file.collectors
+        };
+        Self {
+            agent,
+            command,
+            collectors,
+            socket,
+            heartbeat_file: heartbeat_directory.join(heartbeat_file::FILE_NAME),
+            heartbeat_mode: if file.heartbeat_public { 0o644 } else { 0o600 },
+            state,
+            labels: file.labels,
+            die_with_sidecar: file.die_with_sidecar,
+        }
+    }
+}
+
+/// `$XDG_STATE_HOME/lubdub`, else `~/.local/state/lubdub`, else a folder of this user's own in the
+/// temp folder.
+pub fn default_state_root() -> PathBuf {
+    let absolute = |name: &str| {
+        std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
+    };
+    let uid = rustix::process::geteuid().as_raw();
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map_or_else(|| std::env::temp_dir().join(format!("lubdub-{uid}")), |d| d.join("lubdub"))
+}

@@ -1,0 +1,417 @@
+//! The owner task: what happened goes to the supervisor, what it answers is done.
+//!
+//! Its loop is wait → apply → flush. The socket is drained before anything is judged, so that a
+//! sidecar that slept finds the beats that waited before it looks at a clock.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lubdub_shared::beat::Health;
+use lubdub_shared::command::CommandKind;
+use lubdub_shared::fs::Durability;
+use lubdub_shared::id::InstanceId;
+use lubdub_shared::session::{FromSidecar, GoodbyeReason, Happening, Hello, ToSidecar};
+use lubdub_shared::time::{self, Mono, Now};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::heartbeat::Pace;
+use crate::link::outbox::Outbox;
+use crate::link::{FromLink, Link};
+use crate::lock::Lock;
+use crate::process::{Process, Sweep};
+use crate::socket::{DRAIN_MAX, Door};
+use crate::state::{self, Hold, Tombstone};
+use crate::supervisor::{Action, Event, Supervisor};
+use crate::worker::{Job, Worker};
+
+mod begin;
+
+/// How often a tree that is being swept is looked at.
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
+/// How often a tree is looked at when nothing calls for more.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Below this deadline every tick looks.
+const SHORT_DEADLINE: Duration = Duration::from_secs(10);
+/// Datagrams that are drained before a destructive command is checked.
+const DRAIN_BEFORE_COMMAND: usize = 4096;
+/// How long the end waits for the collector's acks.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+/// Events that were sent and not acked for this long go again.
+const RESEND_AFTER: Duration = Duration::from_secs(15);
+
+/// Owns one agent.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    config: Config,
+    host: String,
+    instance: InstanceId,
+    supervisor: Supervisor,
+    process: Process,
+    door: Door,
+    worker: Worker,
+    outbox: Outbox,
+    pace: Pace,
+    link: LinkState,
+    from_link: mpsc::Receiver<FromLink>,
+    children: Signal,
+    ticks: Interval,
+    looked: Mono,
+    looked_closely: Mono,
+    beats: u64,
+    beats_looked: u64,
+    acked_at: Mono,
+    unwritten: bool,
+    asked_to_end: bool,
+    ended: Option<u8>,
+    events: VecDeque<Event>,
+    actions: Vec<Action>,
+    _lock: Lock,
+}
+
+/// Where messages to the collector can go.
+#[derive(Debug)]
+enum LinkState {
+    Down {
+        was_up: bool,
+    },
+    /// Hello is sent, Welcome is not there.
+    Greeting(mpsc::Sender<FromSidecar>),
+    Up(mpsc::Sender<FromSidecar>),
+}
+
+/// What woke the driver.
+enum Wake {
+    Door,
+    Tick,
+    Sweep,
+    Child,
+    Link(Option<FromLink>),
+    Shutdown(Option<i32>),
+}
+
+impl Driver {
+    pub(crate) async fn run(mut self, mut shutdown: mpsc::Receiver<i32>) -> u8 {
+        let mut listening = true;
+        loop {
+            let sweeping = self.supervisor.is_sweeping();
+            let wake = tokio::select! {
+                ready = self.door.ready() => { log_broken(ready); Wake::Door }
+                _ = self.ticks.tick() => Wake::Tick,
+                () = tokio::time::sleep(SWEEP_EVERY), if sweeping => Wake::Sweep,
+                _ = self.children.recv() => Wake::Child,
+                from_link = self.from_link.recv() => Wake::Link(from_link),
+                signal = shutdown.recv(), if listening => Wake::Shutdown(signal),
+            };
+            let now = time::now();
+            self.hear(DRAIN_MAX, now);
+            match wake {
+                Wake::Door => {}
+                Wake::Tick => self.tick(now),
+                Wake::Sweep => self.sweep(now),
+                Wake::Child => self.reap(),
+                Wake::Link(heard) => self.on_link(heard, now),
+                Wake::Shutdown(Some(signal)) => {
+                    self.asked_to_end = true;
+                    self.events.push_back(Event::Shutdown(signal));
+                }
+                Wake::Shutdown(None) => listening = false,
+            }
+            self.settle(now);
+            if let Some(code) = self.ended {
+                return self.finish(code).await;
+            }
+        }
+    }
+
+    /// Takes what the agent said.
+    fn hear(&mut self, at_most: usize, now: Now) {
+        for _ in 0..at_most {
+            let Some(said) = self.door.take(now.mono) else { return };
+            self.beats += u64::from(said.message.beat);
+            self.supervisor.say(said.message, now, &mut self.actions);
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.reap();
+        let (deadline, beat_age) = self.supervisor.watchfulness();
+        let short = deadline.is_some_and(|deadline| deadline <= SHORT_DEADLINE);
+        let late = deadline.zip(beat_age).is_some_and(|(deadline, age)| age * 2 >= deadline);
+        let idle = now.mono.since(self.looked) < LOOK_EVERY;
+        if short || late || self.beats != self.beats_looked || !idle {
+            self.look(now);
+        }
+        self.sweep(now);
+        self.supervisor.set_health(Health {
+            datagrams_dropped: self.door.dropped(),
+            writes_failed: self.worker.failures(),
+            events_dropped: self.outbox.dropped(),
+        });
+        self.events.push_back(Event::Tick);
+        if !self.outbox.is_settled() && now.mono.since(self.acked_at) >= RESEND_AFTER {
+            self.acked_at = now.mono;
+            self.outbox.resume(0);
+        }
+    }
+
+    fn look(&mut self, now: Now) {
+        let closely = now.mono.since(self.looked_closely) >= LOOK_EVERY;
+        self.looked = now.mono;
+        self.beats_looked = self.beats;
+        if closely {
+            self.looked_closely = now.mono;
+        }
+        if let Some(sample) = self.process.look(closely) {
+            self.supervisor.observe(sample, now.mono, &mut self.actions);
+        }
+    }
+
+    fn reap(&mut self) {
+        self.process.reap();
+        if let Some(exit) = self.process.try_exit() {
+            info!(%exit, "the agent's process ended");
+            self.events.push_back(Event::MainExited(exit));
+        }
+    }
+
+    fn sweep(&mut self, now: Now) {
+        if !self.supervisor.is_sweeping() {
+            return;
+        }
+        self.reap();
+        match self.process.sweep(now.mono) {
+            Sweep::NotYet => {}
+            Sweep::Gone(survivors) => self.events.push_back(Event::TreeGone(survivors)),
+            Sweep::Stuck(survivors) => self.events.push_back(Event::Unkillable(survivors)),
+        }
+    }
+
+    fn on_link(&mut self, heard: Option<FromLink>, now: Now) {
+        match heard {
+            Some(FromLink::Up(sender)) => {
+                let hello = FromSidecar::Hello(Box::new(self.hello(now)));
+                if sender.try_send(hello).is_ok() {
+                    self.link = LinkState::Greeting(sender);
+                }
+            }
+            Some(FromLink::Message(ToSidecar::Welcome(welcome))) => {
+                let state = LinkState::Down { was_up: true };
+                if let LinkState::Greeting(sender) = std::mem::replace(&mut self.link, state) {
+                    self.outbox.resume(welcome.acked);
+                    self.acked_at = now.mono;
+                    self.link = LinkState::Up(sender);
+                    self.events.push_back(Event::Welcome(welcome));
+                }
+            }
+            Some(FromLink::Message(ToSidecar::Ack { spool, number })) => {
+                if spool == self.outbox.spool() {
+                    self.acked_at = now.mono;
+                    self.outbox.ack(number);
+                }
+            }
+            Some(FromLink::Message(ToSidecar::Command(command))) => {
+                info!(id = %command.id, kind = %command.kind, by = %command.requested_by,
+                    reason = command.reason, "command");
+                if command.kind.is_destructive() || command.kind == CommandKind::Start {
+                    // The last word is spoken on what is true now.
+                    self.hear(DRAIN_BEFORE_COMMAND, now);
+                    self.look(now);
+                }
+                self.events.push_back(Event::Command(command));
+            }
+            Some(FromLink::Message(ToSidecar::GoAway { .. })) => {}
+            Some(FromLink::Down) | None => self.link = LinkState::Down { was_up: true },
+        }
+    }
+
+    fn hello(&mut self, now: Now) -> Hello {
+        Hello {
+            agent: self.config.agent.clone(),
+            instance: self.instance,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.host.clone(),
+            labels: self.config.labels.clone(),
+            spool: self.outbox.spool(),
+            last_event: self.outbox.last(),
+            report: self.supervisor.report(now.mono),
+            epochs: self.supervisor.memory().epochs.clone(),
+            shown: self.supervisor.memory().shown,
+        }
+    }
+
+    /// Applies events until none is left, does what they led to, and sends what waits.
+    fn settle(&mut self, now: Now) {
+        loop {
+            for action in std::mem::take(&mut self.actions) {
+                self.act(action, now);
+            }
+            let Some(event) = self.events.pop_front() else { break };
+            self.supervisor.handle(event, now, &mut self.actions);
+        }
+        self.write_files(now);
+        self.send();
+    }
+
+    fn act(&mut self, action: Action, now: Now) {
+        match action {
+            Action::Start(life) => {
+                info!(life = life.ordinal, "starting");
+                self.pace.reset();
+                self.write(Job::Remove(self.config.heartbeat_file.clone()));
+                self.process.expect_beats(self.supervisor.policy());
+                let event = match self.process.start(life) {
+                    Ok(process) => Event::Started(process),
+                    Err(failed) => {
+                        let why = lubdub_shared::telemetry::chain(&failed);
+                        error!("{why}");
+                        Event::StartFailed(failed.exit_code(), why)
+                    }
+                };
+                self.events.push_back(event);
+            }
+            Action::SignalMain(number) => self.process.signal_main(number),
+            Action::SignalTree(number) => self.process.signal_tree(number),
+            Action::KillTree => self.process.kill_tree(now.mono),
+            Action::Emit(life, what) => {
+                log(&what);
+                self.outbox.push(now.wall, life, what);
+            }
+            Action::Report => {
+                let report = self.supervisor.report(now.mono);
+                self.outbox.report(report);
+            }
+            Action::Persist => self.unwritten = true,
+            Action::Tombstone(hold) => self.tombstone(hold, now),
+            Action::End(code) => self.ended = Some(code),
+        }
+    }
+
+    fn tombstone(&mut self, hold: Option<Hold>, now: Now) {
+        let path = self.config.state.join(state::TOMBSTONE);
+        let Some(hold) = hold else { return self.write(Job::Remove(path)) };
+        let tombstone = Tombstone {
+            v: 1,
+            agent: self.config.agent.to_string(),
+            life: self.supervisor.life(),
+            ended: now.wall,
+            hold,
+            restarts: self.supervisor.memory().ledger.used(),
+            last_words: self.supervisor.report(now.mono).vitals.text,
+        };
+        let bytes = serde_json::to_vec_pretty(&tombstone).expect("keys are strings");
+        self.write(Job::Write { path, bytes, mode: 0o600, durable: Durability::Synced });
+    }
+
+    fn write_files(&mut self, now: Now) {
+        if self.unwritten {
+            let path = self.config.state.join(state::FILE_NAME);
+            let bytes = self.supervisor.memory().render();
+            let durable = Durability::Synced;
+            self.unwritten = !self.worker.queue(Job::Write { path, bytes, mode: 0o600, durable });
+        }
+        if let Some(heartbeat) = self.supervisor.heartbeat(now)
+            && self.pace.is_due(heartbeat.seq, now.mono)
+        {
+            let path = self.config.heartbeat_file.clone();
+            let (bytes, mode) = (heartbeat.render(), self.config.heartbeat_mode);
+            self.write(Job::Write { path, bytes, mode, durable: Durability::Visible });
+        }
+    }
+
+    fn write(&self, job: Job) {
+        if !self.worker.queue(job) {
+            warn!("the disk is too slow: a file was not written");
+        }
+    }
+
+    fn send(&mut self) {
+        let LinkState::Up(sender) = &self.link else { return };
+        while let Ok(place) = sender.try_reserve() {
+            match self.outbox.next() {
+                Some(message) => place.send(message),
+                None => return,
+            }
+        }
+    }
+
+    /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
+    async fn finish(mut self, code: u8) -> u8 {
+        let patience = match self.link {
+            LinkState::Up(_) | LinkState::Greeting(_) => FLUSH_PATIENCE,
+            LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,
+            LinkState::Down { was_up: false } => Duration::ZERO,
+        };
+        if timeout(patience, self.hand_over()).await.is_err() {
+            warn!("the collector has not stored everything that happened");
+        }
+        let reason =
+            if self.asked_to_end { GoodbyeReason::Shutdown } else { GoodbyeReason::AgentEnded };
+        let state = LinkState::Down { was_up: true };
+        if let LinkState::Up(sender) = std::mem::replace(&mut self.link, state)
+            && sender.send(FromSidecar::Goodbye { reason, back_within: None }).await.is_ok()
+        {
+            drop(sender);
+            let gone = async {
+                while !matches!(self.from_link.recv().await, Some(FromLink::Down) | None) {}
+            };
+            if timeout(Duration::from_secs(1), gone).await.is_err() {
+                warn!("the collector did not answer the goodbye");
+            }
+        }
+        code
+    }
+
+    async fn hand_over(&mut self) {
+        let now = time::now();
+        let last = self.supervisor.report(now.mono);
+        self.outbox.report(last);
+        self.send();
+        while !self.outbox.is_settled() {
+            let heard = self.from_link.recv().await;
+            if heard.is_none() {
+                return;
+            }
+            self.on_link(heard, time::now());
+            // No command is carried out any more: there is nothing left to act on.
+            self.events.clear();
+            self.send();
+        }
+    }
+}
+
+fn log(what: &Happening) {
+    match what {
+        Happening::Started { process, .. } => info!(pid = process.pid, "started"),
+        Happening::Exited { exit, next, survivors, .. } => {
+            info!(%exit, %next, survivors = survivors.len(), "ended");
+        }
+        Happening::Outcome(outcome) => {
+            info!(command = %outcome.command, ending = ?outcome.ending, detail = outcome.detail,
+                "outcome");
+        }
+        Happening::Held { lifecycle, reason, .. } => warn!(%lifecycle, reason, "held down"),
+        Happening::Note { text } => warn!("{text}"),
+    }
+}
+
+fn log_broken(ready: std::io::Result<()>) {
+    if let Err(error) = ready {
+        error!(%error, "the socket is broken");
+    }
+}
+
+/// A moment ago enough that everything is due.
+fn long_ago() -> Mono {
+    Mono(0)
+}
+
+/// The agent's directories.
+fn parents(config: &Config) -> [PathBuf; 2] {
+    let parent = |path: &PathBuf| path.parent().map(PathBuf::from).unwrap_or_default();
+    [config.state.clone(), parent(&config.socket)]
+}

@@ -1,0 +1,166 @@
+//! The stream to the collector: connects, says who it is, passes messages on, and comes back.
+//!
+//! One task. It owns the connection and nothing else: what waits to be sent is the driver's
+//! ([`outbox`]), which gets a bounded sender for as long as a stream stands.
+
+use std::time::Duration;
+
+use lubdub_shared::pb::sidecar_service_client::SidecarServiceClient;
+use lubdub_shared::session::{DOWN_LEN_MAX, FromSidecar, ToSidecar};
+use lubdub_shared::telemetry::chain;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, info, warn};
+
+pub(crate) mod outbox;
+
+/// Messages that may wait in one stream. More would only age: reports are coalesced behind it.
+const STREAM_DEPTH: usize = 8;
+/// Messages that may wait for the driver.
+const INBOUND_DEPTH: usize = 64;
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A half-open connection is noticed after both.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Flow-control windows; they cost no memory until they are used.
+const WINDOW: u32 = 1 << 20;
+
+/// What the link tells the driver.
+#[derive(Debug)]
+pub(crate) enum FromLink {
+    /// A connection stands; the driver sends Hello into it first.
+    Up(mpsc::Sender<FromSidecar>),
+    /// The collector says something.
+    Message(ToSidecar),
+    /// The stream is over.
+    Down,
+}
+
+/// The task.
+#[derive(Debug)]
+pub(crate) struct Link {
+    endpoints: Vec<Endpoint>,
+    to_driver: mpsc::Sender<FromLink>,
+    rng: fastrand::Rng,
+}
+
+/// A collector's address that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("--collector {address:?} is not an address like http://127.0.0.1:7411")]
+pub struct BadAddress {
+    address: String,
+    #[source]
+    source: tonic::transport::Error,
+}
+
+impl Link {
+    /// A link to the first of these collectors that answers.
+    ///
+    /// # Errors
+    /// An address is none.
+    pub(crate) fn new(
+        addresses: &[String],
+        seed: u64,
+    ) -> Result<(Self, mpsc::Receiver<FromLink>), BadAddress> {
+        let endpoint = |address: &String| {
+            let bad = |source| BadAddress { address: address.clone(), source };
+            let endpoint = Endpoint::from_shared(address.clone()).map_err(bad)?;
+            Ok(endpoint
+                .connect_timeout(CONNECT_TIMEOUT)
+                .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+                .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+                .keep_alive_while_idle(true)
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW))
+        };
+        let endpoints = addresses.iter().map(endpoint).collect::<Result<_, _>>()?;
+        let (to_driver, from_link) = mpsc::channel(INBOUND_DEPTH);
+        Ok((Self { endpoints, to_driver, rng: fastrand::Rng::with_seed(seed) }, from_link))
+    }
+
+    /// Connects again and again until the driver is gone.
+    pub(crate) async fn run(mut self) {
+        let mut attempts = 0_u32;
+        for turn in 0_usize.. {
+            let endpoint = self.endpoints[turn % self.endpoints.len()].clone();
+            let uri = endpoint.uri().clone();
+            let retry_after = match endpoint.connect().await {
+                Ok(channel) => match self.attach(channel).await {
+                    Ok(Ended { welcomed, retry_after }) => {
+                        attempts = if welcomed { 0 } else { attempts.saturating_add(1) };
+                        retry_after
+                    }
+                    Err(status) => {
+                        warn!(%uri, code = %status.code(), why = status.message(), "stream ended");
+                        attempts = attempts.saturating_add(1);
+                        None
+                    }
+                },
+                Err(error) => {
+                    attempts = attempts.saturating_add(1);
+                    debug!(%uri, error = chain(&error), "cannot reach the collector");
+                    None
+                }
+            };
+            if self.to_driver.is_closed() {
+                return;
+            }
+            let ceiling = BACKOFF_MIN.saturating_mul(1 << attempts.min(6)).min(BACKOFF_MAX);
+            let wait = ceiling.mul_f64(self.rng.f64()) + retry_after.unwrap_or_default();
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One stream, from Hello to its end.
+    async fn attach(&mut self, channel: Channel) -> Result<Ended, tonic::Status> {
+        let mut client = SidecarServiceClient::new(channel).max_decoding_message_size(DOWN_LEN_MAX);
+        let (sender, outbound) = mpsc::channel(STREAM_DEPTH);
+        let mut ended = Ended { welcomed: false, retry_after: None };
+        if self.to_driver.send(FromLink::Up(sender)).await.is_err() {
+            return Ok(ended);
+        }
+        let outbound = ReceiverStream::new(outbound).map(Into::into);
+        let result = self.pump(&mut client, outbound, &mut ended).await;
+        // The driver may be gone already: then nobody needs to know.
+        if self.to_driver.send(FromLink::Down).await.is_err() {
+            debug!("the driver is gone");
+        }
+        result.map(|()| ended)
+    }
+
+    async fn pump(
+        &self,
+        client: &mut SidecarServiceClient<Channel>,
+        outbound: impl tokio_stream::Stream<Item = lubdub_shared::pb::FromSidecar> + Send + 'static,
+        ended: &mut Ended,
+    ) -> Result<(), tonic::Status> {
+        let mut inbound = client.attach(outbound).await?.into_inner();
+        while let Some(message) = inbound.message().await? {
+            let message = ToSidecar::try_from(message)?;
+            match &message {
+                ToSidecar::Welcome(welcome) => {
+                    ended.welcomed = true;
+                    info!(session = welcome.session, epoch = welcome.epoch, "welcome");
+                }
+                ToSidecar::GoAway { reason, retry_after } => {
+                    info!(reason, "the collector leaves");
+                    ended.retry_after = Some(*retry_after);
+                }
+                ToSidecar::Ack { .. } | ToSidecar::Command(_) => {}
+            }
+            if self.to_driver.send(FromLink::Message(message)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Ended {
+    welcomed: bool,
+    retry_after: Option<Duration>,
+}

@@ -1,0 +1,41 @@
+//! One sidecar for one agent: an advisory lock on a file that holds its owner's pid.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// Held for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// What came of trying.
+pub(crate) enum Locked {
+    Ours(Lock),
+    /// Somebody else's; the pid in the file.
+    Theirs(String),
+}
+
+pub(crate) fn try_lock(directory: &Path) -> io::Result<Locked> {
+    let path = directory.join("lock");
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(std::process::id().to_string().as_bytes())?;
+            Ok(Locked::Ours(Lock { _file: file }))
+        }
+        Err(Errno::WOULDBLOCK) => {
+            let mut owner = String::new();
+            file.take(16).read_to_string(&mut owner)?;
+            Ok(Locked::Theirs(owner))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

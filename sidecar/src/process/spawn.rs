@@ -1,0 +1,104 @@
+//! Starts the agent: own session, inherited stdin, stdout and stderr, its environment, its leaf.
+
+use std::ffi::OsString;
+use std::io;
+use std::num::NonZeroU32;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use lubdub_shared::id::{AgentId, Life, ProcessId};
+use lubdub_shared::time::millis;
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
+
+use super::leaf::Leaf;
+use crate::vitals;
+
+/// What is started, in every life.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Whose process it is.
+    pub agent: AgentId,
+    /// Program and arguments; never from the wire, never through a shell.
+    pub command: Vec<OsString>,
+    /// The local door.
+    pub socket: PathBuf,
+    /// The heartbeat file.
+    pub heartbeat_file: PathBuf,
+    /// The policy's beat deadline, told as `WATCHDOG_USEC`; `None` when no beats are expected.
+    pub watchdog: Option<std::time::Duration>,
+    /// The main process ends with the thread that starts it (`lubdub up`).
+    pub die_with_sidecar: bool,
+}
+
+/// Why a command was not started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {program}")]
+pub struct StartError {
+    program: String,
+    #[source]
+    source: io::Error,
+}
+
+impl StartError {
+    /// The exit code that a shell would give: 127 not found, 126 not runnable.
+    pub fn exit_code(&self) -> u8 {
+        if self.source.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+    }
+}
+
+/// Assignment that marks every member of a life's tree.
+pub(super) fn marker(life: lubdub_shared::id::LifeId) -> String {
+    format!("LUBDUB_LIFE={life}")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that starts the agent")]
+pub(super) fn spawn(spec: &Spec, life: Life, leaf: Option<&Leaf>) -> Result<ProcessId, StartError> {
+    let program = spec.command.first().cloned().unwrap_or_default();
+    let failed = |source| StartError { program: program.to_string_lossy().into_owned(), source };
+    let mut command = Command::new(&program);
+    command
+        .args(spec.command.iter().skip(1))
+        .env("NOTIFY_SOCKET", &spec.socket)
+        .env("LUBDUB_SOCKET", &spec.socket)
+        .env("LUBDUB_AGENT", spec.agent.as_str())
+        .env("LUBDUB_LIFE", life.id.to_string())
+        .env("LUBDUB_INCARNATION", life.ordinal.to_string())
+        .env("LUBDUB_HEARTBEAT_FILE", &spec.heartbeat_file)
+        // systemd-notify names its parent's pid as the sender unless the manager is named here.
+        .env("MANAGERPID", std::process::id().to_string())
+        .env_remove("WATCHDOG_PID")
+        .env_remove("LUBDUB_HTTP");
+    match spec.watchdog {
+        Some(deadline) => {
+            command.env("WATCHDOG_USEC", millis(deadline).saturating_mul(1000).to_string())
+        }
+        None => command.env_remove("WATCHDOG_USEC"),
+    };
+    let leaf = leaf.map(|leaf| leaf.procs().try_clone_to_owned()).transpose().map_err(failed)?;
+    let (parent, die_with_sidecar) = (getpid(), spec.die_with_sidecar);
+    let prepare = move || {
+        setsid()?;
+        if let Some(procs) = &leaf {
+            // Without a leaf the walk over /proc still finds every member: go on.
+            let (Ok(_) | Err(_)) = rustix::io::write(procs, b"0");
+        }
+        if die_with_sidecar {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            if getppid() != Some(parent) {
+                return Err(io::Error::other("the sidecar is gone already"));
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
+    #[expect(unsafe_code, reason = "a session of its own needs code between fork and exec")]
+    unsafe {
+        command.pre_exec(prepare);
+    }
+    let child = command.spawn().map_err(failed)?;
+    let pid = NonZeroU32::new(child.id()).expect("a child has a pid");
+    // It cannot be reaped before we wait for it, so its stat is there.
+    let start_time = vitals::stat(pid.get()).map_or(0, |stat| stat.start_time);
+    Ok(ProcessId { pid, start_time })
+}

@@ -1,0 +1,175 @@
+//! Who belongs to the agent.
+//!
+//! A member is a descendant of the main process; a process that was once seen as one (pid and
+//! start time); or a process with this life's `LUBDUB_LIFE` in its environment. Never a member is
+//! what was a child of ours when we started, and what shares our session: the agent has its own,
+//! and nobody can enter another's.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::num::NonZeroU32;
+
+use lubdub_shared::id::{LifeId, ProcessId};
+
+use super::{exit, signal, spawn};
+use crate::vitals;
+use crate::vitals::procfs::{Stat, environ_holds, parse_children};
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    me: u32,
+    session: u32,
+    /// Children of this process that are none of the agent's.
+    strangers: HashSet<(u32, u64)>,
+    main: Option<ProcessId>,
+    marker: String,
+    seen: HashMap<u32, u64>,
+    churn: u64,
+}
+
+impl Tree {
+    pub(super) fn new() -> Self {
+        let me = std::process::id();
+        let children = children_of(me).into_iter().filter_map(vitals::stat);
+        Self {
+            me,
+            session: vitals::stat(me).map_or(0, |stat| stat.session),
+            strangers: children.map(|child| (child.pid, child.start_time)).collect(),
+            main: None,
+            marker: String::new(),
+            seen: HashMap::new(),
+            churn: 0,
+        }
+    }
+
+    pub(super) fn begin(&mut self, main: ProcessId, life: LifeId) {
+        self.main = Some(main);
+        self.marker = spawn::marker(life);
+        self.seen = HashMap::from([(main.pid.get(), main.start_time)]);
+        self.churn = 0;
+    }
+
+    pub(super) fn main_is_gone(&mut self) {
+        if let Some(main) = self.main.take() {
+            self.seen.remove(&main.pid.get());
+        }
+    }
+
+    /// Children born and gone so far.
+    pub(super) fn churn(&self) -> u64 {
+        self.churn
+    }
+
+    /// Living members, the main process first.
+    pub(super) fn members(&mut self) -> Vec<Stat> {
+        let mut roots: Vec<u32> = self.main.iter().map(|main| main.pid.get()).collect();
+        roots.extend(self.adopted().iter().filter(|s| self.is_member(s)).map(|s| s.pid));
+        roots.extend(self.seen.keys());
+        self.walk(roots)
+    }
+
+    /// The same, and whoever carries the marker anywhere on the machine.
+    pub(super) fn marked_members(&mut self) -> Vec<Stat> {
+        let marked = marked(&self.marker);
+        let mut roots: Vec<u32> = marked.iter().map(|stat| stat.pid).collect();
+        roots.extend(self.seen.keys());
+        self.walk(roots)
+    }
+
+    /// Orphans that came to us and fit no rule: they left their environment behind.
+    pub(super) fn strays(&self) -> Vec<Stat> {
+        self.adopted().into_iter().filter(|stat| !self.is_member(stat) && is_alive(stat)).collect()
+    }
+
+    /// Reaps children of ours that have ended and came from the agent. The status of `main` is
+    /// left for who waits for it.
+    pub(super) fn reap(&self, main: Option<ProcessId>) {
+        let main = main.map_or(0, |main| main.pid.get());
+        for child in self.adopted() {
+            if child.state == 'Z' && child.pid != main {
+                exit::reap(child.pid);
+            }
+        }
+    }
+
+    /// Children of ours that may be the agent's: not strangers, and not of our session.
+    fn adopted(&self) -> Vec<Stat> {
+        let children = children_of(self.me).into_iter().filter_map(vitals::stat);
+        children
+            .filter(|child| {
+                child.session != self.session
+                    && !self.strangers.contains(&(child.pid, child.start_time))
+            })
+            .collect()
+    }
+
+    fn is_member(&self, stat: &Stat) -> bool {
+        self.seen.get(&stat.pid) == Some(&stat.start_time)
+            || (!self.marker.is_empty() && holds_marker(stat.pid, &self.marker))
+    }
+
+    /// Everybody below the roots, each once. Whoever is found is remembered.
+    fn walk(&mut self, roots: Vec<u32>) -> Vec<Stat> {
+        let mut found: Vec<Stat> = Vec::new();
+        let mut visited: HashSet<u32> = HashSet::new();
+        let mut queue = std::collections::VecDeque::from(roots);
+        while let Some(pid) = queue.pop_front() {
+            if pid == self.me || !visited.insert(pid) {
+                continue;
+            }
+            let Some(stat) = vitals::stat(pid) else { continue };
+            let known = self.seen.get(&pid).copied();
+            let another = known.is_some_and(|start_time| start_time != stat.start_time);
+            if another || stat.session == self.session || !is_alive(&stat) {
+                continue;
+            }
+            if known.is_none() {
+                self.seen.insert(pid, stat.start_time);
+                self.churn += 1;
+            }
+            queue.extend(children_of(pid));
+            found.push(stat);
+        }
+        let before = self.seen.len();
+        let main = self.main.map(|main| main.pid.get());
+        self.seen.retain(|pid, _| Some(*pid) == main || found.iter().any(|stat| stat.pid == *pid));
+        self.churn += (before - self.seen.len()) as u64;
+        found
+    }
+}
+
+fn is_alive(stat: &Stat) -> bool {
+    !matches!(stat.state, 'Z' | 'X')
+}
+
+/// Children of every thread: they belong to the thread that forked them.
+fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    lists.flat_map(|list| parse_children(&list).collect::<Vec<_>>()).collect()
+}
+
+fn holds_marker(pid: u32, marker: &str) -> bool {
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environ| environ_holds(&environ, marker.as_bytes()))
+}
+
+fn marked(marker: &str) -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let marked = pids.filter(|pid: &u32| holds_marker(*pid, marker));
+    marked.filter_map(vitals::stat).filter(is_alive).collect()
+}
+
+/// Kills what an earlier life left behind when its sidecar was killed. Returns how many there
+/// were.
+pub fn sweep_leftovers(life: LifeId) -> usize {
+    let left = marked(&spawn::marker(life));
+    for stat in &left {
+        if let Some(pid) = NonZeroU32::new(stat.pid) {
+            signal::send(ProcessId { pid, start_time: stat.start_time }, signal::KILL);
+        }
+    }
+    left.len()
+}

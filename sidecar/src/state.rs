@@ -1,0 +1,164 @@
+//! What must survive a crash of the sidecar, in one file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use lubdub_shared::beat::Evidence;
+use lubdub_shared::id::{AgentId, Life, LifeId, ProcessId, StoreId};
+use lubdub_shared::policy::Policy;
+use lubdub_shared::schedule::Ledger;
+use lubdub_shared::status::Lifecycle;
+use serde::{Deserialize, Serialize};
+
+use crate::supervisor::Gaps;
+
+/// Name of the file in the agent's state directory.
+pub const FILE_NAME: &str = "state.json";
+/// Name of the tombstone beside it.
+pub const TOMBSTONE: &str = "tombstone.json";
+
+static DEFAULT: LazyLock<Policy> = LazyLock::new(Policy::default);
+
+/// Held down: how, why and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Stopped, quarantined or terminated.
+    pub lifecycle: Lifecycle,
+    /// In words.
+    pub reason: String,
+    /// A person's name, the engine with its cause, or the schedule.
+    pub requested_by: String,
+}
+
+/// What the sidecar remembers of its agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Whose memory it is.
+    #[serde(with = "agent_id")]
+    pub agent: AgentId,
+    /// The life that runs, or ran last.
+    pub life: Option<Life>,
+    /// Its main process; `None` once it was seen to end.
+    pub process: Option<ProcessId>,
+    /// Of the boot in which that process was started.
+    pub boot_id: String,
+    /// Restarts carried out.
+    pub ledger: Ledger,
+    /// Highest epoch seen of each store.
+    pub epochs: BTreeMap<StoreId, u64>,
+    /// The policy that a collector sent last.
+    pub policy: Option<Policy>,
+    /// Longest survived gaps between beats.
+    pub gaps: Gaps,
+    /// Evidence that lives so far have shown.
+    pub shown: Evidence,
+    /// Held down.
+    pub hold: Option<Hold>,
+}
+
+mod agent_id {
+    use lubdub_shared::id::AgentId;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(id: &AgentId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(id.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<AgentId, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// What was found where the memory should be.
+#[derive(Debug)]
+pub enum Found {
+    /// It, whole.
+    Whole(Box<Memory>),
+    /// Nothing: a first start, or a lost directory.
+    Nothing,
+    /// Something that cannot be read; it was put aside under the name given.
+    Corrupt(String),
+}
+
+impl Memory {
+    /// Of an agent that nobody remembers.
+    pub fn empty(agent: AgentId, boot_id: String) -> Self {
+        Self {
+            agent,
+            life: None,
+            process: None,
+            boot_id,
+            ledger: Ledger::default(),
+            epochs: BTreeMap::new(),
+            policy: None,
+            gaps: Gaps::default(),
+            shown: Evidence::default(),
+            hold: None,
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        self.policy.as_ref().unwrap_or(&DEFAULT)
+    }
+
+    /// The policy in force, and the gaps that what the agent says may lengthen.
+    pub(crate) fn policy_and_gaps(&mut self) -> (&Policy, &mut Gaps) {
+        (self.policy.as_ref().unwrap_or(&DEFAULT), &mut self.gaps)
+    }
+
+    /// A new life begins.
+    pub fn next_life(&mut self, id: LifeId) -> Life {
+        let ordinal = self.life.map_or(NonZeroU32::MIN, |life| life.ordinal.saturating_add(1));
+        *self.life.insert(Life { id, ordinal })
+    }
+
+    /// The file's bytes.
+    pub fn render(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("keys are strings, numbers are finite")
+    }
+
+    /// Reads the file in a state directory.
+    ///
+    /// # Errors
+    /// The directory or file cannot be read at all.
+    pub fn load(directory: &Path) -> io::Result<Found> {
+        let path = directory.join(FILE_NAME);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error) => return Err(error),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(memory) => Ok(Found::Whole(memory)),
+            Err(error) => {
+                let aside = directory.join(format!("{FILE_NAME}.corrupt"));
+                fs::rename(&path, &aside)?;
+                Ok(Found::Corrupt(format!("{error}; put aside as {}", aside.display())))
+            }
+        }
+    }
+}
+
+/// What an apoptosis leaves behind.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// Shape of this file.
+    pub v: u8,
+    /// Whose end it was.
+    pub agent: String,
+    /// Its last life.
+    pub life: Option<Life>,
+    /// When.
+    pub ended: lubdub_shared::time::Wall,
+    /// Why and by whom.
+    pub hold: Hold,
+    /// Restarts that were spent.
+    pub restarts: u32,
+    /// The agent's last status line.
+    pub last_words: String,
+}

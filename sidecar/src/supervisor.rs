@@ -1,0 +1,435 @@
+//! PURE: decides what happens to the agent's process. The driver tells it what happened, it
+//! answers with actions; it never signals, spawns, waits or reads a clock itself.
+//!
+//! ```text
+//!            Welcome, or            Started               MainExited
+//!  Unborn ───patience over──▶ Starting ──▶ Running ───────────────────▶ Sweeping
+//!                                 ▲           │ command, shutdown          │ TreeGone
+//!                                 │           ▼                            │
+//!                              Resting     Stopping ──exit, or grace over──┤
+//!                                 ▲                                        │
+//!                                 ├──────────── a start follows ◀──────────┤
+//!                       start,    │                                        │
+//!                       revive    │                                        ▼
+//!                             Held ◀── stop, quarantine, apoptosis ──── or Ended
+//! ```
+//!
+//! Plain supervision (exit → restart by schedule) is decided here alone, link or not. Judgement of
+//! a living agent is the collector's; its commands arrive here and are held against a fresh sample.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use lubdub_shared::beat::{Exit, Health};
+use lubdub_shared::command::{Outcome, Survivor};
+use lubdub_shared::id::{Life, LifeId, ProcessId};
+use lubdub_shared::late::{Late, Past, Silence};
+use lubdub_shared::line::Message;
+use lubdub_shared::policy::Policy;
+use lubdub_shared::schedule::jittered;
+use lubdub_shared::session::{Happening, Welcome};
+use lubdub_shared::status::Lifecycle;
+use lubdub_shared::time::{Mono, Now, TickClock};
+
+use crate::state::{Hold, Memory};
+use crate::vitals::TreeSample;
+
+mod ages;
+mod command;
+mod ending;
+mod report;
+mod tasks;
+
+pub use ages::Gaps;
+use ages::LifeClocks;
+use report::Telling;
+
+/// How long a first start waits for a collector's policy.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// Reports whose sending times are remembered, so that a stale command can be told.
+const SENT_MAX: usize = 64;
+/// Outcomes that are remembered, so that a repeated command is answered and not repeated.
+const OUTCOMES_MAX: usize = 32;
+
+/// What the driver tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// The collector answered.
+    Welcome(Box<Welcome>),
+    /// The start that was ordered has a process.
+    Started(ProcessId),
+    /// It has none; shells' exit code for it (126, 127) and why.
+    StartFailed(u8, String),
+    /// The main process ended.
+    MainExited(Exit),
+    /// Nothing of the tree is left but these.
+    TreeGone(Vec<Survivor>),
+    /// The main process does not end, though it was killed.
+    Unkillable(Vec<Survivor>),
+    /// The collector or a person asks. A fresh sample was taken before.
+    Command(Box<lubdub_shared::command::Command>),
+    /// The sidecar itself is to end; the signal that said so.
+    Shutdown(i32),
+}
+
+/// What the driver must do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Start the command as this life.
+    Start(Life),
+    /// Signal the main process.
+    SignalMain(i32),
+    /// Signal every member of the tree.
+    SignalTree(i32),
+    /// Kill every member until none is left.
+    KillTree,
+    /// A hard fact for the collector.
+    Emit(Option<Life>, Happening),
+    /// Send a report now.
+    Report,
+    /// Write what must survive a crash.
+    Persist,
+    /// Write `tombstone.json`, or take it away.
+    Tombstone(Option<Hold>),
+    /// The sidecar ends with this code.
+    End(u8),
+}
+
+/// Where the process is.
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    /// Never started by this sidecar; waits for a policy.
+    Unborn { patience: Mono },
+    /// Between a stop and the next start.
+    Resting { start_at: Mono },
+    /// A start was ordered.
+    Starting,
+    /// The main process lives.
+    Running(ProcessId),
+    /// It was asked to stop.
+    Stopping { process: ProcessId, kill_at: Mono, then: Then },
+    /// It is gone, or being killed; its tree is swept. `kill_at` is `None` once the kill was
+    /// ordered.
+    Sweeping { exit: Option<Exit>, kill_at: Option<Mono>, asked: bool, then: Then },
+    /// Held down.
+    Held(Hold),
+    /// The sidecar ends.
+    Ended,
+}
+
+/// What follows a stop.
+#[derive(Debug, Clone, PartialEq)]
+enum Then {
+    Start { after: Duration },
+    Hold { hold: Hold, crash_loop: bool },
+    End,
+}
+
+/// A command under way.
+#[derive(Debug, Clone)]
+struct Pending {
+    outcome: Outcome,
+}
+
+/// The supervisor of one agent.
+#[derive(Debug)]
+pub struct Supervisor {
+    state: State,
+    memory: Memory,
+    clock: TickClock,
+    ticks: Mono,
+    clocks: LifeClocks,
+    sample: Option<TreeSample>,
+    cpu_ratio: Option<f64>,
+    cpu_before: Option<(Mono, Duration)>,
+    /// Age of the life up to which its stability is not proven.
+    unproven_until: Duration,
+    interval: Duration,
+    reported: Mono,
+    told: Option<Telling>,
+    /// A process of this agent ran under this supervisor.
+    ran: bool,
+    number: u64,
+    sent: VecDeque<(u64, Mono)>,
+    pending: Option<Pending>,
+    outcomes: VecDeque<Outcome>,
+    health: Health,
+    rng: fastrand::Rng,
+}
+
+impl Supervisor {
+    /// A supervisor with what it remembers; `seed` feeds life ids and jitter.
+    pub fn new(memory: Memory, seed: u64, now: Mono) -> Self {
+        let mut clock = TickClock::new(now);
+        let ticks = clock.advance(now);
+        let state = match memory.hold.clone() {
+            Some(hold) => State::Held(hold),
+            None if memory.policy.is_some() => State::Unborn { patience: ticks },
+            None => State::Unborn { patience: ticks.after(FIRST_PATIENCE) },
+        };
+        Self {
+            state,
+            memory,
+            clock,
+            ticks,
+            clocks: LifeClocks::new(ticks),
+            sample: None,
+            cpu_ratio: None,
+            cpu_before: None,
+            unproven_until: Duration::ZERO,
+            interval: Duration::from_secs(5),
+            reported: ticks,
+            told: None,
+            ran: false,
+            number: 0,
+            sent: VecDeque::new(),
+            pending: None,
+            outcomes: VecDeque::new(),
+            health: Health::default(),
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Applies an event. Actions are appended to `out`.
+    pub fn handle(&mut self, event: Event, now: Now, out: &mut Vec<Action>) {
+        self.advance(now.mono);
+        match event {
+            Event::Tick => self.tick(out),
+            Event::Welcome(welcome) => self.welcome(*welcome, out),
+            Event::Started(process) => self.started(process, out),
+            Event::StartFailed(code, why) => self.start_failed(code, &why, out),
+            Event::MainExited(exit) => self.main_exited(exit, out),
+            Event::TreeGone(survivors) => self.tree_gone(survivors, out),
+            Event::Unkillable(survivors) => self.unkillable(survivors, out),
+            Event::Command(command) => self.command(*command, now.mono, out),
+            Event::Shutdown(signal) => self.shutdown(signal, out),
+        }
+        self.tell(out);
+    }
+
+    /// Applies what the agent said.
+    pub fn say(&mut self, message: Message, now: Now, out: &mut Vec<Action>) {
+        self.advance(now.mono);
+        if message.restart_reset {
+            // As systemd documents: the agent itself says that it has recovered for good.
+            self.memory.ledger.refill();
+            out.push(Action::Persist);
+        }
+        let (policy, gaps) = self.memory.policy_and_gaps();
+        self.clocks.say(message, self.ticks, now.wall, policy, gaps);
+        self.tell(out);
+    }
+
+    /// Applies a look at the tree.
+    pub fn observe(&mut self, sample: TreeSample, now: Mono, out: &mut Vec<Action>) {
+        self.advance(now);
+        let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
+        self.clocks.set_paused(sample.paused, self.ticks);
+        let window = deadline.map(|deadline| deadline.after);
+        self.clocks.activity.sample(self.ticks, sample.counters, window);
+        self.sample = Some(sample);
+        self.tell(out);
+    }
+
+    /// The beat deadline in force, and the time since the last beat: how closely to look.
+    pub fn watchfulness(&self) -> (Option<Duration>, Option<Duration>) {
+        let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
+        (deadline.map(|deadline| deadline.after), self.clocks.beat_age(self.ticks))
+    }
+
+    /// What the driver could not do so far; it goes out with the next report.
+    pub fn set_health(&mut self, health: Health) {
+        self.health = health;
+    }
+
+    /// What must survive a crash.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        self.memory.policy()
+    }
+
+    /// The life that runs, or ran last.
+    pub fn life(&self) -> Option<Life> {
+        self.memory.life
+    }
+
+    /// The main process, while it lives.
+    pub fn process(&self) -> Option<ProcessId> {
+        match &self.state {
+            State::Running(process) | State::Stopping { process, .. } => Some(*process),
+            State::Unborn { .. }
+            | State::Resting { .. }
+            | State::Starting
+            | State::Sweeping { .. }
+            | State::Held(_)
+            | State::Ended => None,
+        }
+    }
+
+    /// The tree is being swept: the driver looks closely.
+    pub fn is_sweeping(&self) -> bool {
+        matches!(self.state, State::Sweeping { .. })
+    }
+
+    /// The word for where the process is.
+    pub fn lifecycle(&self) -> Lifecycle {
+        match &self.state {
+            State::Unborn { .. } | State::Starting => Lifecycle::Starting,
+            State::Resting { .. } => Lifecycle::Restarting,
+            State::Running(_) => Lifecycle::Running,
+            State::Stopping { .. } | State::Sweeping { .. } => Lifecycle::Stopping,
+            State::Held(hold) => hold.lifecycle,
+            State::Ended => Lifecycle::Stopped,
+        }
+    }
+
+    fn advance(&mut self, now: Mono) {
+        let before = self.ticks;
+        self.ticks = self.clock.advance(now);
+        let passed = self.ticks.since(before);
+        if passed.is_zero() {
+            return;
+        }
+        self.memory.ledger.age(passed);
+        if matches!(self.state, State::Running(_)) {
+            self.clocks.advance(self.ticks);
+        }
+    }
+
+    fn tick(&mut self, out: &mut Vec<Action>) {
+        match &mut self.state {
+            State::Unborn { patience } if self.ticks >= *patience => self.start(out),
+            State::Resting { start_at } if self.ticks >= *start_at => self.start(out),
+            State::Running(_) => self.prove(out),
+            State::Stopping { kill_at, then, .. } if self.ticks >= *kill_at => {
+                let then = then.clone();
+                self.state = State::Sweeping { exit: None, kill_at: None, asked: true, then };
+                out.push(Action::KillTree);
+            }
+            State::Sweeping { kill_at, .. } if kill_at.is_some_and(|at| self.ticks >= at) => {
+                *kill_at = None;
+                out.push(Action::KillTree);
+            }
+            State::Unborn { .. }
+            | State::Resting { .. }
+            | State::Starting
+            | State::Stopping { .. }
+            | State::Sweeping { .. }
+            | State::Held(_)
+            | State::Ended => {}
+        }
+    }
+
+    fn welcome(&mut self, welcome: Welcome, out: &mut Vec<Action>) {
+        self.interval = welcome.interval;
+        self.memory.policy = Some(welcome.policy);
+        let seen = self.memory.epochs.entry(welcome.store).or_default();
+        *seen = welcome.epoch.max(*seen);
+        out.push(Action::Persist);
+        if matches!(self.state, State::Unborn { .. }) {
+            self.start(out);
+        }
+    }
+
+    fn start(&mut self, out: &mut Vec<Action>) {
+        let life = self.memory.next_life(LifeId::random(&mut self.rng));
+        self.state = State::Starting;
+        self.clocks = LifeClocks::new(self.ticks);
+        self.sample = None;
+        self.unproven_until = Duration::ZERO;
+        out.push(Action::Persist);
+        out.push(Action::Start(life));
+    }
+
+    fn started(&mut self, process: ProcessId, out: &mut Vec<Action>) {
+        match self.state {
+            State::Starting => {}
+            State::Unborn { .. }
+            | State::Resting { .. }
+            | State::Running(_)
+            | State::Stopping { .. }
+            | State::Sweeping { .. }
+            | State::Held(_)
+            | State::Ended => return,
+        }
+        self.ran = true;
+        self.state = State::Running(process);
+        self.memory.process = Some(process);
+        out.push(Action::Persist);
+        let used = self.memory.ledger.used();
+        out.push(Action::Emit(self.memory.life, Happening::Started { process, used }));
+        if let Some(mut pending) = self.pending.take() {
+            pending.outcome.to = self.memory.life;
+            self.finish(pending.outcome, out);
+        }
+    }
+
+    fn shutdown(&mut self, signal: i32, out: &mut Vec<Action>) {
+        match self.state.clone() {
+            State::Running(process) => {
+                let kill_at = self.ticks.after(self.policy().restart.term_grace);
+                self.state = State::Stopping { process, kill_at, then: Then::End };
+                out.push(Action::SignalMain(signal));
+            }
+            // Asked twice: no more grace.
+            State::Stopping { then: Then::End, .. } => {
+                let then = Then::End;
+                self.state = State::Sweeping { exit: None, kill_at: None, asked: true, then };
+                out.push(Action::KillTree);
+            }
+            State::Stopping { process, kill_at, .. } => {
+                self.state = State::Stopping { process, kill_at, then: Then::End };
+            }
+            State::Sweeping { exit, kill_at, asked, .. } => {
+                self.state = State::Sweeping { exit, kill_at, asked, then: Then::End };
+            }
+            State::Unborn { .. } | State::Resting { .. } | State::Starting | State::Held(_) => {
+                self.state = State::Ended;
+                out.push(Action::End(0));
+            }
+            State::Ended => {}
+        }
+    }
+
+    fn spread(&mut self, delay: Duration) -> Duration {
+        let unit = self.rng.f64();
+        jittered(delay, self.policy().restart.delay.jitter, unit)
+    }
+
+    /// Stability that refills the schedule: the kinds of evidence that earlier lives showed, with
+    /// no clock late, for `stable_after` without a break.
+    fn prove(&mut self, out: &mut Vec<Action>) {
+        let ages = self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps);
+        let late = Late::of(&ages, self.policy());
+        let well = late.silence == Silence::InTime
+            && late.never_seen == Past::Not
+            && late.progress == Past::Not
+            && ages.failed.is_empty()
+            && ages.paused.is_none();
+        let shown = ages.evidence();
+        if !well || !shown.covers(self.memory.shown) {
+            self.unproven_until = ages.up;
+        }
+        if self.memory.shown.union(shown) != self.memory.shown {
+            self.memory.shown = self.memory.shown.union(shown);
+            out.push(Action::Persist);
+        }
+        let proven = ages.up.saturating_sub(self.unproven_until);
+        let stable = proven >= self.policy().restart.stable_after;
+        if stable && self.memory.ledger.used() > 0 {
+            self.memory.ledger.refill();
+            let text = "stability proven: the restart schedule is refilled".to_owned();
+            out.push(Action::Emit(self.memory.life, Happening::Note { text }));
+            out.push(Action::Persist);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! PURE: how a life ends, and what follows by the sidecar's own schedule.
+
+use lubdub_shared::beat::{Exit, ExitHow};
+use lubdub_shared::command::{Ending, Survivor};
+use lubdub_shared::policy::{Exhausted, RestartOn};
+use lubdub_shared::schedule::Next;
+use lubdub_shared::session::Happening;
+use lubdub_shared::status::Lifecycle;
+
+use super::{Action, State, Supervisor, Then};
+use crate::state::Hold;
+
+/// A life that is over, tree and all.
+struct Ended {
+    exit: Exit,
+    asked: bool,
+    then: Then,
+}
+
+impl Supervisor {
+    /// A command that never ran is a mistake of whoever wrote it; one that ran before is a failure.
+    pub(super) fn start_failed(&mut self, code: u8, why: &str, out: &mut Vec<Action>) {
+        let first = !std::mem::replace(&mut self.ran, true);
+        let exit = Exit { how: ExitHow::Code(code), core: false, by_us: false };
+        let text = format!("{why} (exit code {code})");
+        out.push(Action::Emit(self.memory.life, Happening::Note { text }));
+        let then = if first { Then::End } else { self.after_failure() };
+        self.ended_with(Ended { exit, asked: false, then }, Vec::new(), out);
+    }
+
+    pub(super) fn main_exited(&mut self, exit: Exit, out: &mut Vec<Action>) {
+        match self.state.clone() {
+            State::Running(_) => {
+                let then = self.after_exit(&exit);
+                let kill_at = Some(self.ticks.after(self.policy().restart.term_grace));
+                self.state = State::Sweeping { exit: Some(exit), kill_at, asked: false, then };
+                out.push(Action::SignalTree(15));
+            }
+            State::Stopping { kill_at, then, .. } => {
+                let exit = Exit { by_us: matches!(exit.how, ExitHow::Signal(_)), ..exit };
+                let kill_at = Some(kill_at);
+                self.state = State::Sweeping { exit: Some(exit), kill_at, asked: true, then };
+                out.push(Action::SignalTree(15));
+            }
+            State::Sweeping { exit: None, kill_at, asked, then } => {
+                let exit = Exit { by_us: matches!(exit.how, ExitHow::Signal(_)), ..exit };
+                self.state = State::Sweeping { exit: Some(exit), kill_at, asked, then };
+            }
+            State::Unborn { .. }
+            | State::Resting { .. }
+            | State::Starting
+            | State::Sweeping { exit: Some(_), .. }
+            | State::Held(_)
+            | State::Ended => {}
+        }
+    }
+
+    pub(super) fn tree_gone(&mut self, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
+        let State::Sweeping { exit: Some(exit), asked, then, .. } = self.state.clone() else {
+            return;
+        };
+        self.ended_with(Ended { exit, asked, then }, survivors, out);
+    }
+
+    pub(super) fn unkillable(&mut self, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
+        let names: Vec<String> =
+            survivors.iter().map(|s| format!("{} ({})", s.pid, s.comm)).collect();
+        let text = format!("killed, and still there: {}", names.join(", "));
+        if let Some(mut pending) = self.pending.take() {
+            pending.outcome.ending = Ending::Failed;
+            pending.outcome.detail.clone_from(&text);
+            pending.outcome.survivors = survivors;
+            self.finish(pending.outcome, out);
+        }
+        out.push(Action::Emit(self.memory.life, Happening::Note { text }));
+    }
+
+    /// The main process is gone and its tree was swept.
+    fn ended_with(&mut self, ended: Ended, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
+        let Ended { exit, asked, then } = ended;
+        let code = exit_code(&exit);
+        let life = self.memory.life;
+        self.memory.process = None;
+        let clean = asked || self.is_success(&exit);
+        let next = match &then {
+            Then::Start { .. } => Lifecycle::Restarting,
+            Then::Hold { hold, .. } => hold.lifecycle,
+            Then::End if clean => Lifecycle::Stopped,
+            Then::End => Lifecycle::Failed,
+        };
+        if let Some(pending) = &mut self.pending {
+            pending.outcome.survivors.clone_from(&survivors);
+        }
+        out.push(Action::Emit(life, Happening::Exited { exit, clean, next, survivors }));
+        match then {
+            Then::Start { after } => {
+                self.state = State::Resting { start_at: self.ticks.after(after) };
+            }
+            Then::Hold { hold, crash_loop } => self.hold(hold, crash_loop, out),
+            Then::End => {
+                self.state = State::Ended;
+                out.push(Action::End(code));
+            }
+        }
+        out.push(Action::Persist);
+    }
+
+    pub(super) fn hold(&mut self, hold: Hold, crash_loop: bool, out: &mut Vec<Action>) {
+        let lifecycle = hold.lifecycle;
+        if lifecycle == Lifecycle::Terminated {
+            out.push(Action::Tombstone(Some(hold.clone())));
+        }
+        let reason = hold.reason.clone();
+        out.push(Action::Emit(self.memory.life, Happening::Held { lifecycle, reason, crash_loop }));
+        self.memory.hold = Some(hold.clone());
+        self.state = State::Held(hold);
+        out.push(Action::Persist);
+        if let Some(pending) = self.pending.take() {
+            self.finish(pending.outcome, out);
+        }
+    }
+
+    fn is_success(&self, exit: &Exit) -> bool {
+        match exit.how {
+            ExitHow::Code(code) => self.policy().restart.success_exit.contains(&code),
+            ExitHow::Signal(_) | ExitHow::Unknown(_) => false,
+        }
+    }
+
+    /// What follows an exit that nobody asked for.
+    fn after_exit(&mut self, exit: &Exit) -> Then {
+        let clean = self.is_success(exit);
+        match self.policy().restart.on {
+            RestartOn::Always if clean => {
+                Then::Start { after: self.policy().restart.delay.initial }
+            }
+            RestartOn::Failure | RestartOn::Always if !clean => self.after_failure(),
+            RestartOn::Failure | RestartOn::Always | RestartOn::Never => Then::End,
+        }
+    }
+
+    fn after_failure(&mut self) -> Then {
+        match self.memory.ledger.next(&self.policy().restart) {
+            Next::After(delay) => {
+                self.memory.ledger.record();
+                Then::Start { after: self.spread(delay) }
+            }
+            Next::Spent(why) => Then::Hold { hold: self.exhausted(why), crash_loop: true },
+        }
+    }
+
+    fn exhausted(&self, reason: String) -> Hold {
+        let lifecycle = match self.policy().restart.exhausted {
+            Exhausted::Apoptosis => Lifecycle::Terminated,
+            Exhausted::Quarantine => Lifecycle::Quarantined,
+        };
+        Hold { lifecycle, reason, requested_by: "schedule".to_owned() }
+    }
+}
+
+/// The code with which a shell would pass this end on.
+fn exit_code(exit: &Exit) -> u8 {
+    match exit.how {
+        ExitHow::Code(code) => code,
+        ExitHow::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        ExitHow::Unknown(_) => 1,
+    }
+}

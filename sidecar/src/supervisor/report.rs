@@ -1,0 +1,139 @@
+//! PURE: what the supervisor tells, and when: reports, and the heartbeat file's content.
+
+use lubdub_shared::beat::{Evidence, Phase, Report, Vitals};
+use lubdub_shared::heartbeat_file::Heartbeat;
+use lubdub_shared::id::LifeId;
+use lubdub_shared::late::Late;
+use lubdub_shared::line::Spent;
+use lubdub_shared::status::Lifecycle;
+use lubdub_shared::time::{Mono, Now, millis};
+
+use super::{Action, SENT_MAX, State, Supervisor};
+
+/// What makes the sidecar report at once when it changes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Telling {
+    late: Late,
+    phase: Option<Phase>,
+    lifecycle: Lifecycle,
+    evidence: Evidence,
+    failed: u32,
+    life: Option<LifeId>,
+}
+
+impl Supervisor {
+    /// A look at everything, numbered.
+    pub fn report(&mut self, now: Mono) -> Report {
+        self.advance(now);
+        self.number += 1;
+        if self.sent.len() == SENT_MAX {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((self.number, now));
+        self.reported = self.ticks;
+        self.note_cpu();
+        let (policy, clocks) = (self.memory.policy(), &self.clocks);
+        Report {
+            number: self.number,
+            life: self.memory.life,
+            lifecycle: self.lifecycle(),
+            pid: self.process().map(|process| process.pid.get()),
+            ages: clocks.ages(self.ticks, policy, &self.memory.gaps),
+            vitals: self.vitals(),
+            ledger: self.memory.ledger.view(&policy.restart),
+            health: self.health,
+        }
+    }
+
+    /// The agent's own part of the heartbeat file.
+    pub fn heartbeat(&self, now: Now) -> Option<Heartbeat> {
+        let process = self.process()?;
+        let age = self.clocks.beat_age(self.ticks)?;
+        let ages = self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps);
+        let mut vitals = self.clocks.vitals.clone();
+        let spent = self.clocks.spent;
+        if spent != Spent::default() {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 9e15 tokens")]
+            let tokens =
+                [("tokens_in", spent.tokens_in as f64), ("tokens_out", spent.tokens_out as f64)];
+            vitals.extend(tokens.map(|(name, count)| (name.to_owned(), count)));
+            vitals.insert("cost_usd".to_owned(), spent.cost_usd);
+        }
+        let lease_left = ages.lease.map(|lease| lease.left).filter(|left| !left.is_zero());
+        Some(Heartbeat {
+            agent: self.memory.agent.clone(),
+            life: self.memory.life?,
+            process,
+            boot_id: self.memory.boot_id.clone(),
+            seq: self.clocks.beats(),
+            timestamp: now.wall.before(age),
+            mono_ms: millis(self.ticks.before(age).since(Mono(0))),
+            phase: ages.phase,
+            lease_until: lease_left.map(|left| now.wall.after(left)),
+            cycle: self.clocks.cycle(),
+            progress: ages.progress.counter,
+            model: Some(self.clocks.model.clone()).filter(|model| !model.is_empty()),
+            task: self.clocks.tasks.newest_open().map(str::to_owned),
+            energy: self.clocks.energy,
+            tasks: self.clocks.tasks.counts(),
+            vitals,
+        })
+    }
+
+    /// Reports at once when a clock has run out or something else changed, and else when the
+    /// interval is over.
+    pub(super) fn tell(&mut self, out: &mut Vec<Action>) {
+        let ages = self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps);
+        let telling = Telling {
+            late: if matches!(self.state, State::Running(_)) {
+                Late::of(&ages, self.policy())
+            } else {
+                Late::default()
+            },
+            phase: ages.phase,
+            lifecycle: self.lifecycle(),
+            evidence: ages.evidence(),
+            failed: ages.failed.iter().map(|check| check.count).sum(),
+            life: self.memory.life.map(|life| life.id),
+        };
+        let due = self.ticks.since(self.reported) >= self.interval;
+        if due || self.told != Some(telling) {
+            self.told = Some(telling);
+            self.reported = self.ticks;
+            out.push(Action::Report);
+        }
+    }
+
+    /// CPU in cores since the report before: of the tree's time, over the sidecar's ticks.
+    fn note_cpu(&mut self) {
+        let Some(cpu) = self.sample.as_ref().map(|sample| sample.counters.cpu) else {
+            self.cpu_before = None;
+            return;
+        };
+        if let Some((at, before)) = self.cpu_before {
+            let passed = self.ticks.since(at).as_secs_f64();
+            if passed <= 0.0 {
+                return;
+            }
+            self.cpu_ratio = Some(cpu.saturating_sub(before).as_secs_f64() / passed);
+        }
+        self.cpu_before = Some((self.ticks, cpu));
+    }
+
+    fn vitals(&self) -> Vitals {
+        let sample = self.sample.as_ref();
+        Vitals {
+            energy: self.clocks.energy,
+            memory_bytes: sample.map(|sample| sample.memory_bytes),
+            cpu_ratio: self.cpu_ratio,
+            tasks: self.clocks.tasks.counts(),
+            response: self.clocks.tasks.response(self.ticks),
+            io_bytes: sample.map(|sample| sample.counters.io),
+            fds: sample.and_then(|sample| sample.fds),
+            threads: sample.map(|sample| sample.threads),
+            children: sample.map(|sample| sample.children),
+            text: self.clocks.text.clone(),
+            model: self.clocks.model.clone(),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! PURE: when the tree was last active, from counters that only grow.
+//!
+//! Activity is a threshold over a window, not a single jiffy: output of any length, 64 KiB of IO,
+//! a child born or gone, or 1 % of a core on average. It is dated to the latest moment since
+//! which a whole threshold was reached: an agent that burned a core until it hung was active
+//! until then, and not for another window.
+//!
+//! What a beat itself costs is not activity (a shell loop that runs `systemd-notify` beside a
+//! dead agent makes a child each time): a little CPU is taken off for each beat, and children
+//! born or gone around one do not count. So children count one sample late, when no beat has
+//! claimed them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use lubdub_shared::beat::{ActivityKind, LastActivity};
+use lubdub_shared::time::Mono;
+
+/// The window, unless the beat deadline is shorter.
+const WINDOW: Duration = Duration::from_secs(30);
+/// IO in a window that counts, bytes.
+const IO_MIN: u64 = 64 * 1024;
+/// CPU that counts, as a share of a core over the window.
+const CPU_SHARE_MIN: f64 = 0.01;
+/// CPU taken off for each beat.
+const BEAT_CPU: Duration = Duration::from_millis(5);
+/// Samples that are kept: the window at four a second, and as much again.
+const SAMPLES_MAX: usize = 240;
+
+/// Counters of a whole tree at one moment; they only grow within a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// CPU time.
+    pub cpu: Duration,
+    /// Bytes written.
+    pub written: u64,
+    /// Bytes read and written.
+    pub io: u64,
+    /// Children born plus children gone.
+    pub churn: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Step {
+    at: Mono,
+    cpu: Duration,
+    written: u64,
+    io: u64,
+    churn: u64,
+    beats: u64,
+}
+
+/// The last activity of one life.
+#[derive(Debug, Default)]
+pub struct Activity {
+    before: Option<Counters>,
+    steps: VecDeque<Step>,
+    beats: u64,
+    last: Option<(Mono, ActivityKind)>,
+}
+
+impl Activity {
+    /// A beat was handled since the last sample.
+    pub fn beat(&mut self) {
+        self.beats += 1;
+    }
+
+    /// A sample was taken at `now`; `deadline` is the beat deadline in force.
+    pub fn sample(&mut self, now: Mono, counters: Counters, deadline: Option<Duration>) {
+        let Some(before) = self.before.replace(counters) else { return };
+        let beats = std::mem::take(&mut self.beats);
+        let own_cost = BEAT_CPU * u32::try_from(beats).unwrap_or(u32::MAX);
+        let step = Step {
+            at: now,
+            cpu: counters.cpu.saturating_sub(before.cpu).saturating_sub(own_cost),
+            written: counters.written.saturating_sub(before.written),
+            io: counters.io.saturating_sub(before.io),
+            churn: counters.churn.saturating_sub(before.churn),
+            beats,
+        };
+        if self.steps.len() == SAMPLES_MAX {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(step);
+        let window = deadline.map_or(WINDOW, |deadline| deadline.min(WINDOW));
+        self.note(now, window);
+    }
+
+    /// How long ago the tree was last active.
+    pub fn last(&self, now: Mono) -> Option<LastActivity> {
+        self.last.map(|(at, kind)| LastActivity { age: now.since(at), kind })
+    }
+
+    fn note(&mut self, now: Mono, window: Duration) {
+        let start = now.before(window);
+        let within = self.steps.iter().rev().take_while(|step| step.at > start);
+        let cpu_min = window.mul_f64(CPU_SHARE_MIN);
+        let (mut written, mut io, mut cpu) = (0, 0, Duration::ZERO);
+        let mut found: Option<(Mono, ActivityKind)> = None;
+        let mut later_beats = 0;
+        for (index, step) in within.enumerate() {
+            written += step.written;
+            io += step.io;
+            cpu += step.cpu;
+            let beats_around = later_beats + step.beats + self.beats_before(index);
+            later_beats = step.beats;
+            let kind = if written > 0 {
+                ActivityKind::Output
+            } else if io >= IO_MIN {
+                ActivityKind::Io
+            } else if index > 0 && step.churn > 0 && beats_around == 0 {
+                ActivityKind::Child
+            } else if cpu >= cpu_min {
+                ActivityKind::Cpu
+            } else {
+                continue;
+            };
+            found = Some((step.at, kind));
+            break;
+        }
+        if let Some((at, _)) = found
+            && self.last.is_none_or(|(last, _)| at > last)
+        {
+            self.last = found;
+        }
+    }
+
+    /// Beats in the sample before the one at `index`, counted from the newest.
+    fn beats_before(&self, index: usize) -> u64 {
+        let at = self.steps.len().checked_sub(index + 2);
+        at.and_then(|at| self.steps.get(at)).map_or(0, |step| step.beats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Option<Duration> = Some(Duration::from_secs(3));
+
+    /// Feeds one sample each 250 ms; each row is the CPU in ms, the bytes written, the children
+    /// and the beats of that sample. Returns the age and kind of the last activity at the end.
+    fn last_after(rows: &[(u64, u64, u64, u64)]) -> Option<(u64, ActivityKind)> {
+        let mut activity = Activity::default();
+        let mut counters = Counters::default();
+        let mut now = Mono(0);
+        activity.sample(now, counters, DEADLINE);
+        for (cpu, written, churn, beats) in rows {
+            now = now.after(Duration::from_millis(250));
+            counters.cpu += Duration::from_millis(*cpu);
+            counters.written += written;
+            counters.io += written;
+            counters.churn += churn;
+            (0..*beats).for_each(|_| activity.beat());
+            activity.sample(now, counters, DEADLINE);
+        }
+        let last = activity.last(now)?;
+        Some((u64::try_from(last.age.as_millis()).expect("small"), last.kind))
+    }
+
+    const QUIET: (u64, u64, u64, u64) = (0, 0, 0, 0);
+
+    #[test]
+    fn nothing_is_no_activity() {
+        assert_eq!(last_after(&[QUIET; 20]), None);
+    }
+
+    #[test]
+    fn a_burst_is_dated_to_its_own_time() {
+        let mut rows = vec![(200, 0, 0, 0)];
+        rows.extend([QUIET; 12]);
+        assert_eq!(last_after(&rows), Some((3000, ActivityKind::Cpu)));
+    }
+
+    #[test]
+    fn a_trickle_after_a_burst_does_not_renew_it() {
+        let mut rows = vec![(200, 0, 0, 0)];
+        rows.extend([(1, 0, 0, 0); 12]);
+        assert_eq!(last_after(&rows), Some((3000, ActivityKind::Cpu)));
+    }
+
+    #[test]
+    fn a_steady_share_of_a_core_is_activity() {
+        assert_eq!(last_after(&[(10, 0, 0, 0); 20]), Some((500, ActivityKind::Cpu)));
+    }
+
+    #[test]
+    fn output_counts_at_once() {
+        assert_eq!(last_after(&[QUIET, (0, 1, 0, 0)]), Some((0, ActivityKind::Output)));
+    }
+
+    #[test]
+    fn children_count_unless_a_beat_made_them() {
+        let by_itself = [QUIET, (0, 0, 1, 0), QUIET, QUIET];
+        assert_eq!(last_after(&by_itself), Some((500, ActivityKind::Child)));
+        for beat_at in 1..4 {
+            let mut rows = [QUIET; 6];
+            rows[2].2 = 1;
+            rows[beat_at].3 = 1;
+            assert_eq!(last_after(&rows), None, "a beat at {beat_at}");
+        }
+    }
+
+    #[test]
+    fn the_cost_of_beats_is_no_activity() {
+        assert_eq!(last_after(&[(5, 0, 0, 1); 20]), None);
+    }
+}
