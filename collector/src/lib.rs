@@ -1,1 +1,145 @@
-//! x
+//! The collector: the central half.
+//!
+//! ```text
+//!  sidecar ══▶ session ─ ToDriver ─▶ driver ─▶ engine (PURE)
+//!     ▲           ▲                    │  ▲       │ Effect
+//!     ║           └── ToSidecar ── dispatch ◀─────┘
+//!     ╚═══ command, ack                │  ▲ Durable
+//!                                      ▼  │
+//!                                    store (one thread)        query, http ◀─ snapshot ─ driver
+//! ```
+//!
+//! The driver owns the fleet. Whatever may be slow (store, readers, streams) stands behind a
+//! bounded queue that the driver never waits on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lubdub_shared::pb::query_service_server::QueryServiceServer;
+use lubdub_shared::pb::sidecar_service_server::SidecarServiceServer;
+use lubdub_shared::session::{DOWN_LEN_MAX, UP_LEN_MAX};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tracing::info;
+
+pub mod config;
+mod dispatch;
+mod driver;
+mod http;
+mod query;
+mod session;
+mod snapshot;
+mod store;
+
+pub use config::Config;
+use driver::{Driver, ToDriver};
+use query::Query;
+use session::service::Sidecars;
+
+/// Messages that may wait for the driver: streams wait then, and sidecars coalesce behind them.
+const DRIVER_DEPTH: usize = 4096;
+/// Changes of status that a slow reader may lag behind before it is told what it missed.
+const TRANSITIONS_DEPTH: usize = 1024;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Flow-control windows; they cost no memory until they are used.
+const WINDOW: u32 = 1 << 20;
+/// How long streams may take to end when the collector leaves.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A change of an agent's status or lifecycle, as it is told to readers.
+pub type Transitions = broadcast::Receiver<Arc<lubdub_shared::view::TransitionView>>;
+
+/// A collector whose ports are bound and whose store is open.
+#[derive(Debug)]
+pub struct Collector {
+    grpc: TcpListener,
+    http: TcpListener,
+    driver: Driver,
+    to_driver: mpsc::Sender<ToDriver>,
+    transitions: broadcast::Sender<Arc<lubdub_shared::view::TransitionView>>,
+    reader: store::Reader,
+}
+
+impl Collector {
+    /// Opens the store and binds the ports.
+    ///
+    /// # Errors
+    /// Which of them failed, and why.
+    pub async fn begin(config: Config) -> anyhow::Result<Self> {
+        let bind = async |address| {
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address}; is another collector there?"))
+        };
+        let grpc = bind(config.listen).await?;
+        let http = bind(config.http).await?;
+        let (to_driver, inbox) = mpsc::channel(DRIVER_DEPTH);
+        let (transitions, _) = broadcast::channel(TRANSITIONS_DEPTH);
+        let (store, contents, durable) = store::Store::open(&config.data_dir)?;
+        let reader = store.reader();
+        let told = transitions.clone();
+        let driver = Driver::new(config.policies, store, contents, inbox, durable, told);
+        Ok(Self { grpc, http, driver, to_driver, transitions, reader })
+    }
+
+    /// Where sidecars and the command line connect.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn grpc_address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.grpc.local_addr()
+    }
+
+    /// Where HTTP is served.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn http_address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// Changes of status from now on.
+    pub fn transitions(&self) -> Transitions {
+        self.transitions.subscribe()
+    }
+
+    /// Serves until `shutdown` turns true, or the store fails.
+    ///
+    /// # Errors
+    /// What made it stop.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let Self { grpc, http, driver, to_driver, transitions, reader } = self;
+        info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
+        let query = Query::new(to_driver.clone(), transitions, reader);
+        let sidecars = SidecarServiceServer::new(Sidecars::new(to_driver.clone()))
+            .max_decoding_message_size(UP_LEN_MAX);
+        let people = QueryServiceServer::new(query)
+            .max_decoding_message_size(UP_LEN_MAX)
+            .max_encoding_message_size(DOWN_LEN_MAX);
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .tcp_nodelay(true)
+            .add_service(sidecars)
+            .add_service(people);
+        let mut stop = shutdown.clone();
+        let serve = server.serve_with_incoming_shutdown(TcpListenerStream::new(grpc), async move {
+            // An error means that nobody can ask any more: then it is time as well.
+            let (Ok(_) | Err(_)) = stop.wait_for(|stop| *stop).await;
+        });
+        let pages = tokio::spawn(http::serve(http, to_driver, shutdown.clone()));
+        let serve = tokio::spawn(serve);
+        let ended = driver.run(&mut shutdown).await;
+        if tokio::time::timeout(DRAIN_PATIENCE, serve).await.is_err() {
+            info!("some streams did not end in time");
+        }
+        pages.abort();
+        ended
+    }
+}

@@ -73,6 +73,14 @@ fn id<T: FromBytes>(field: &'static str, bytes: &[u8]) -> Result<T, Invalid> {
     T::from_bytes(bytes).ok_or_else(|| Invalid::new(field, "not 16 bytes"))
 }
 
+/// The id of a command, from an answer of the query service.
+///
+/// # Errors
+/// It is not 16 bytes.
+pub fn command_id(bytes: &[u8]) -> Result<CommandId, Invalid> {
+    id("command", bytes)
+}
+
 fn ms(duration: Duration) -> u64 {
     crate::time::millis(duration)
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
 
@@ -37,4 +37,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durable: Durability) -
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Where state lies when nobody says otherwise: `$XDG_STATE_HOME/lubdub`, else
+/// `~/.local/state/lubdub`, else `lubdub` in the temp folder.
+pub fn state_root() -> PathBuf {
+    let absolute = |name: &str| {
+        std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
+    };
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("lubdub")
 }

@@ -103,6 +103,8 @@ pub struct AgentView {
     pub next: Option<NextRung>,
     /// The newest report.
     pub report: Option<Report>,
+    /// Since it came; its ages are as old as that.
+    pub report_age: Duration,
 }
 
 /// Why an agent's status is what it is.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use lubdub_shared::id::AgentId;
 
-use crate::config::{Config, File, default_state_root};
+use crate::config::{Config, File};
 
 /// The small process beside each agent.
 #[derive(Debug, Parser)]
@@ -83,7 +83,7 @@ impl Run {
             file.collectors = self.collectors;
         }
         file.labels.extend(BTreeMap::from_iter(self.labels));
-        let root = self.state_dir.unwrap_or_else(default_state_root);
+        let root = self.state_dir.unwrap_or_else(lubdub_shared::fs::state_root);
         let root = std::path::absolute(&root).with_context(|| root.display().to_string())?;
         Ok(Config::new(self.id, self.command, &root, file))
     }

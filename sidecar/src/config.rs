@@ -96,15 +96,3 @@ impl Config {
         }
     }
 }
-
-/// `$XDG_STATE_HOME/lubdub`, else `~/.local/state/lubdub`, else a folder of this user's own in the
-/// temp folder.
-pub fn default_state_root() -> PathBuf {
-    let absolute = |name: &str| {
-        std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
-    };
-    let uid = rustix::process::geteuid().as_raw();
-    absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-        .map_or_else(|| std::env::temp_dir().join(format!("lubdub-{uid}")), |d| d.join("lubdub"))
-}

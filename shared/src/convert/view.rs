@@ -123,6 +123,7 @@ impl From<AgentView> for pb::AgentView {
             ledger: Some(view.ledger.into()),
             next: view.next.map(next),
             report: view.report.map(Into::into),
+            report_age_ms: ms(view.report_age),
         }
     }
 }
@@ -150,6 +151,7 @@ impl TryFrom<pb::AgentView> for AgentView {
             ledger: view.ledger.required("ledger")?.into(),
             next: view.next.map(next),
             report: view.report.map(TryInto::try_into).transpose()?,
+            report_age: duration(view.report_age_ms),
         })
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Telling {
     evidence: Evidence,
     failed: u32,
     life: Option<LifeId>,
+    /// The tree was looked at in this life.
+    seen: bool,
 }
 
 impl Supervisor {
@@ -95,6 +97,7 @@ impl Supervisor {
             evidence: ages.evidence(),
             failed: ages.failed.iter().map(|check| check.count).sum(),
             life: self.memory.life.map(|life| life.id),
+            seen: self.sample.is_some(),
         };
         let due = self.ticks.since(self.reported) >= self.interval;
         if due || self.told != Some(telling) {

@@ -1,0 +1,146 @@
+//! Asks the collector; turns its answers into views, and its refusals into exit codes.
+
+use std::time::Duration;
+
+use lubdub_shared::convert::Invalid;
+use lubdub_shared::id::AgentId;
+use lubdub_shared::pb;
+use lubdub_shared::pb::query_service_client::QueryServiceClient;
+use lubdub_shared::session::DOWN_LEN_MAX;
+use lubdub_shared::telemetry::chain;
+use lubdub_shared::view::{AgentView, CollectorView, Explanation, IncidentView};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// The exit code.
+    pub(crate) code: u8,
+    /// One line.
+    pub(crate) why: String,
+}
+
+impl Failed {
+    /// Understood, and refused or failed.
+    pub(crate) fn refused(why: impl Into<String>) -> Self {
+        Self { code: 1, why: why.into() }
+    }
+
+    fn unreachable(why: impl Into<String>) -> Self {
+        Self { code: 3, why: why.into() }
+    }
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        let why = status.message().to_owned();
+        let code = match status.code() {
+            Code::NotFound => 4,
+            Code::InvalidArgument => 64,
+            Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled => 3,
+            Code::Ok
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unauthenticated => 1,
+        };
+        let why =
+            if why.is_empty() { format!("the collector said {}", status.code()) } else { why };
+        Self { code, why }
+    }
+}
+
+impl From<Invalid> for Failed {
+    fn from(invalid: Invalid) -> Self {
+        Self::refused(format!("the collector's answer does not fit: {invalid}"))
+    }
+}
+
+/// A collector that answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    inner: QueryServiceClient<Channel>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The address is none, or nobody answers there.
+    pub(crate) async fn connect(address: &str) -> Result<Self, Failed> {
+        let bad = |error: tonic::transport::Error| Failed {
+            code: 64,
+            why: format!("--collector {address:?} is no address: {}", chain(&error)),
+        };
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(bad)?;
+        let channel =
+            endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|error| {
+                let why = format!("no collector answers at {address}: {}", chain(&error));
+                Failed::unreachable(format!("{why}; is it running? (lubdub up, lubdub-collector)"))
+            })?;
+        let inner = QueryServiceClient::new(channel).max_decoding_message_size(DOWN_LEN_MAX);
+        Ok(Self { inner })
+    }
+
+    /// All agents, page after page.
+    ///
+    /// # Errors
+    /// The collector refused, or went away.
+    pub(crate) async fn agents(&mut self) -> Result<(CollectorView, Vec<AgentView>), Failed> {
+        let mut agents: Vec<AgentView> = Vec::new();
+        loop {
+            let after = agents.last().map_or_else(String::new, |view| view.agent.to_string());
+            let request = pb::ListAgentsRequest { after, only: String::new() };
+            let page = self.inner.list_agents(request).await?.into_inner();
+            let collector = page.collector.unwrap_or_default().try_into()?;
+            for view in page.agents {
+                agents.push(view.try_into()?);
+            }
+            if !page.more {
+                return Ok((collector, agents));
+            }
+        }
+    }
+
+    /// One agent, explained.
+    ///
+    /// # Errors
+    /// There is no such agent, or the collector went away.
+    pub(crate) async fn explain(&mut self, agent: &AgentId) -> Result<Explanation, Failed> {
+        let request = pb::ExplainRequest { agent: agent.to_string() };
+        Ok(self.inner.explain(request).await?.into_inner().try_into()?)
+    }
+
+    /// Incidents, newest first.
+    ///
+    /// # Errors
+    /// The collector refused, or went away.
+    pub(crate) async fn incidents(
+        &mut self,
+        all: bool,
+        agent: Option<&AgentId>,
+    ) -> Result<Vec<IncidentView>, Failed> {
+        let agent = agent.map_or_else(String::new, AgentId::to_string);
+        let request = pb::ListIncidentsRequest { all, agent };
+        let response = self.inner.list_incidents(request).await?.into_inner();
+        let views = response.incidents.into_iter().map(|incident| Ok(incident.try_into()?));
+        views.collect()
+    }
+
+    /// Asks for an act.
+    ///
+    /// # Errors
+    /// There is no such agent, or the collector went away.
+    pub(crate) async fn act(&mut self, request: pb::ActRequest) -> Result<pb::ActResponse, Failed> {
+        Ok(self.inner.act(request).await?.into_inner())
+    }
+}

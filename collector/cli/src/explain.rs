@@ -1,0 +1,113 @@
+//! `lubdub explain AGENT`: what is known, what it means, what comes next, what would stop it.
+
+use lubdub_shared::id::AgentId;
+use lubdub_shared::time::{self, Wall, words};
+use lubdub_shared::view::{AgentView, ExplainJson, Explanation};
+
+use crate::cli::{Common, Output, parse_agent};
+use crate::client::{Client, Failed};
+use crate::render::{self, bytes, clean};
+
+/// Flags of `explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which agent.
+    #[arg(value_parser = parse_agent)]
+    agent: AgentId,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Explains one agent.
+///
+/// # Errors
+/// There is no such agent, or the collector did not answer.
+pub(crate) async fn run(args: Args) -> Result<(), Failed> {
+    let mut client = Client::connect(&args.common.collector).await?;
+    let explanation = client.explain(&args.agent).await?;
+    match args.common.output {
+        Output::Json => render::json(&ExplainJson::new(&explanation)),
+        Output::Table => {
+            let lines = lines(&explanation, time::now().wall);
+            lines.iter().try_for_each(|line| render::line(&clean(line)))
+        }
+    }
+}
+
+fn lines(explanation: &Explanation, now: Wall) -> Vec<String> {
+    let view = &explanation.agent;
+    let mut lines = vec![format!("{}: {}, {}", view.agent, view.status, view.lifecycle)];
+    lines.push(format!("  policy     {} ({})", view.policy, view.mode));
+    if let Some(life) = view.life {
+        let since = view.started.map(|at| format!(", began {} ago", render::ago(at, now)));
+        lines.push(format!("  life       {}{}", life.ordinal, since.unwrap_or_default()));
+    }
+    let link = if view.connected { "connected" } else { "lost" };
+    lines.push(format!("  link       {link}, host {}", view.host));
+    seen(view, &mut lines);
+    lines.push(match view.ledger.spent.as_str() {
+        "" => format!("  restarts   {} used", view.ledger.share()),
+        spent => format!("  restarts   {} used; spent: {spent}", view.ledger.share()),
+    });
+    if view.findings.is_empty() {
+        lines.push("nothing is wrong that anybody knows of".to_owned());
+    }
+    for finding in &view.findings {
+        let since = render::ago(finding.since, now);
+        lines.push(format!("{} {} for {since}: {}", finding.level, finding.cause, finding.detail));
+        let facts = finding.evidence.iter().map(|(name, value)| format!("{name} {value}"));
+        lines.push(format!("  evidence   {}", facts.collect::<Vec<_>>().join(", ")));
+        lines.push(format!("  rule       {}", finding.rule));
+        lines.push(format!("  ends with  {}", finding.cancelled_by));
+    }
+    lines.push(match &view.next {
+        Some(next) => format!("next: {} in {} if nothing changes", next.rung, words(next.within)),
+        None => "next: nothing is due".to_owned(),
+    });
+    lines.push("clocks in force".to_owned());
+    let width = explanation.deadlines.keys().map(String::len).max().unwrap_or(0);
+    lines.extend(explanation.deadlines.iter().map(|(n, c)| format!("  {n:width$}  {c}")));
+    lines
+}
+
+fn seen(view: &AgentView, lines: &mut Vec<String>) {
+    let Some(report) = &view.report else { return };
+    let (ages, vitals, health) = (&report.ages, &report.vitals, &report.health);
+    if let Some(pid) = view.pid {
+        let phase = ages.phase.map_or("undeclared", |phase| phase.as_str());
+        lines.push(format!("  process    pid {pid}, phase {phase} for {}", words(ages.phase_age)));
+        let beat =
+            ages.beat.map_or_else(|| "never".to_owned(), |age| format!("{} ago", words(age)));
+        lines.push(format!("  beats      {}, the last {beat}", ages.beats));
+        let activity = ages.activity.map_or_else(
+            || "none in this life".to_owned(),
+            |last| format!("{} {} ago", last.kind, words(last.age)),
+        );
+        lines.push(format!("  activity   {activity}"));
+    }
+    let progress = ages.progress;
+    if let Some(frozen) = progress.frozen {
+        lines.push(format!("  progress   {}, moved {} ago", progress.counter, words(frozen)));
+    }
+    let energy = vitals.energy.map_or_else(|| "-".to_owned(), |e| format!("{:.0} %", e * 100.0));
+    let memory = vitals.memory_bytes.map_or_else(|| "-".to_owned(), bytes);
+    let tasks = vitals.tasks;
+    let response = vitals.response.map_or_else(
+        || "-".to_owned(),
+        |r| {
+            let [p50, p95, max] = [r.p50, r.p95, r.max].map(render::millis);
+            format!("p50 {p50}, p95 {p95}, max {max}")
+        },
+    );
+    lines.push(format!(
+        "  vitals     energy {energy}; memory {memory}; tasks {} done, {} failed, {} open; \
+         response {response}",
+        tasks.done, tasks.failed, tasks.open
+    ));
+    if *health != lubdub_shared::beat::Health::default() {
+        lines.push(format!(
+            "  sidecar    {} datagrams dropped, {} writes failed, {} events dropped",
+            health.datagrams_dropped, health.writes_failed, health.events_dropped
+        ));
+    }
+}

@@ -1,0 +1,64 @@
+//! `lubdub incidents`.
+
+use lubdub_shared::id::AgentId;
+use lubdub_shared::time;
+use lubdub_shared::view::{IncidentView, IncidentsJson};
+
+use crate::cli::{Common, Output, parse_agent};
+use crate::client::{Client, Failed};
+use crate::render;
+
+/// Flags of `incidents`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Resolved ones too.
+    #[arg(short, long)]
+    all: bool,
+    /// Only of this agent.
+    #[arg(value_parser = parse_agent)]
+    agent: Option<AgentId>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Lists incidents, newest first.
+///
+/// # Errors
+/// The collector did not answer.
+pub(crate) async fn run(args: Args) -> Result<(), Failed> {
+    let mut client = Client::connect(&args.common.collector).await?;
+    let incidents = client.incidents(args.all, args.agent.as_ref()).await?;
+    match args.common.output {
+        Output::Json => render::json(&IncidentsJson::new(&incidents)),
+        Output::Table if incidents.is_empty() && args.all => render::line("no incidents"),
+        Output::Table if incidents.is_empty() => render::line("no open incidents"),
+        Output::Table => {
+            let head = ["OPENED", "AGENT", "CAUSE", "LEVEL", "STATE", "LIFE", "SUMMARY", "ACTIONS"];
+            render::table(head, incidents.iter().map(row).collect())
+        }
+    }
+}
+
+fn row(view: &IncidentView) -> [String; 8] {
+    let incident = &view.incident;
+    let now = time::now().wall;
+    let state = match incident.resolved {
+        Some(resolved) => format!("resolved after {}", render::ago(incident.opened, resolved)),
+        None => format!("open for {}", render::ago(incident.opened, now)),
+    };
+    let action = |action: &lubdub_shared::incident::Action| match action.detail.as_str() {
+        "" => format!("{} {}", action.kind, action.outcome),
+        detail => format!("{} {} ({detail})", action.kind, action.outcome),
+    };
+    let actions: Vec<String> = incident.actions.iter().map(action).collect();
+    [
+        incident.opened.to_string(),
+        view.agent.to_string(),
+        incident.cause.to_string(),
+        incident.level.to_string(),
+        state,
+        incident.incarnation.to_string(),
+        incident.summary.clone(),
+        actions.join("; "),
+    ]
+}

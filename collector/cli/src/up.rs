@@ -1,0 +1,211 @@
+//! `lubdub up -- COMMAND`: a collector with its store and a sidecar around a real agent, in one
+//! process.
+//!
+//! Two threads, one runtime each, as if they were two processes: the halves meet over the loopback
+//! stream and nowhere else. The sidecar's thread is the main one, because the agent dies with the
+//! thread that started it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lubdub_collector::config::Flags;
+use lubdub_collector::{Collector, Config, Transitions};
+use lubdub_shared::fs::state_root;
+use lubdub_shared::id::AgentId;
+use lubdub_shared::status::Lifecycle;
+use lubdub_shared::view::TransitionView;
+use lubdub_sidecar::config::File;
+use lubdub_sidecar::{Config as SidecarConfig, Sidecar};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::cli::parse_agent;
+use crate::client::Failed;
+use crate::render;
+
+/// Flags of `up`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
+    /// Name of the agent. [default: the stem of the script, else of the program]
+    #[arg(long, value_parser = parse_agent)]
+    id: Option<AgentId>,
+    /// Directory of the sidecar's state. [default: $XDG_STATE_HOME/lubdub]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    collector: Flags,
+    /// The agent's program and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// What the collector's thread tells when it stands.
+struct Standing {
+    grpc: std::net::SocketAddr,
+    http: std::net::SocketAddr,
+}
+
+/// Runs both halves; the agent's exit code.
+pub(crate) fn run(args: Up) -> ExitCode {
+    match start(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(failed) => render::failed(&failed),
+    }
+}
+
+fn usage(why: impl Into<String>) -> Failed {
+    Failed { code: 64, why: why.into() }
+}
+
+fn start(args: Up) -> Result<u8, Failed> {
+    let root = absolute(args.state_dir.unwrap_or_else(state_root))?;
+    let agent = args
+        .id
+        .or_else(|| name_of(&args.command))
+        .ok_or_else(|| usage("no agent name can be made of the command; give one with --id"))?;
+    let config = Config::load(None, args.collector, &root).map_err(|e| usage(e.to_string()))?;
+    let (stop, stopped) = watch::channel(false);
+    let (standing, stands) = oneshot::channel();
+    let collector = std::thread::Builder::new()
+        .name("lubdub-collector".to_owned())
+        .spawn(move || collect(config, standing, stopped))
+        .map_err(|error| Failed::refused(format!("cannot start a thread: {error}")))?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failed::refused(format!("cannot start: {error}")))?;
+    let code = runtime.block_on(async {
+        let Ok(standing) = stands.await else { return Ok(None) };
+        supervise(agent, args.command, &root, &standing).await.map(Some)
+    });
+    stop.send_replace(true);
+    let collected = collector.join().map_err(|_| Failed::refused("the collector panicked"))?;
+    collected.map_err(|error| Failed::refused(format!("{error:#}")))?;
+    code?.ok_or_else(|| Failed::refused("the collector did not start"))
+}
+
+/// The collector's half: its own thread and runtime.
+fn collect(
+    config: Config,
+    standing: oneshot::Sender<Standing>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let collector = Collector::begin(config).await?;
+        let addresses =
+            Standing { grpc: collector.grpc_address()?, http: collector.http_address()? };
+        tokio::spawn(tell(collector.transitions()));
+        let gone = |_| anyhow::anyhow!("the sidecar's half is gone");
+        standing.send(addresses).map_err(|_| gone(()))?;
+        collector.run(stopped).await
+    })
+}
+
+/// The sidecar's half.
+async fn supervise(
+    agent: AgentId,
+    command: Vec<OsString>,
+    root: &Path,
+    standing: &Standing,
+) -> Result<u8, Failed> {
+    let file = File {
+        collectors: vec![format!("http://{}", standing.grpc)],
+        labels: BTreeMap::new(),
+        die_with_sidecar: true,
+        ..File::default()
+    };
+    let config = SidecarConfig::new(agent, command, root, file);
+    say(&format!("grpc http://{}", standing.grpc))?;
+    say(&format!("http http://{}", standing.http))?;
+    say(&format!("socket {}", config.socket.display()))?;
+    say(&format!("heartbeat {}", config.heartbeat_file.display()))?;
+    let begun = Sidecar::begin(config).context("cannot begin");
+    let sidecar = begun.map_err(|error| Failed::refused(format!("{error:#}")))?;
+    let shutdown = signals().map_err(|error| Failed::refused(format!("no signals: {error}")))?;
+    Ok(sidecar.run(shutdown).await)
+}
+
+/// TERM and INT (Ctrl-C) end the whole tree.
+fn signals() -> std::io::Result<mpsc::Receiver<i32>> {
+    let (sender, shutdown) = mpsc::channel(4);
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            let kind = tokio::select! {
+                _ = term.recv() => SignalKind::terminate(),
+                _ = int.recv() => SignalKind::interrupt(),
+            };
+            if sender.send(kind.as_raw_value()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(shutdown)
+}
+
+/// One line for each change of status.
+async fn tell(mut transitions: Transitions) {
+    loop {
+        let said = match transitions.recv().await {
+            Ok(transition) => say(&sentence(&transition)),
+            Err(RecvError::Lagged(missed)) => say(&format!("{missed} changes were not shown")),
+            Err(RecvError::Closed) => return,
+        };
+        if said.is_err() {
+            return;
+        }
+    }
+}
+
+fn sentence(transition: &Arc<TransitionView>) -> String {
+    let TransitionView { at, agent, to, lifecycle, why, .. } = &**transition;
+    let after = match (why.as_str(), lifecycle) {
+        ("", Lifecycle::Terminated) => format!("; lubdub revive {agent} ends that"),
+        ("", Lifecycle::Quarantined) => format!("; lubdub start {agent} ends that"),
+        ("", _) => String::new(),
+        (why, _) => format!(": {}", render::clean(why)),
+    };
+    format!("{at} {agent} {to} ({lifecycle}){after}")
+}
+
+fn say(text: &str) -> Result<(), Failed> {
+    render::line(&format!("lubdub: {text}"))
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Failed> {
+    let why = |error| usage(format!("{}: {error}", path.display()));
+    std::path::absolute(&path).map_err(why)
+}
+
+/// The stem of the script that an interpreter is given, else of the program.
+fn name_of(command: &[OsString]) -> Option<AgentId> {
+    let (program, arguments) = command.split_first()?;
+    let script = arguments.iter().map(Path::new).find(|argument| {
+        let is_flag = argument.to_string_lossy().starts_with('-');
+        !is_flag && argument.extension().is_some() && argument.is_file()
+    });
+    let named = script.unwrap_or_else(|| Path::new(program));
+    AgentId::from_lossy(&named.file_stem()?.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_are_named_after_their_script() {
+        let name = |words: &[&str]| {
+            let command: Vec<OsString> = words.iter().map(OsString::from).collect();
+            name_of(&command).map(|id| id.to_string())
+        };
+        assert_eq!(name(&["/usr/bin/sleep", "5"]), Some("sleep".to_owned()));
+        assert_eq!(name(&["python3", "-u", "no/such/file.py"]), Some("python3".to_owned()));
+        assert_eq!(name(&["sh", "Cargo.toml", "x"]), Some("Cargo".to_owned()));
+    }
+}

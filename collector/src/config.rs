@@ -1,0 +1,94 @@
+//! The collector's file and flags, parsed once into values that need no second look.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use lubdub_shared::strict_toml::{self, Refused};
+use serde::Deserialize;
+
+pub mod policy;
+
+pub use policy::Policies;
+
+/// Where sidecars connect.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7411";
+/// Where browsers and probes look.
+pub const DEFAULT_HTTP: &str = "127.0.0.1:7412";
+
+/// Flags of `lubdub-collector`; `lubdub up` has most of them too.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Flags {
+    /// Policy file: `[policy.NAME]` and `[[assign]]`; wins over the tables in --config.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Address for sidecars and the command line. [default: 127.0.0.1:7411]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Address for HTTP. [default: 127.0.0.1:7412]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+    /// Directory of the store. [default: $XDG_STATE_HOME/lubdub/collector]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// The collector's file. Every key may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    listen: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    #[serde(default)]
+    policy: policy::Tables,
+    #[serde(default)]
+    assign: Vec<policy::Assign>,
+}
+
+/// Everything a collector needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// For sidecars and the command line.
+    pub listen: SocketAddr,
+    /// For HTTP.
+    pub http: SocketAddr,
+    /// Directory of the store.
+    pub data_dir: PathBuf,
+    /// What is decided by settings.
+    pub policies: Policies,
+}
+
+impl Config {
+    /// Puts together file and flags; flags win. `default_root` holds `collector/` unless a
+    /// directory is named.
+    ///
+    /// # Errors
+    /// A file cannot be read or holds a mistake; file, line and key are named.
+    pub fn load(file: Option<&Path>, flags: Flags, default_root: &Path) -> Result<Self, Refused> {
+        let (name, file) = match file {
+            Some(path) => read::<File>(path)?,
+            None => (String::new(), File::default()),
+        };
+        let policies = match &flags.policy {
+            Some(path) => Policies::read(path)?,
+            None => Policies::new(&name, file.policy, file.assign)?,
+        };
+        let default = |text: &str| text.parse().expect("a constant address");
+        let directory = flags.data_dir.or(file.data_dir);
+        Ok(Self {
+            listen: flags.listen.or(file.listen).unwrap_or_else(|| default(DEFAULT_LISTEN)),
+            http: flags.http.or(file.http).unwrap_or_else(|| default(DEFAULT_HTTP)),
+            data_dir: directory.unwrap_or_else(|| default_root.join("collector")),
+            policies,
+        })
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<(String, T), Refused> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Refused::new(&name, format!("cannot read it: {error}")))?;
+    let parsed = strict_toml::parse(&name, &text)?;
+    Ok((name, parsed))
+}

@@ -1,0 +1,114 @@
+use lubdub_shared::strict_toml;
+
+use super::*;
+
+fn policies(text: &str) -> Result<Policies, String> {
+    let file: PolicyFile = strict_toml::parse("p.toml", text).map_err(|e| e.to_string())?;
+    Policies::new("p.toml", file.policy, file.assign).map_err(|e| e.to_string())
+}
+
+fn refused(text: &str) -> String {
+    policies(text).expect_err(text)
+}
+
+#[test]
+fn policies_inherit_key_by_key() {
+    let policies = policies(
+        r#"
+        [policy.default]
+        heartbeat_deadline = "60s"
+        expect_beats = true
+        [policy.default.phase]
+        llm = "20m"
+        [policy.night]
+        mode = "shadow"
+        [policy.night.phase]
+        tool = "none"
+        [policy.night.restart]
+        delay = { initial = "1s" }
+        exhausted = "quarantine"
+        stop_signal = "INT"
+        [[assign]]
+        agents = ["night-*", "*-late-*"]
+        policy = "night"
+        [[assign]]
+        labels = { team = "red" }
+        policy = "night"
+        "#,
+    )
+    .expect("valid");
+    let of = |id: &str, team: &str| {
+        let labels = BTreeMap::from([("team".to_owned(), team.to_owned())]);
+        policies.of(&id.parse().expect("an id"), &labels)
+    };
+    let night = of("night-7", "");
+    assert_eq!(night.name, "night");
+    assert_eq!(night.heartbeat_deadline, Duration::from_secs(60));
+    assert_eq!((night.mode, night.expect_beats), (Mode::Shadow, ExpectBeats::Always));
+    assert_eq!(night.phase[&Phase::Llm], Some(Duration::from_secs(1200)));
+    assert_eq!(night.phase[&Phase::Tool], None);
+    assert_eq!(night.restart.delay.initial, Duration::from_secs(1));
+    assert_eq!((night.restart.delay.factor, night.restart.stop_signal), (2.0, 2));
+    assert_eq!(of("my-late-shift", "").name, "night");
+    assert_eq!(of("x", "red").name, "night");
+    assert_eq!(of("my-night-7", "blue").name, "default");
+}
+
+#[test]
+fn mistakes_are_refused_with_their_place() {
+    let table = [
+        (
+            "[policy.default]\nhartbeat_deadline = \"1s\"",
+            "p.toml:2: unknown key `hartbeat_deadline`; did you mean `heartbeat_deadline`?",
+        ),
+        (
+            "[policy.default]\nmode = \"enforced\"",
+            "p.toml:2: unknown value `enforced`; did you mean `enforce`?",
+        ),
+        (
+            "[policy.default.act]\nsilent = \"restrat\"",
+            "p.toml:2: unknown value `restrat`; did you mean `restart`?",
+        ),
+        (
+            "[policy.default.act]\nunreachable = \"restart\"",
+            "p.toml: [policy.default] act.unreachable = \"restart\": this cause can never lead to \
+             that",
+        ),
+        (
+            "[policy.x]\nheartbeat_deadline = \"200ms\"",
+            "p.toml: [policy.x] heartbeat_deadline is below 1s, the least that a sidecar can tell",
+        ),
+        (
+            "[policy.x.restart]\nattempts = 30",
+            "p.toml: [policy.x] restart.attempts can never be reached: restart.per_day_max is \
+             below it",
+        ),
+        (
+            "[policy.night]\n[[assign]]\nagents = [\"*\"]\npolicy = \"nigth\"",
+            "p.toml: [[assign]] number 1: there is no policy \"nigth\"; did you mean \"night\"?",
+        ),
+        ("[fleet]\nx = 1", "p.toml:1: unknown key `fleet`; known here: policy, assign"),
+    ];
+    for (text, why) in table {
+        assert_eq!(refused(text), why);
+    }
+    assert!(refused("[policy.default]\nexpect_beats = \"yes\"").starts_with("p.toml:2: expect"));
+    assert!(refused("[policy.default]\nfailures_before_critical = 0").starts_with("p.toml:2: "));
+}
+
+#[test]
+fn globs() {
+    let table = [
+        ("a", "a", true),
+        ("a", "ab", false),
+        ("*", "anything", true),
+        ("a*", "ab", true),
+        ("*b", "ab", true),
+        ("a*c*e", "abcde", true),
+        ("a*c*e", "abde", false),
+        ("ab*b", "ab", false),
+    ];
+    for (glob, id, holds) in table {
+        assert_eq!(glob_holds(glob, &id.parse().expect("an id")), holds, "{glob} {id}");
+    }
+}

@@ -1,0 +1,98 @@
+//! One task a stream: what a sidecar says goes to the driver, in order; what the driver has for it
+//! goes back. Wire types end here.
+
+use std::time::Duration;
+
+use lubdub_engine::AgentIndex;
+use lubdub_shared::pb;
+use lubdub_shared::session::{FromSidecar, ToSidecar};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+use tracing::debug;
+
+use crate::driver::ToDriver;
+
+pub(crate) mod service;
+
+/// How long a stream may stand without its Hello.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+
+/// One stream, from Hello to its end.
+struct Session {
+    number: u64,
+    inbound: Streaming<pb::FromSidecar>,
+    to_driver: mpsc::Sender<ToDriver>,
+    outbound: mpsc::Sender<Result<pb::ToSidecar, Status>>,
+}
+
+impl Session {
+    async fn run(mut self) {
+        let ended = self.attend().await;
+        if let Err(status) = ended {
+            debug!(session = self.number, code = %status.code(), why = status.message(), "refused");
+            // The sidecar may be gone: then nobody needs the status.
+            let (Ok(()) | Err(_)) = self.outbound.send(Err(status)).await;
+        }
+    }
+
+    async fn attend(&mut self) -> Result<(), Status> {
+        let (agent, mut answers) = self.greet().await?;
+        let mut said_goodbye = false;
+        let result = loop {
+            tokio::select! {
+                message = self.inbound.message() => match message {
+                    Ok(Some(message)) => {
+                        let message = FromSidecar::try_from(message)?;
+                        said_goodbye |= matches!(message, FromSidecar::Goodbye { .. });
+                        if matches!(message, FromSidecar::Hello(_)) {
+                            break Err(Status::failed_precondition("a second Hello"));
+                        }
+                        self.tell(ToDriver::Message { session: self.number, agent, message }).await?;
+                    }
+                    // A keepalive death looks like a clean end: only a Goodbye is one.
+                    Ok(None) => break Ok(()),
+                    Err(status) => break Err(status),
+                },
+                answer = answers.recv() => match answer {
+                    Some(answer) => {
+                        if self.outbound.send(Ok(answer.into())).await.is_err() {
+                            break Ok(());
+                        }
+                    }
+                    // The driver has replaced this stream, or is gone.
+                    None => break Ok(()),
+                },
+            }
+        };
+        if !said_goodbye {
+            self.tell(ToDriver::Lost { session: self.number, agent }).await?;
+        }
+        result
+    }
+
+    /// Hello, and the driver's answer to it. Whatever it says then comes through the receiver.
+    async fn greet(&mut self) -> Result<(AgentIndex, mpsc::Receiver<ToSidecar>), Status> {
+        let first = timeout(HELLO_PATIENCE, self.inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no Hello within 10 s"))??;
+        let first = first.ok_or_else(|| Status::failed_precondition("ended before Hello"))?;
+        let FromSidecar::Hello(hello) = FromSidecar::try_from(first)? else {
+            return Err(Status::failed_precondition("the first message is not Hello"));
+        };
+        let (sender, answers) = mpsc::channel(service::STREAM_DEPTH);
+        let (reply, answer) = oneshot::channel();
+        let session = self.number;
+        self.tell(ToDriver::Hello { session, hello, outbound: sender, reply }).await?;
+        let gone = |_| Status::unavailable("the collector is stopping");
+        let agent = answer.await.map_err(gone)?.ok_or_else(|| {
+            Status::already_exists("another sidecar instance is heard for this agent")
+        })?;
+        Ok((agent, answers))
+    }
+
+    async fn tell(&self, message: ToDriver) -> Result<(), Status> {
+        let gone = |_| Status::unavailable("the collector is stopping");
+        self.to_driver.send(message).await.map_err(gone)
+    }
+}
