@@ -49,8 +49,7 @@ impl Dispatch {
 
     /// Does one effect.
     pub(crate) fn run(&mut self, fleet: &Fleet, index: AgentIndex, effect: Effect, now: Now) {
-        let agent = fleet.agent(index);
-        let id = agent.id.clone();
+        let id = fleet.agent(index).id.clone();
         match effect {
             Effect::Send(command) => {
                 info!(agent = %id, kind = %command.kind, by = %command.requested_by,
@@ -58,13 +57,13 @@ impl Dispatch {
                 self.write(Op::Command { agent: id, index, command, at: now.wall });
             }
             Effect::Transition(transition) => {
-                info!(agent = %id, lifecycle = %agent.lifecycle, "{transition}");
+                info!(agent = %id, "{transition}");
                 let view = TransitionView {
                     at: now.wall,
                     agent: id,
                     from: transition.from,
                     to: transition.to,
-                    lifecycle: agent.lifecycle,
+                    lifecycle: transition.lifecycle,
                     why: transition.why,
                 };
                 self.write(Op::Transition(view.clone()));

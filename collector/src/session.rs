@@ -48,7 +48,8 @@ impl Session {
                         if matches!(message, FromSidecar::Hello(_)) {
                             break Err(Status::failed_precondition("a second Hello"));
                         }
-                        self.tell(ToDriver::Message { session: self.number, agent, message }).await?;
+                        let session = self.number;
+                        self.tell(ToDriver::Message { session, agent, message }).await?;
                     }
                     // A keepalive death looks like a clean end: only a Goodbye is one.
                     Ok(None) => break Ok(()),

@@ -48,6 +48,8 @@ pub enum Precondition {
     Silent {
         /// Beats of the life when it was decided.
         beats: u64,
+        /// No activity for at least this long.
+        quiet: Duration,
     },
     /// No newer beat.
     NoBeat {
@@ -72,7 +74,10 @@ pub enum Precondition {
     /// Still stopped or frozen.
     StillPaused,
     /// Still no activity.
-    StillInactive,
+    StillInactive {
+        /// For at least this long.
+        quiet: Duration,
+    },
 }
 
 impl Precondition {
@@ -85,15 +90,13 @@ impl Precondition {
             None | Some(0) => Ok(()),
             Some(newer) => Err(format!("{newer} newer beat(s) arrived")),
         };
-        // The window in which activity counts against a silence verdict is its deadline.
-        let window = fresh.deadline.map_or(Duration::ZERO, |deadline| deadline.after);
-        let inactive = || match fresh.activity {
-            Some(last) if last.age < window => Err(format!("{} activity was seen", last.kind)),
+        let inactive = |quiet: Duration| match fresh.activity {
+            Some(last) if last.age < quiet => Err(format!("{} activity was seen", last.kind)),
             Some(_) | None => Ok(()),
         };
         match self {
             Self::LifeOnly => Ok(()),
-            Self::Silent { beats } => beat(*beats).and_then(|()| inactive()),
+            Self::Silent { beats, quiet } => beat(*beats).and_then(|()| inactive(*quiet)),
             Self::NoBeat { beats } => beat(*beats),
             Self::Frozen { progress } if fresh.progress.counter == *progress => Ok(()),
             Self::Frozen { progress } => {
@@ -107,7 +110,7 @@ impl Precondition {
             Self::StillFailed { check } => Err(format!("the failure of {check:?} was withdrawn")),
             Self::StillPaused if fresh.paused.is_some() => Ok(()),
             Self::StillPaused => Err("the process runs again".to_owned()),
-            Self::StillInactive => inactive(),
+            Self::StillInactive { quiet } => inactive(*quiet),
         }
     }
 }
@@ -239,7 +242,7 @@ mod tests {
             progress: Progress { counter: 40, ..Progress::default() },
             ..Ages::default()
         };
-        let silent = Precondition::Silent { beats: 7 };
+        let silent = Precondition::Silent { beats: 7, quiet: seconds(3) };
         assert_eq!(silent.check(&ages), Ok(()));
         assert!(silent.check(&Ages { beats: 8, ..ages.clone() }).is_err());
         assert!(silent.check(&Ages { activity: active(2), ..ages.clone() }).is_err());

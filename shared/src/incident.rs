@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::CommandKind;
 use crate::id::{CommandId, IncidentId};
-use crate::status::{Status, words};
+use crate::status::{Lifecycle, Status, words};
 use crate::time::Wall;
 
 words! {
@@ -115,20 +115,26 @@ pub struct Incident {
     pub actions: Vec<Action>,
 }
 
-/// A change of an agent's status.
+/// A change of an agent's status or lifecycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// Before.
     pub from: Status,
     /// After.
     pub to: Status,
+    /// Where the process is then.
+    pub lifecycle: Lifecycle,
     /// Why, in one line.
     pub why: String,
 }
 
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}", self.from, self.to)?;
+        if self.from == self.to {
+            write!(f, "{} ({})", self.to, self.lifecycle)?;
+        } else {
+            write!(f, "{} -> {} ({})", self.from, self.to, self.lifecycle)?;
+        }
         if self.why.is_empty() { Ok(()) } else { write!(f, " {}", self.why) }
     }
 }

@@ -3,19 +3,24 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Starts logging to stderr. `level` comes from `LUBDUB_LOG` (`error`, `warn`, `info`, `debug`,
-/// `trace`, `off`); anything else means `info`.
+/// `trace`, `off`); anything else means `info`. Libraries say no more than warnings.
 pub fn init(level: Option<&str>) {
-    let filter = level.and_then(|word| word.parse().ok()).unwrap_or(LevelFilter::INFO);
-    let subscriber = tracing_subscriber::fmt()
+    let level = level.and_then(|word| word.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let filter =
+        Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("lubdub", level);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        .with_max_level(filter)
-        .finish();
+        .with_filter(filter);
     // A second call (two daemons in one process) keeps the first subscriber.
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
+    if tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).is_err()
+    {
         tracing::debug!("logging was set up already");
     }
 }

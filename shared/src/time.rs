@@ -137,20 +137,27 @@ pub fn instant_at(moment: Mono) -> Instant {
 pub struct TickClock {
     looked: Mono,
     elapsed: Mono,
+    overslept: bool,
 }
 
 impl TickClock {
     /// Starts at zero.
     pub fn new(now: Mono) -> Self {
-        Self { looked: now, elapsed: Mono(0) }
+        Self { looked: now, elapsed: Mono(0), overslept: false }
     }
 
     /// Looks at the system's clock and tells the tick clock's own time.
     pub fn advance(&mut self, now: Mono) -> Mono {
-        let gap = now.since(self.looked).min(2 * TICK);
+        let gap = now.since(self.looked);
+        self.overslept = gap > 8 * TICK;
         self.looked = self.looked.max(now);
-        self.elapsed = self.elapsed.after(gap);
+        self.elapsed = self.elapsed.after(gap.min(2 * TICK));
         self.elapsed
+    }
+
+    /// Nobody had looked for two seconds before the last look.
+    pub fn overslept(&self) -> bool {
+        self.overslept
     }
 }
 

@@ -54,7 +54,8 @@ pub enum BeginError {
     },
     /// The sidecar was killed, and its agent lives on.
     #[error(
-        "agent {agent} still runs as pid {pid}, though its sidecar is gone; end it first (kill {pid})"
+        "agent {agent} still runs as pid {pid}, though its sidecar is gone; end it first \
+         (kill {pid})"
     )]
     StillRuns {
         /// Which agent.

@@ -44,6 +44,7 @@ pub use ages::Gaps;
 use ages::LifeClocks;
 use report::Telling;
 
+const SIGINT: i32 = 2;
 /// How long a first start waits for a collector's policy.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// Reports whose sending times are remembered, so that a stale command can be told.
@@ -104,8 +105,8 @@ enum State {
     Unborn { patience: Mono },
     /// Between a stop and the next start.
     Resting { start_at: Mono },
-    /// A start was ordered.
-    Starting,
+    /// A start was ordered; a signal that came meanwhile waits for its process.
+    Starting { shutdown: Option<i32> },
     /// The main process lives.
     Running(ProcessId),
     /// It was asked to stop.
@@ -115,8 +116,8 @@ enum State {
     Sweeping { exit: Option<Exit>, kill_at: Option<Mono>, asked: bool, then: Then },
     /// Held down.
     Held(Hold),
-    /// The sidecar ends.
-    Ended,
+    /// The sidecar ends; how its agent did.
+    Ended(Lifecycle),
 }
 
 /// What follows a stop.
@@ -265,10 +266,10 @@ impl Supervisor {
             State::Running(process) | State::Stopping { process, .. } => Some(*process),
             State::Unborn { .. }
             | State::Resting { .. }
-            | State::Starting
+            | State::Starting { .. }
             | State::Sweeping { .. }
             | State::Held(_)
-            | State::Ended => None,
+            | State::Ended(_) => None,
         }
     }
 
@@ -280,12 +281,12 @@ impl Supervisor {
     /// The word for where the process is.
     pub fn lifecycle(&self) -> Lifecycle {
         match &self.state {
-            State::Unborn { .. } | State::Starting => Lifecycle::Starting,
+            State::Unborn { .. } | State::Starting { .. } => Lifecycle::Starting,
             State::Resting { .. } => Lifecycle::Restarting,
             State::Running(_) => Lifecycle::Running,
             State::Stopping { .. } | State::Sweeping { .. } => Lifecycle::Stopping,
             State::Held(hold) => hold.lifecycle,
-            State::Ended => Lifecycle::Stopped,
+            State::Ended(lifecycle) => *lifecycle,
         }
     }
 
@@ -295,6 +296,10 @@ impl Supervisor {
         let passed = self.ticks.since(before);
         if passed.is_zero() {
             return;
+        }
+        if self.clock.overslept() {
+            // The collector has missed its reports: it hears at once that all is well.
+            self.told = None;
         }
         self.memory.ledger.age(passed);
         if matches!(self.state, State::Running(_)) {
@@ -318,11 +323,11 @@ impl Supervisor {
             }
             State::Unborn { .. }
             | State::Resting { .. }
-            | State::Starting
+            | State::Starting { .. }
             | State::Stopping { .. }
             | State::Sweeping { .. }
             | State::Held(_)
-            | State::Ended => {}
+            | State::Ended(_) => {}
         }
     }
 
@@ -339,7 +344,7 @@ impl Supervisor {
 
     fn start(&mut self, out: &mut Vec<Action>) {
         let life = self.memory.next_life(LifeId::random(&mut self.rng));
-        self.state = State::Starting;
+        self.state = State::Starting { shutdown: None };
         self.clocks = LifeClocks::new(self.ticks);
         self.sample = None;
         self.unproven_until = Duration::ZERO;
@@ -348,16 +353,7 @@ impl Supervisor {
     }
 
     fn started(&mut self, process: ProcessId, out: &mut Vec<Action>) {
-        match self.state {
-            State::Starting => {}
-            State::Unborn { .. }
-            | State::Resting { .. }
-            | State::Running(_)
-            | State::Stopping { .. }
-            | State::Sweeping { .. }
-            | State::Held(_)
-            | State::Ended => return,
-        }
+        let State::Starting { shutdown } = self.state else { return };
         self.ran = true;
         self.state = State::Running(process);
         self.memory.process = Some(process);
@@ -368,6 +364,9 @@ impl Supervisor {
             pending.outcome.to = self.memory.life;
             self.finish(pending.outcome, out);
         }
+        if let Some(signal) = shutdown {
+            self.shutdown(signal, out);
+        }
     }
 
     fn shutdown(&mut self, signal: i32, out: &mut Vec<Action>) {
@@ -375,7 +374,11 @@ impl Supervisor {
             State::Running(process) => {
                 let kill_at = self.ticks.after(self.policy().restart.term_grace);
                 self.state = State::Stopping { process, kill_at, then: Then::End };
-                out.push(Action::SignalMain(signal));
+                // A terminal's Ctrl-C reaches every process of the job: shells wait for it.
+                out.push(match signal {
+                    SIGINT => Action::SignalTree(signal),
+                    _ => Action::SignalMain(signal),
+                });
             }
             // Asked twice: no more grace.
             State::Stopping { then: Then::End, .. } => {
@@ -389,11 +392,12 @@ impl Supervisor {
             State::Sweeping { exit, kill_at, asked, .. } => {
                 self.state = State::Sweeping { exit, kill_at, asked, then: Then::End };
             }
-            State::Unborn { .. } | State::Resting { .. } | State::Starting | State::Held(_) => {
-                self.state = State::Ended;
+            State::Starting { .. } => self.state = State::Starting { shutdown: Some(signal) },
+            State::Unborn { .. } | State::Resting { .. } | State::Held(_) => {
+                self.state = State::Ended(Lifecycle::Stopped);
                 out.push(Action::End(0));
             }
-            State::Ended => {}
+            State::Ended(_) => {}
         }
     }
 

@@ -68,13 +68,17 @@ impl From<Precondition> for pb::precondition::Of {
     fn from(precondition: Precondition) -> Self {
         match precondition {
             Precondition::LifeOnly => Self::LifeOnly(pb::LifeOnly {}),
-            Precondition::Silent { beats } => Self::Silent(pb::NoBeat { beats }),
+            Precondition::Silent { beats, quiet } => {
+                Self::Silent(pb::Silent { beats, quiet_ms: ms(quiet) })
+            }
             Precondition::NoBeat { beats } => Self::NoBeat(pb::NoBeat { beats }),
             Precondition::Frozen { progress } => Self::Frozen(pb::Frozen { progress }),
             Precondition::SameLease { number } => Self::Lease(pb::SameLease { number }),
             Precondition::StillFailed { check } => Self::Failed(pb::StillFailed { check }),
             Precondition::StillPaused => Self::Paused(pb::StillPaused {}),
-            Precondition::StillInactive => Self::Inactive(pb::StillInactive {}),
+            Precondition::StillInactive { quiet } => {
+                Self::Inactive(pb::StillInactive { quiet_ms: ms(quiet) })
+            }
         }
     }
 }
@@ -84,13 +88,17 @@ impl From<pb::precondition::Of> for Precondition {
         use pb::precondition::Of;
         match of {
             Of::LifeOnly(pb::LifeOnly {}) => Self::LifeOnly,
-            Of::Silent(pb::NoBeat { beats }) => Self::Silent { beats },
+            Of::Silent(pb::Silent { beats, quiet_ms }) => {
+                Self::Silent { beats, quiet: duration(quiet_ms) }
+            }
             Of::NoBeat(pb::NoBeat { beats }) => Self::NoBeat { beats },
             Of::Frozen(pb::Frozen { progress }) => Self::Frozen { progress },
             Of::Lease(pb::SameLease { number }) => Self::SameLease { number },
             Of::Failed(pb::StillFailed { check }) => Self::StillFailed { check },
             Of::Paused(pb::StillPaused {}) => Self::StillPaused,
-            Of::Inactive(pb::StillInactive {}) => Self::StillInactive,
+            Of::Inactive(pb::StillInactive { quiet_ms }) => {
+                Self::StillInactive { quiet: duration(quiet_ms) }
+            }
         }
     }
 }

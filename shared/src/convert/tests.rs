@@ -137,13 +137,13 @@ fn what_goes_down_comes_back() {
     down(&ToSidecar::GoAway { reason: "drain".to_owned(), retry_after });
     let preconditions = [
         Precondition::LifeOnly,
-        Precondition::Silent { beats: 3 },
+        Precondition::Silent { beats: 3, quiet: Duration::from_secs(3) },
         Precondition::NoBeat { beats: 3 },
         Precondition::Frozen { progress: 3 },
         Precondition::SameLease { number: 3 },
         Precondition::StillFailed { check: "db".to_owned() },
         Precondition::StillPaused,
-        Precondition::StillInactive,
+        Precondition::StillInactive { quiet: Duration::from_secs(3) },
     ];
     for precondition in preconditions {
         down(&ToSidecar::Command(Box::new(Command {

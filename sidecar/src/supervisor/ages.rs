@@ -38,8 +38,10 @@ impl Gaps {
     }
 
     fn survived(&mut self, phase: Option<Phase>, gap: Duration) {
-        let longest = self.0.entry(Self::key(phase).to_owned()).or_default();
-        *longest = gap.max(*longest);
+        let known = self.0.get(Self::key(phase)).copied().unwrap_or_default();
+        if gap > known {
+            self.0.insert(Self::key(phase).to_owned(), gap);
+        }
     }
 
     /// The policy's deadline, stretched to three times the longest gap, at most to four times

@@ -115,17 +115,21 @@ impl Supervisor {
             (State::Resting { .. } | State::Unborn { .. }, CommandKind::Stop) => {
                 Ok(Plan::Hold(hold(down)))
             }
-            (
-                State::Resting { .. } | State::Unborn { .. } | State::Held(_),
-                CommandKind::Apoptosis,
-            ) => Ok(Plan::Hold(hold(Lifecycle::Terminated))),
+            (State::Resting { .. } | State::Unborn { .. }, CommandKind::Apoptosis) => {
+                Ok(Plan::Hold(hold(Lifecycle::Terminated)))
+            }
+            (State::Held(held), CommandKind::Apoptosis)
+                if held.lifecycle != Lifecycle::Terminated =>
+            {
+                Ok(Plan::Hold(hold(Lifecycle::Terminated)))
+            }
             (State::Held(held), CommandKind::Start) if held.lifecycle != Lifecycle::Terminated => {
                 Ok(Plan::Resume)
             }
             (State::Held(held), CommandKind::Revive) if held.lifecycle == Lifecycle::Terminated => {
                 Ok(Plan::Resume)
             }
-            (State::Stopping { .. } | State::Sweeping { .. } | State::Starting, _) => {
+            (State::Stopping { .. } | State::Sweeping { .. } | State::Starting { .. }, _) => {
                 refuse(Refusal::Busy, format!("the agent is {}", self.lifecycle()))
             }
             (
@@ -133,7 +137,7 @@ impl Supervisor {
                 | State::Resting { .. }
                 | State::Unborn { .. }
                 | State::Held(_)
-                | State::Ended,
+                | State::Ended(_),
                 kind,
             ) => {
                 let hint = match (&self.state, kind) {

@@ -20,11 +20,12 @@ struct Ended {
 impl Supervisor {
     /// A command that never ran is a mistake of whoever wrote it; one that ran before is a failure.
     pub(super) fn start_failed(&mut self, code: u8, why: &str, out: &mut Vec<Action>) {
+        let State::Starting { shutdown } = self.state else { return };
         let first = !std::mem::replace(&mut self.ran, true);
         let exit = Exit { how: ExitHow::Code(code), core: false, by_us: false };
         let text = format!("{why} (exit code {code})");
         out.push(Action::Emit(self.memory.life, Happening::Note { text }));
-        let then = if first { Then::End } else { self.after_failure() };
+        let then = if first || shutdown.is_some() { Then::End } else { self.after_failure() };
         self.ended_with(Ended { exit, asked: false, then }, Vec::new(), out);
     }
 
@@ -48,10 +49,10 @@ impl Supervisor {
             }
             State::Unborn { .. }
             | State::Resting { .. }
-            | State::Starting
+            | State::Starting { .. }
             | State::Sweeping { exit: Some(_), .. }
             | State::Held(_)
-            | State::Ended => {}
+            | State::Ended(_) => {}
         }
     }
 
@@ -63,6 +64,9 @@ impl Supervisor {
     }
 
     pub(super) fn unkillable(&mut self, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
+        if !matches!(self.state, State::Sweeping { exit: None, .. }) {
+            return;
+        }
         let names: Vec<String> =
             survivors.iter().map(|s| format!("{} ({})", s.pid, s.comm)).collect();
         let text = format!("killed, and still there: {}", names.join(", "));
@@ -98,7 +102,12 @@ impl Supervisor {
             }
             Then::Hold { hold, crash_loop } => self.hold(hold, crash_loop, out),
             Then::End => {
-                self.state = State::Ended;
+                if let Some(mut pending) = self.pending.take() {
+                    pending.outcome.ending = Ending::Failed;
+                    "the sidecar was told to end".clone_into(&mut pending.outcome.detail);
+                    self.finish(pending.outcome, out);
+                }
+                self.state = State::Ended(next);
                 out.push(Action::End(code));
             }
         }

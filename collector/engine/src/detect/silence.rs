@@ -31,7 +31,8 @@ fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding 
         cause: Cause::Silent,
         level: if critical { Status::Critical } else { Status::Warning },
         detail: format!(
-            "no beat for {}, no activity for {} ({misses} of {enough} deadlines of {})",
+            "no beat for {}, no activity for {} (deadline {}, missed {misses}, \
+             critical at {enough})",
             words(ages.silence),
             words(ages.inactive()),
             age(deadline)

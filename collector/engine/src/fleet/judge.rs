@@ -172,7 +172,8 @@ impl Judge<'_> {
         let from = std::mem::replace(&mut self.agent.status, status);
         if from != status || lifecycle_before != self.agent.lifecycle {
             let why = worst.map(|f| format!("{}: {}", f.cause, f.detail)).unwrap_or_default();
-            self.emit(Effect::Transition(Transition { from, to: status, why }));
+            let lifecycle = self.agent.lifecycle;
+            self.emit(Effect::Transition(Transition { from, to: status, lifecycle, why }));
         }
         for incident in incident::sync(self.agent, now, self.rng) {
             self.emit(Effect::Incident(Box::new(incident)));

@@ -78,7 +78,14 @@ fn restart_or_end(agent: &Agent) -> CommandKind {
 fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
     let ages = &agent.living()?.ages;
     match cause {
-        Cause::Silent | Cause::NeverSeen => Some(Precondition::Silent { beats: ages.beats }),
+        Cause::Silent => {
+            let quiet = ages.deadline?.after;
+            Some(Precondition::Silent { beats: ages.beats, quiet })
+        }
+        Cause::NeverSeen => {
+            let quiet = agent.policy.startup_grace;
+            Some(Precondition::Silent { beats: ages.beats, quiet })
+        }
         Cause::BusySilent => Some(Precondition::NoBeat { beats: ages.beats }),
         Cause::NoProgress => Some(Precondition::Frozen { progress: ages.progress.counter }),
         Cause::LeaseExpired => {
@@ -89,7 +96,7 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
             Some(Precondition::StillFailed { check: worst.name.clone() })
         }
         Cause::Paused => Some(Precondition::StillPaused),
-        Cause::Inactive => Some(Precondition::StillInactive),
+        Cause::Inactive => Some(Precondition::StillInactive { quiet: agent.policy.inactive_after }),
         Cause::Exited
         | Cause::Crashed
         | Cause::KilledByOther

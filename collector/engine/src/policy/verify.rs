@@ -50,7 +50,8 @@ pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
 
 fn missing(agent: &Agent, ages: &Ages) -> Option<(String, Precondition)> {
     let (shown, now) = (agent.shown, ages.evidence());
-    let silent = Precondition::Silent { beats: ages.beats };
+    let quiet = agent.policy.startup_grace;
+    let silent = Precondition::Silent { beats: ages.beats, quiet };
     if shown.is_empty() {
         let active = ages.up >= ACTIVE_FOR && ages.inactive() < ACTIVE_FOR;
         return (!ages.ready && !active).then(|| ("READY or activity".to_owned(), silent));

@@ -1,1 +1,195 @@
+use lubdub_shared::line::parse;
+
 use super::*;
+
+/// Clocks that are told things at times; the policy is the default one.
+struct Told {
+    clocks: LifeClocks,
+    policy: Policy,
+    gaps: Gaps,
+    now: Mono,
+}
+
+impl Told {
+    fn new() -> Self {
+        let now = Mono(0).after(Duration::from_secs(10));
+        let clocks = LifeClocks::new(now);
+        Self { clocks, policy: Policy::default(), gaps: Gaps::default(), now }
+    }
+
+    fn say(&mut self, text: &str) -> &mut Self {
+        let message = parse(text.as_bytes()).expect(text);
+        let wall = Wall::parse("2026-11-22T00:00:00Z").expect("valid");
+        self.clocks.say(message, self.now, wall, &self.policy, &mut self.gaps);
+        self
+    }
+
+    fn wait(&mut self, seconds: u64) -> &mut Self {
+        self.now = self.now.after(Duration::from_secs(seconds));
+        self.clocks.advance(self.now);
+        self
+    }
+
+    fn ages(&self) -> Ages {
+        self.clocks.ages(self.now, &self.policy, &self.gaps)
+    }
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn three_beats_arm_and_ready_does_not() {
+    let mut told = Told::new();
+    told.say("READY=1").say("WATCHDOG=1").say("WATCHDOG=1");
+    assert!(!told.ages().armed);
+    assert!(told.say("WATCHDOG=1").ages().armed);
+    assert!(Told::new().say("WATCHDOG_USEC=5000000").ages().armed, "an explicit contract");
+    let mut expected = Told::new();
+    expected.policy.expect_beats = ExpectBeats::Always;
+    assert!(expected.ages().armed);
+    told.policy.expect_beats = ExpectBeats::Never;
+    assert!(!told.ages().armed);
+}
+
+#[test]
+fn what_is_leased_or_paused_is_not_charged() {
+    let mut told = Told::new();
+    told.say("WATCHDOG=1").wait(7);
+    assert_eq!(told.ages().silence, seconds(7));
+    told.say("WATCHDOG=1\nX_LUBDUB_PHASE=llm\nX_LUBDUB_LEASE_USEC=100000000").wait(100).wait(9);
+    let ages = told.ages();
+    assert_eq!((ages.silence, ages.beat), (seconds(0), Some(seconds(109))));
+    assert_eq!(ages.lease.map(|lease| (lease.left, lease.over)), Some((seconds(0), None)));
+    told.wait(2).wait(3);
+    let ages = told.ages();
+    assert_eq!(ages.lease.and_then(|lease| lease.over), Some(seconds(4)), "slack is 10 s");
+    assert_eq!(ages.silence, seconds(5), "the phase's clock runs on");
+    told.clocks.set_paused(true, told.now);
+    told.wait(500);
+    assert_eq!(told.ages().silence, seconds(5));
+    assert_eq!(told.ages().paused, Some(seconds(500)));
+}
+
+#[test]
+fn another_phase_ends_a_lease_and_the_same_one_does_not() {
+    let mut told = Told::new();
+    told.say("X_LUBDUB_PHASE=tool\nX_LUBDUB_LEASE_USEC=60000000").say("X_LUBDUB_PHASE=tool");
+    assert!(told.ages().lease.is_some());
+    assert!(told.say("X_LUBDUB_PHASE=working").ages().lease.is_none());
+}
+
+#[test]
+fn leases_are_capped_until_there_is_progress() {
+    let mut told = Told::new();
+    told.policy.lease_max = seconds(100);
+    let lease = "X_LUBDUB_PHASE=llm\nX_LUBDUB_LEASE_USEC=80000000";
+    told.say("X_LUBDUB_PROGRESS=1").say(lease).wait(80).say(lease);
+    let left = |told: &Told| told.ages().lease.map(|lease| lease.left);
+    assert_eq!(left(&told), Some(seconds(20)), "80 of 100 s are used");
+    told.say("X_LUBDUB_PROGRESS=2").say(lease);
+    assert_eq!(left(&told), Some(seconds(80)));
+}
+
+#[test]
+fn a_rate_limit_suspends_until_its_time() {
+    let mut told = Told::new();
+    told.say(r#"{"phase":"waiting_rate_limit","until":"2026-11-22T05:00:00Z"}"#);
+    assert_eq!(told.ages().lease.map(|lease| lease.left), Some(seconds(5 * 3600)));
+    let mut other = Told::new();
+    other.say(r#"{"phase":"working","until":60}"#);
+    assert_eq!(other.ages().lease, None, "only that phase waits until something");
+}
+
+#[test]
+fn deadlines_by_phase_contract_and_learned_gap() {
+    let mut told = Told::new();
+    let after = |told: &Told| told.ages().deadline.map(|deadline| deadline.after);
+    assert_eq!(after(&told), Some(seconds(180)));
+    assert_eq!(after(told.say("X_LUBDUB_PHASE=llm")), Some(seconds(900)));
+    assert_eq!(after(told.say("X_LUBDUB_PHASE=idle")), None);
+    told.say("X_LUBDUB_PHASE=working").say("WATCHDOG_USEC=5000000");
+    assert_eq!(after(&told), Some(seconds(5)));
+    assert_eq!(after(told.say("X_LUBDUB_PHASE=llm")), Some(seconds(900)), "the phase says more");
+    told.say("X_LUBDUB_PHASE=working").say("WATCHDOG_USEC=99999000000");
+    assert_eq!(after(&told), Some(seconds(3600)), "capped by lease_max");
+
+    let mut slow = Told::new();
+    slow.say("WATCHDOG=1").say("WATCHDOG=1").say("WATCHDOG=1").wait(100).say("WATCHDOG=1");
+    assert_eq!(after(&slow), Some(seconds(300)), "three times the gap survived");
+    slow.wait(900).say("WATCHDOG=1");
+    assert_eq!(after(&slow), Some(seconds(720)), "at most four times the policy's");
+    slow.policy.expect_beats = ExpectBeats::Always;
+    assert_eq!(after(&slow), Some(seconds(180)), "never where beats are demanded");
+}
+
+#[test]
+fn leased_gaps_teach_nothing() {
+    let mut told = Told::new();
+    told.say("WATCHDOG=1").say("WATCHDOG=1").say("WATCHDOG=1");
+    told.say("EXTEND_TIMEOUT_USEC=500000000").wait(400).say("WATCHDOG=1");
+    assert_eq!(told.gaps, Gaps::default());
+}
+
+#[test]
+fn counters_are_monotone_for_each_source_and_summed() {
+    let mut told = Told::new();
+    let progress = |told: &Told| told.ages().progress;
+    told.say(r#"{"phase":"working","progress":10}"#);
+    assert_eq!((progress(&told).counter, progress(&told).frozen), (0, None), "a baseline");
+    told.say(r#"{"progress":13}"#).say(r#"{"progress":5,"source":"b"}"#);
+    told.say(r#"{"progress":6,"source":"b"}"#);
+    assert_eq!(progress(&told).counter, 4);
+    told.wait(5).say(r#"{"progress":2}"#);
+    assert_eq!(progress(&told).counter, 4, "a decrease is a new baseline");
+    assert_eq!(progress(&told).frozen, Some(seconds(5)));
+    told.say(r#"{"progress":3}"#);
+    assert_eq!((progress(&told).counter, progress(&told).frozen), (5, Some(seconds(0))));
+}
+
+#[test]
+fn turns_count_only_where_nothing_better_was_sent() {
+    let mut told = Told::new();
+    told.say(r#"{"cycle":1}"#).say(r#"{"cycle":4}"#);
+    assert_eq!(told.ages().progress.counter, 3);
+    told.say(r#"{"task":{"id":"t","event":"start"}}"#).wait(9).say(r#"{"cycle":9}"#);
+    let progress = told.ages().progress;
+    assert_eq!((progress.counter, progress.owed), (0, true), "a task is open: it is what counts");
+    told.say(r#"{"task":{"id":"t","event":"done"}}"#);
+    assert_eq!(told.ages().progress.counter, 1);
+}
+
+#[test]
+fn progress_is_charged_only_where_it_is_owed() {
+    let mut told = Told::new();
+    told.say(r#"{"phase":"working","progress":1}"#).say(r#"{"progress":2}"#);
+    told.wait(3).say(r#"{"phase":"idle"}"#).wait(500).say(r#"{"phase":"working"}"#).wait(2);
+    assert_eq!(told.ages().progress.frozen, Some(seconds(5)));
+}
+
+#[test]
+fn checks_fail_in_a_row_and_are_withdrawn() {
+    let mut told = Told::new();
+    let fail = r#"{"check":{"name":"db","ok":false,"message":"no"}}"#;
+    told.say(fail).say(fail).say("WATCHDOG=trigger");
+    let failed = told.ages().failed;
+    let names: Vec<_> = failed.iter().map(|c| (c.name.as_str(), c.count, c.trigger)).collect();
+    assert_eq!(names, [("self", 1, true), ("db", 2, false)], "worst first");
+    told.say("READY=1").say(r#"{"check":{"name":"db","ok":true}}"#);
+    assert_eq!(told.ages().failed, []);
+    for number in 0..100 {
+        told.say(&format!(r#"{{"check":{{"name":"c{number}","ok":false}}}}"#));
+    }
+    assert_eq!(told.clocks.checks.len(), CHECKS_MAX);
+    assert_eq!(told.ages().failed.len(), FAILED_CHECKS_MAX);
+}
+
+#[test]
+fn sources_are_bounded() {
+    let mut told = Told::new();
+    for number in 0..1000 {
+        told.say(&format!(r#"{{"progress":1,"source":"s{number}"}}"#));
+    }
+    assert_eq!(told.clocks.sources.len(), SOURCES_MAX + 1, "the last place is shared");
+}

@@ -1,0 +1,31 @@
+//! Waiting for an outcome, never for a time.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Looks until there is something, and fails after `within`.
+#[track_caller]
+pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < within, "not within {within:?}: {what}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Looks all the time, and fails as soon as there is something.
+#[track_caller]
+pub fn never_within<T: Debug>(what: &str, span: Duration, mut look: impl FnMut() -> Option<T>) {
+    let start = Instant::now();
+    while start.elapsed() < span {
+        if let Some(found) = look() {
+            panic!("after {:?}: {what}: {found:?}", start.elapsed());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

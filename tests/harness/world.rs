@@ -1,0 +1,287 @@
+//! Real processes: a collector, sidecars with toy agents, and the command that people use. What a
+//! world started ends with it, by pid.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::eventually;
+
+/// Long enough on a loaded machine for what should take no time.
+const SOON: Duration = Duration::from_secs(15);
+
+/// A binary of the workspace, beside this test's own.
+pub fn binary(name: &str) -> PathBuf {
+    let exe = std::env::current_exe().expect("a test has a path");
+    let target = exe.parent().and_then(Path::parent).expect("target/PROFILE/deps");
+    let path = target.join(name);
+    assert!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
+    path
+}
+
+/// The state letter of a process, `None` when it is gone.
+pub fn stat_state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// A process that ends with the test.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts a command whose stderr and stdout go to files named after it.
+    pub fn start(directory: &Path, name: &str, command: &mut Command) -> Self {
+        let log = directory.join(format!("{name}.log"));
+        let out = directory.join(format!("{name}.out"));
+        let append = |path| File::options().create(true).append(true).open(path).expect("a log");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(append(&out))
+            .stderr(append(&log))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { child, log }
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("not 0");
+        kill_process(pid, signal).expect("it is ours and not reaped");
+    }
+
+    /// Stops it with SIGSTOP, and sees that it has stopped.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        eventually("a stopped process", SOON, || (stat_state(self.pid())? == 'T').then_some(()));
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
+        eventually("the end of a process", within, || self.child.try_wait().expect("it is ours"))
+    }
+
+    /// It runs still.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_none()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // A sidecar takes its agent along when it is asked to end.
+            self.signal(Signal::CONT);
+            self.signal(Signal::TERM);
+            let asked = Instant::now();
+            while asked.elapsed() < SOON && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.log());
+        }
+    }
+}
+
+/// A directory, a policy and a collector.
+#[derive(Debug)]
+pub struct World {
+    directory: tempfile::TempDir,
+    /// The collector.
+    pub collector: Daemon,
+    grpc: SocketAddr,
+    http: SocketAddr,
+}
+
+/// Deadlines of 3 s, one miss is Critical, restarts at once.
+const QUICK: &str = r#"
+[policy.default]
+heartbeat_deadline = "3s"
+failures_before_critical = 1
+startup_grace = "20s"
+[policy.default.restart]
+delay = { initial = "300ms", factor = 1.0, max = "300ms", jitter = 0.0 }
+term_grace = "2s"
+"#;
+
+impl World {
+    /// A collector with [`QUICK`] and what is added to it.
+    pub fn new(more: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("policy.toml"), format!("{QUICK}{more}")).expect("a file");
+        let collector = start_collector(directory.path(), "127.0.0.1:0", "127.0.0.1:0");
+        let (grpc, http) = addresses(&collector, 0);
+        Self { directory, collector, grpc, http }
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where sidecars connect.
+    pub fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Where HTTP is served.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Kills the collector with SIGKILL and starts it anew on the same store and ports.
+    pub fn restart_collector(&mut self) {
+        self.collector.signal(Signal::KILL);
+        self.collector.wait(SOON);
+        let seen = listenings(&self.collector).count();
+        let (grpc, http) = (self.grpc.to_string(), self.http.to_string());
+        self.collector = start_collector(self.directory.path(), &grpc, &http);
+        addresses(&self.collector, seen);
+    }
+
+    /// A sidecar around a command.
+    pub fn sidecar(&self, id: &str, command: &[&str]) -> Daemon {
+        self.sidecar_via(self.grpc, id, command)
+    }
+
+    /// The same, through another address of the collector.
+    pub fn sidecar_via(&self, collector: SocketAddr, id: &str, command: &[&str]) -> Daemon {
+        let mut sidecar = self.sidecar_command(collector, id);
+        Daemon::start(self.path(), id, sidecar.arg("--").args(command))
+    }
+
+    /// The command line of a sidecar, up to its agent.
+    pub fn sidecar_command(&self, collector: SocketAddr, id: &str) -> Command {
+        let mut sidecar = Command::new(binary("lubdub-sidecar"));
+        sidecar
+            .args(["run", "--id", id, "--collector", &format!("http://{collector}")])
+            .arg("--state-dir")
+            .arg(self.path().join("state"))
+            .env_remove("XDG_RUNTIME_DIR")
+            .env("LUBDUB_LOG", "debug");
+        sidecar
+    }
+
+    /// A sidecar around a toy agent.
+    pub fn toy(&self, id: &str, steps: &[&str]) -> Daemon {
+        let toy = binary("toy_agent");
+        let mut command = vec![toy.to_str().expect("UTF-8")];
+        command.extend(steps);
+        self.sidecar(id, &command)
+    }
+
+    /// The state directory of an agent.
+    pub fn state(&self, id: &str) -> PathBuf {
+        self.path().join("state/agents").join(id)
+    }
+
+    /// The socket of an agent.
+    pub fn socket(&self, id: &str) -> PathBuf {
+        self.state(id).join("notify.sock")
+    }
+
+    /// Runs `lubdub`.
+    pub fn lubdub(&self, args: &[&str]) -> Output {
+        Command::new(binary("lubdub"))
+            .args(args)
+            .env("LUBDUB_COLLECTOR", format!("http://{}", self.grpc))
+            .stdin(Stdio::null())
+            .output()
+            .expect("lubdub runs")
+    }
+
+    /// What `lubdub ... -o json` prints.
+    #[track_caller]
+    pub fn json(&self, args: &[&str]) -> Value {
+        let output = self.lubdub(&[args, &["-o", "json"]].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text).unwrap_or_else(|error| {
+            panic!("{args:?}: {error}: {text}{}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    /// One agent of `status -o json`; null when it is not there yet.
+    pub fn agent(&self, id: &str) -> Value {
+        let status = self.json(&["status"]);
+        let agents = status["agents"].as_array().cloned().unwrap_or_default();
+        agents.into_iter().find(|agent| agent["agent"] == id).unwrap_or(Value::Null)
+    }
+
+    /// Waits until a field of an agent's status has a value.
+    #[track_caller]
+    pub fn until(&self, id: &str, field: &str, value: &str, within: Duration) -> Value {
+        let what = format!("{id}: {field} is {value}");
+        let mut last = Value::Null;
+        let start = Instant::now();
+        loop {
+            let agent = self.agent(id);
+            if agent[field] == value {
+                return agent;
+            }
+            if agent != Value::Null {
+                last = agent;
+            }
+            assert!(start.elapsed() < within, "not within {within:?}: {what}; it is {last:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// All incidents of an agent, newest first.
+    pub fn incidents(&self, id: &str) -> Vec<Value> {
+        let list = self.json(&["incidents", "--all", id]);
+        list["incidents"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// What a file of the world holds.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join(name)).unwrap_or_default()
+    }
+}
+
+fn start_collector(directory: &Path, grpc: &str, http: &str) -> Daemon {
+    let mut command = Command::new(binary("lubdub-collector"));
+    command
+        .args(["--listen", grpc, "--http", http, "--policy"])
+        .arg(directory.join("policy.toml"))
+        .arg("--data-dir")
+        .arg(directory.join("data"))
+        .env("LUBDUB_LOG", "info");
+    Daemon::start(directory, "collector", &mut command)
+}
+
+/// The lines in which the collector told its addresses.
+fn listenings(collector: &Daemon) -> impl Iterator<Item = String> {
+    let lines: Vec<String> = collector.log().lines().map(str::to_owned).collect();
+    lines.into_iter().filter(|line| line.contains("listening grpc="))
+}
+
+fn addresses(collector: &Daemon, before: usize) -> (SocketAddr, SocketAddr) {
+    let line = eventually("a listening collector", SOON, || listenings(collector).nth(before));
+    let address = |key: &str| {
+        let word = line.split_whitespace().find_map(|word| word.strip_prefix(key));
+        word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line:?}"))
+    };
+    (address("grpc="), address("http="))
+}
