@@ -127,7 +127,7 @@ fn every_file_is_reached_by_a_mod() {
         let path = Path::new(name);
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let is_root = ["main", "lib", "build", "tidy", "toy_agent"].contains(&stem);
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let beside = |file: &str| folder.join(file).display().to_string();
         let parents = [beside("lib.rs"), beside("main.rs"), format!("{}.rs", folder.display())];
         let declared = rooms.iter().any(|(parent, text)| {

@@ -73,6 +73,7 @@ struct Habit {
     progress: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a script")]
 struct VirtualWorld {
     now: Now,
     began: Mono,

@@ -127,7 +127,7 @@ term_grace = "2s"
 "#;
 
 impl World {
-    /// A collector with [`QUICK`] and what is added to it.
+    /// A collector with deadlines of 3 s, one miss critical, quick restarts, and what is added.
     pub fn new(more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("policy.toml"), format!("{QUICK}{more}")).expect("a file");

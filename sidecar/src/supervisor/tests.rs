@@ -224,9 +224,9 @@ fn a_command_is_refused_with_its_reason() {
         let mut actions = Vec::new();
         let at = now(Duration::from_millis(250));
         supervisor.handle(Event::Command(command), at, &mut actions);
-        let ended = actions.iter().find_map(|action| match action {
-            Action::Emit(_, Happening::Outcome(outcome)) => Some(outcome.ending.clone()),
-            _ => None,
+        let ended = actions.iter().find_map(|action| {
+            let Action::Emit(_, Happening::Outcome(outcome)) = action else { return None };
+            Some(outcome.ending.clone())
         });
         assert_eq!(ended, Some(ending), "{what}");
         assert!(matches!(supervisor.state, State::Running(_)), "{what}: nothing happened");
