@@ -108,3 +108,28 @@ fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
+
+/// Children of a process: their pids and state letters.
+fn children_of(parent: u32) -> Vec<(u32, char)> {
+    let pids = fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| parent_of(*pid) == Some(parent))
+        .filter_map(|pid| Some((pid, harness::stat_state(pid)?)))
+        .collect()
+}
+
+#[test]
+fn orphans_are_adopted_and_reaped() {
+    let world = World::new("");
+    let script = "for n in 1 2 3 4 5 6 7 8 9 10; do (sleep 1 &); done; exec sleep 1000";
+    let sidecar = world.sidecar("o", &["sh", "-c", script]);
+    eventually("ten orphans of the sidecar's and the agent", SOON, || {
+        (children_of(sidecar.pid()).len() == 11).then_some(())
+    });
+    eventually("the agent alone, and no zombie", SOON, || {
+        let children = children_of(sidecar.pid());
+        (children.len() == 1 && children[0].1 != 'Z').then_some(())
+    });
+    assert_eq!(world.agent("o")["incarnation"], 1);
+}

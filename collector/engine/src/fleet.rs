@@ -291,3 +291,6 @@ impl Fleet {
         self.deadlines.arm(index, due, &mut agent.wake);
     }
 }
+
+#[cfg(test)]
+mod tests;

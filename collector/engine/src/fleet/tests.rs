@@ -1,0 +1,317 @@
+//! What holds whatever happens: random lives of three agents, and a few stories told by hand.
+
+use std::num::NonZeroU32;
+
+use lubdub_shared::beat::{
+    ActivityKind, Ages, Deadline, FailedCheck, Health, LastActivity, Progress, Report, Vitals,
+};
+use lubdub_shared::command::{Command, Ending, Outcome, Requester};
+use lubdub_shared::id::{InstanceId, Life, LifeId, SpoolId};
+use lubdub_shared::policy::ExpectBeats;
+use lubdub_shared::schedule::LedgerView;
+use lubdub_shared::session::{self, Happening};
+use lubdub_shared::time::Wall;
+use proptest::prelude::*;
+
+use super::*;
+use crate::Detached;
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn policy() -> Arc<Policy> {
+    Arc::new(Policy {
+        heartbeat_deadline: seconds(3),
+        failures_before_critical: NonZeroU32::MIN,
+        ..Policy::default()
+    })
+}
+
+struct World {
+    fleet: Fleet,
+    now: Now,
+    agents: Vec<AgentIndex>,
+    hellos: Vec<Hello>,
+    numbers: u64,
+    out: Vec<(AgentIndex, Effect)>,
+}
+
+impl World {
+    fn new(count: u8) -> Self {
+        let rng = &mut fastrand::Rng::with_seed(1);
+        let identity = Identity { store: StoreId::random(rng), epoch: 1, interval: seconds(5) };
+        let now = Now { mono: Mono(1_000_000_000_000), wall: Wall(0) };
+        let mut world = Self {
+            fleet: Fleet::new(identity, 1, now.mono),
+            now,
+            agents: Vec::new(),
+            hellos: Vec::new(),
+            numbers: 0,
+            out: Vec::new(),
+        };
+        for number in 0..count {
+            let life = Life { id: LifeId::random(rng), ordinal: NonZeroU32::MIN };
+            let hello = Hello {
+                agent: format!("a{number}").parse().expect("an id"),
+                instance: InstanceId::random(rng),
+                version: String::new(),
+                host: String::new(),
+                labels: BTreeMap::new(),
+                spool: SpoolId::random(rng),
+                last_event: 0,
+                report: report(life, 1, Ages::default(), Lifecycle::Running),
+                epochs: BTreeMap::new(),
+                shown: lubdub_shared::beat::Evidence::default(),
+            };
+            world.hellos.push(hello);
+            world.attach(usize::from(number));
+        }
+        world
+    }
+
+    fn attach(&mut self, number: usize) {
+        let hello = self.hellos[number].clone();
+        let attached = self.fleet.attach(hello, policy(), 1, self.now, &mut self.out);
+        let Attached::As { agent, .. } = attached else { return };
+        if self.agents.len() == number {
+            self.agents.push(agent);
+        }
+    }
+
+    fn handle(&mut self, number: usize, event: Event) -> Vec<Command> {
+        self.out.clear();
+        self.fleet.handle(self.agents[number], event, self.now, &mut self.out);
+        self.sent()
+    }
+
+    fn sent(&self) -> Vec<Command> {
+        let sends = self.out.iter().filter_map(|(_, effect)| match effect {
+            Effect::Send(command) => Some((**command).clone()),
+            Effect::Transition(_)
+            | Effect::Incident(_)
+            | Effect::Remember(_)
+            | Effect::Answered { .. }
+            | Effect::WouldHave { .. } => None,
+        });
+        sends.collect()
+    }
+
+    fn report(&mut self, number: usize, ages: Ages) -> Vec<Command> {
+        self.numbers += 1;
+        let life = self.hellos[number].report.life.expect("it has one");
+        let report = report(life, self.numbers, ages, Lifecycle::Running);
+        self.handle(number, Event::Report(Box::new(report)))
+    }
+
+    fn happened(&mut self, number: usize, what: Happening) -> Vec<Command> {
+        self.numbers += 1;
+        let (at, life) = (self.now.wall, self.hellos[number].report.life);
+        let event = session::Event { number: self.numbers, at, life, what };
+        self.handle(number, Event::Happened(Box::new(event)))
+    }
+
+    fn pass(&mut self, span: Duration) -> Vec<Command> {
+        self.out.clear();
+        let end = self.now.mono.after(span);
+        while self.now.mono < end {
+            self.now.mono = self.fleet.next_deadline().min(end);
+            self.fleet.tick(self.now, &mut self.out);
+        }
+        self.sent()
+    }
+}
+
+fn report(life: Life, number: u64, ages: Ages, lifecycle: Lifecycle) -> Report {
+    let next_delay = Some(seconds(10));
+    Report {
+        number,
+        life: Some(life),
+        lifecycle,
+        pid: Some(1),
+        ages,
+        vitals: Vitals::default(),
+        ledger: LedgerView { used: 0, limit: 3, next_delay, spent: String::new() },
+        health: Health::default(),
+    }
+}
+
+fn silent() -> Ages {
+    Ages {
+        up: seconds(60),
+        beats: 9,
+        beat: Some(seconds(3)),
+        silence: seconds(3),
+        armed: true,
+        deadline: Some(Deadline { after: seconds(3), explicit: false }),
+        activity: Some(LastActivity { age: seconds(4), kind: ActivityKind::Cpu }),
+        ..Ages::default()
+    }
+}
+
+fn outcome(command: &Command, ending: Ending) -> Happening {
+    Happening::Outcome(Outcome {
+        command: command.id,
+        ending,
+        detail: String::new(),
+        previous: Lifecycle::Running,
+        task_cancelled: false,
+        survivors: Vec::new(),
+        to: None,
+    })
+}
+
+#[test]
+fn one_automatic_act_at_a_time() {
+    let mut world = World::new(2);
+    let first = world.report(0, silent());
+    assert_eq!(first.len(), 1);
+    assert_eq!(world.report(1, silent()), [], "another act is under way");
+    assert_eq!(world.report(0, silent()), [], "it was asked already");
+    let refused = Ending::Refused(lubdub_shared::command::Refusal::PreconditionFailed);
+    world.happened(0, outcome(&first[0], refused));
+    assert_eq!(world.report(1, silent()).len(), 1, "its turn");
+}
+
+#[test]
+fn an_act_that_nobody_answers_does_not_block_the_others_for_ever() {
+    let mut world = World::new(2);
+    assert_eq!(world.report(0, silent()).len(), 1);
+    let late = world.pass(seconds(120));
+    assert_eq!(late, [], "time alone sends nothing");
+    assert_eq!(world.report(1, silent()).len(), 1);
+}
+
+#[test]
+fn a_second_instance_is_refused_while_the_first_is_heard() {
+    let mut world = World::new(1);
+    let mut other = world.hellos[0].clone();
+    other.instance = InstanceId::random(&mut fastrand::Rng::with_seed(99));
+    let attach = |world: &mut World| {
+        world.fleet.attach(other.clone(), policy(), 2, world.now, &mut Vec::new())
+    };
+    assert_eq!(attach(&mut world), Attached::OtherInstance);
+    world.pass(seconds(16));
+    assert!(matches!(attach(&mut world), Attached::As { .. }), "the first is not heard any more");
+}
+
+#[test]
+fn events_are_applied_once() {
+    let mut world = World::new(1);
+    let held = Happening::Held {
+        lifecycle: Lifecycle::Quarantined,
+        reason: "r".to_owned(),
+        crash_loop: true,
+    };
+    let life = world.hellos[0].report.life;
+    let event = session::Event { number: 1, at: world.now.wall, life, what: held };
+    world.handle(0, Event::Happened(Box::new(event.clone())));
+    assert!(!world.out.is_empty());
+    world.handle(0, Event::Happened(Box::new(event)));
+    assert_eq!(world.out, []);
+}
+
+/// One thing that may happen to one of three agents.
+#[derive(Debug, Clone)]
+enum Step {
+    Report(Box<Ages>),
+    Lost,
+    Attach,
+    Pass(u64),
+    Answer(bool),
+}
+
+fn ages() -> impl Strategy<Value = Ages> {
+    let small = prop::sample::select(vec![0_u64, 1, 3, 4, 31, 601, 1300, 2000, 4000]);
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (small.clone(), small.clone(), small, 0_u64..5, flags).prop_map(
+        |(silence, inactive, frozen, beats, (armed, owed, paused, failed))| Ages {
+            up: seconds(9000),
+            beats,
+            beat: Some(seconds(silence)),
+            silence: seconds(silence),
+            armed,
+            deadline: Some(Deadline { after: seconds(3), explicit: false }),
+            activity: Some(LastActivity { age: seconds(inactive), kind: ActivityKind::Cpu }),
+            progress: Progress { counter: 7, frozen: Some(seconds(frozen)), owed },
+            paused: paused.then(|| seconds(silence)),
+            failed: if failed { vec![failed_check()] } else { Vec::new() },
+            ..Ages::default()
+        },
+    )
+}
+
+fn failed_check() -> FailedCheck {
+    FailedCheck { name: "self".to_owned(), count: 1, trigger: true, message: String::new() }
+}
+
+fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    let step = prop_oneof![
+        5 => ages().prop_map(|ages| Step::Report(Box::new(ages))),
+        1 => Just(Step::Lost),
+        1 => Just(Step::Attach),
+        2 => (0_u64..900).prop_map(Step::Pass),
+        2 => any::<bool>().prop_map(Step::Answer),
+    ];
+    prop::collection::vec((0_usize..3, step), 1..60)
+}
+
+/// ttl, grace, twice the delay, and a margin.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30 + 10 + 2 * 10 + 15);
+
+proptest! {
+    #[test]
+    fn no_act_but_on_a_fresh_report_that_bears_it_out_and_one_at_a_time(steps in steps()) {
+        let mut world = World::new(3);
+        let mut under_way: Option<(usize, Command)> = None;
+        let mut sent_at = world.now.mono;
+        for (number, step) in steps {
+            let (sent, ages) = match step {
+                Step::Report(ages) => (world.report(number, (*ages).clone()), Some(ages)),
+                Step::Lost => (world.handle(number, Event::Detached(Detached::Lost)), None),
+                Step::Attach => {
+                    world.out.clear();
+                    world.attach(number);
+                    (world.sent(), None)
+                }
+                Step::Pass(span) => (world.pass(seconds(span)), None),
+                Step::Answer(done) => {
+                    let ending = if done { Ending::Done } else { Ending::Expired };
+                    let sent = match under_way.take() {
+                        Some((whose, command)) => world.happened(whose, outcome(&command, ending)),
+                        None => Vec::new(),
+                    };
+                    (sent, None)
+                }
+            };
+            for command in sent {
+                prop_assert!(matches!(command.requested_by, Requester::Engine(_)));
+                let ages = ages.as_ref().expect("only a report leads to an act");
+                prop_assert!(command.precondition.check(ages).is_ok(), "{:?}", command);
+                let given_up = world.now.mono.since(sent_at) >= ANSWERED_WITHIN;
+                prop_assert!(under_way.is_none() || given_up, "two at a time");
+                sent_at = world.now.mono;
+                prop_assert_eq!(command.report, world.numbers, "it rests on the newest report");
+                under_way = Some((number, command));
+            }
+            for index in &world.agents {
+                let agent = world.fleet.agent(*index);
+                let worst = agent.findings.iter().map(|s| s.finding.level.severity()).max();
+                let open = agent.incidents.iter().filter(|i| i.resolved.is_none()).count();
+                prop_assert!(worst.is_none_or(|worst| worst == agent.status.severity()));
+                prop_assert!(agent.status != lubdub_shared::status::Status::Critical || open > 0,
+                    "a critical agent without an incident");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_must_not_beat_is_never_silent() {
+    let mut world = World::new(1);
+    let quiet = Policy { expect_beats: ExpectBeats::Never, ..(*policy()).clone() };
+    let hello = world.hellos[0].clone();
+    world.fleet.attach(hello, Arc::new(quiet), 2, world.now, &mut Vec::new());
+    let ages = Ages { armed: false, ..silent() };
+    assert_eq!(world.report(0, ages), []);
+}
