@@ -201,7 +201,13 @@ impl Driver {
             }
             Some(FromLink::Message(ToSidecar::Welcome(welcome))) => {
                 let state = LinkState::Down { was_up: true };
-                if let LinkState::Greeting(sender) = std::mem::replace(&mut self.link, state) {
+                let seen = self.supervisor.memory().epochs.get(&welcome.store).copied();
+                if seen.is_some_and(|seen| welcome.epoch < seen) {
+                    // An older start of the same store: without a sender the stream ends.
+                    warn!(epoch = welcome.epoch, seen, "refused a collector of an old epoch");
+                    self.link = state;
+                } else if let LinkState::Greeting(sender) = std::mem::replace(&mut self.link, state)
+                {
                     self.outbox.resume(welcome.acked);
                     self.acked_at = now.mono;
                     self.link = LinkState::Up(sender);

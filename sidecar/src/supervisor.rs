@@ -45,6 +45,8 @@ use ages::LifeClocks;
 use report::Telling;
 
 const SIGINT: i32 = 2;
+/// How long a start waits for a newer policy than the one it remembers.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a first start waits for a collector's policy.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// Reports whose sending times are remembered, so that a stale command can be told.
@@ -167,7 +169,7 @@ impl Supervisor {
         let ticks = clock.advance(now);
         let state = match memory.hold.clone() {
             Some(hold) => State::Held(hold),
-            None if memory.policy.is_some() => State::Unborn { patience: ticks },
+            None if memory.policy.is_some() => State::Unborn { patience: ticks.after(PATIENCE) },
             None => State::Unborn { patience: ticks.after(FIRST_PATIENCE) },
         };
         Self {
@@ -224,8 +226,9 @@ impl Supervisor {
     }
 
     /// Applies a look at the tree.
-    pub fn observe(&mut self, sample: TreeSample, now: Mono, out: &mut Vec<Action>) {
+    pub fn observe(&mut self, mut sample: TreeSample, now: Mono, out: &mut Vec<Action>) {
         self.advance(now);
+        sample.fds = sample.fds.or_else(|| self.sample.as_ref().and_then(|before| before.fds));
         let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
         self.clocks.set_paused(sample.paused, self.ticks);
         let window = deadline.map(|deadline| deadline.after);

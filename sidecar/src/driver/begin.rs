@@ -111,6 +111,10 @@ fn recall(config: &Config) -> Result<(Memory, Vec<String>), BeginError> {
             let pid = process.pid.get();
             return Err(BeginError::StillRuns { agent: config.agent.clone(), pid });
         }
+        if let (Some(process), Some(life)) = (memory.process, memory.life) {
+            let (pid, ordinal) = (process.pid, life.ordinal);
+            notes.push(format!("life {ordinal} (pid {pid}) ended while no sidecar was there"));
+        }
         let left = memory.life.map_or(0, |life| sweep_leftovers(life.id));
         if left > 0 {
             notes.push(format!("ended {left} processes that an earlier life left behind"));

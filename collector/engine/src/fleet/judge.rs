@@ -12,7 +12,7 @@ use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
 use super::{AgentIndex, Identity, InFlight, Link, Standing, left, outcome};
-use crate::agent::Agent;
+use crate::agent::{Agent, Verification};
 use crate::detect::{self, View};
 use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
@@ -48,6 +48,16 @@ impl Judge<'_> {
             // The event that began this life is still on its way, or was lost with its spool.
             self.agent.life = report.life;
             self.agent.verify = None;
+        }
+        let unproven = self.agent.treating.is_some() && self.agent.act.is_none();
+        if let Some(life) = report.life
+            && unproven
+            && self.agent.verify.is_none()
+            && report.lifecycle == Lifecycle::Running
+        {
+            // The collector was away when this life began: it is proven from here on.
+            let due = self.now.mono.after(self.agent.policy.startup_grace);
+            self.agent.verify = Some(Verification { life, due });
         }
         let proving = self.agent.verify.is_some() && report.lifecycle == Lifecycle::Running;
         self.agent.lifecycle = if proving { Lifecycle::Verifying } else { report.lifecycle };

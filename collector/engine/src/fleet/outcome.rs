@@ -43,6 +43,10 @@ impl Judge<'_> {
                 self.agent.treating = None;
             }
             let save = ended.ending == Ending::Refused(Refusal::PreconditionFailed);
+            if let Some(verify) = self.agent.verify.as_mut().filter(|_| save) {
+                // The new life moves: it gets its time once more.
+                verify.due = self.now.mono.after(self.agent.policy.startup_grace);
+            }
             let rest = if save { Duration::ZERO } else { REST_AFTER_REFUSAL };
             self.agent.rest_until = self.now.mono.after(rest);
         } else if matches!(

@@ -71,6 +71,8 @@ impl World {
     }
 
     fn attach(&mut self, number: usize) {
+        self.numbers += 1;
+        self.hellos[number].report.number = self.numbers;
         let hello = self.hellos[number].clone();
         let attached = self.fleet.attach(hello, policy(), 1, self.now, &mut self.out);
         let Attached::As { agent, .. } = attached else { return };
@@ -270,9 +272,10 @@ proptest! {
                 Step::Report(ages) => (world.report(number, (*ages).clone()), Some(ages)),
                 Step::Lost => (world.handle(number, Event::Detached(Detached::Lost)), None),
                 Step::Attach => {
+                    // Hello brings a report of its own.
                     world.out.clear();
                     world.attach(number);
-                    (world.sent(), None)
+                    (world.sent(), Some(Box::default()))
                 }
                 Step::Pass(span) => (world.pass(seconds(span)), None),
                 Step::Answer(done) => {

@@ -43,7 +43,10 @@ pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
         Some(_) if over && agent.shown.is_empty() => {
             Proof::Proven("is up; earlier lives showed nothing to compare with".to_owned())
         }
-        Some((missing, precondition)) if over => Proof::Failed { missing, precondition },
+        // An act that its own report contradicts is none: the agent is active, and stays watched.
+        Some((missing, precondition)) if over && precondition.check(ages).is_ok() => {
+            Proof::Failed { missing, precondition }
+        }
         Some(_) => Proof::Pending,
     }
 }
@@ -63,5 +66,6 @@ fn missing(agent: &Agent, ages: &Ages) -> Option<(String, Precondition)> {
         let frozen = Precondition::Frozen { progress: ages.progress.counter };
         return Some(("progress".to_owned(), frozen));
     }
-    (shown.ready && !now.ready).then(|| ("READY".to_owned(), silent))
+    // An agent that beats again needs no other word.
+    (shown.ready && !now.ready && !now.beats).then(|| ("READY".to_owned(), silent))
 }
