@@ -15,6 +15,8 @@ use serde::Deserialize;
 use crate::beat::Phase;
 use crate::time::Wall;
 
+mod json;
+
 /// Largest datagram, bytes.
 pub const DATAGRAM_LEN_MAX: usize = 64 * 1024;
 /// Longest text that is kept, bytes; the rest is cut at a character's edge.
@@ -177,7 +179,7 @@ pub fn parse(datagram: &[u8]) -> Result<Message, Dropped> {
     let text = String::from_utf8_lossy(datagram);
     match text.trim_start().as_bytes().first() {
         None => Err(Dropped::Empty),
-        Some(b'{') => parse_json(&text),
+        Some(b'{') => json::parse(&text),
         Some(_) => parse_lines(&text),
     }
 }
@@ -230,135 +232,6 @@ fn apply_line(message: &mut Message, key: &str, value: &str) -> Result<(), Dropp
     Ok(())
 }
 
-/// The JSON shape, version 1.
-#[derive(Deserialize)]
-struct Json<'a> {
-    v: Option<u64>,
-    ready: Option<bool>,
-    deadline_s: Option<f64>,
-    lease_s: Option<f64>,
-    #[serde(borrow)]
-    phase: Option<Cow<'a, str>>,
-    until: Option<JsonUntil<'a>>,
-    provider: Option<Cow<'a, str>>,
-    cycle: Option<u64>,
-    progress: Option<u64>,
-    energy: Option<f64>,
-    tokens: Option<JsonTokens>,
-    cost_usd: Option<f64>,
-    task: Option<JsonTask<'a>>,
-    check: Option<JsonCheck<'a>>,
-    fail: Option<JsonFail<'a>>,
-    source: Option<Cow<'a, str>>,
-    model: Option<Cow<'a, str>>,
-    message: Option<Cow<'a, str>>,
-    status: Option<Cow<'a, str>>,
-    vitals: Option<BTreeMap<String, f64>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum JsonUntil<'a> {
-    Seconds(f64),
-    #[serde(borrow)]
-    At(Cow<'a, str>),
-}
-
-#[derive(Deserialize)]
-struct JsonTokens {
-    #[serde(default, rename = "in")]
-    input: u64,
-    #[serde(default, rename = "out")]
-    output: u64,
-}
-
-#[derive(Deserialize)]
-struct JsonTask<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    event: TaskStep,
-    ms: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct JsonCheck<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    ok: bool,
-    #[serde(default)]
-    message: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct JsonFail<'a> {
-    #[serde(borrow, default)]
-    message: Cow<'a, str>,
-}
-
-fn parse_json(text: &str) -> Result<Message, Dropped> {
-    let json: Json<'_> =
-        serde_json::from_str(text).map_err(|error| Dropped::Json(error.to_string()))?;
-    if let Some(other) = json.v.filter(|&v| v != 1) {
-        return Err(Dropped::Version(other));
-    }
-    let until = match json.until {
-        None => None,
-        Some(JsonUntil::Seconds(s)) => Some(Until::In(seconds("until", s)?)),
-        Some(JsonUntil::At(text)) => Some(Until::At(
-            Wall::parse(&text).ok_or_else(|| bad("until", "neither seconds nor RFC 3339"))?,
-        )),
-    };
-    let task = match json.task {
-        None => None,
-        Some(task) => Some(Task {
-            id: name("task.id", task.id)?,
-            step: task.event,
-            took: task.ms.map(|ms| seconds("task.ms", ms / 1000.0)).transpose()?,
-        }),
-    };
-    let tokens = json.tokens.unwrap_or(JsonTokens { input: 0, output: 0 });
-    Ok(Message {
-        beat: true,
-        ready: json.ready.unwrap_or(false),
-        deadline: json.deadline_s.map(|s| seconds("deadline_s", s)).transpose()?,
-        lease: json.lease_s.map(|s| seconds("lease_s", s)).transpose()?,
-        phase: json.phase.map(|word| phase("phase", &word)).transpose()?,
-        until,
-        provider: json.provider.map(|text| name("provider", text)).transpose()?,
-        cycle: json.cycle,
-        progress: json.progress,
-        energy: json.energy.map(|energy| ratio("energy", energy)).transpose()?,
-        spent: Spent {
-            tokens_in: tokens.input,
-            tokens_out: tokens.output,
-            cost_usd: json.cost_usd.map_or(Ok(0.0), cost)?,
-        },
-        task,
-        check: json_check(json.check, json.fail)?,
-        source: json.source.map(|text| name("source", text)).transpose()?,
-        model: json.model.map(clip),
-        text: json.status.or(json.message).map(clip),
-        vitals: custom_vitals(json.vitals.unwrap_or_default())?,
-        ..Message::default()
-    })
-}
-
-fn json_check(
-    check: Option<JsonCheck<'_>>,
-    fail: Option<JsonFail<'_>>,
-) -> Result<Option<Check>, Dropped> {
-    match (fail, check) {
-        (Some(fail), _) => Ok(Some(trigger(clip(fail.message)))),
-        (None, Some(check)) => Ok(Some(Check {
-            name: name("check.name", check.name)?,
-            ok: check.ok,
-            trigger: false,
-            message: clip(check.message),
-        })),
-        (None, None) => Ok(None),
-    }
-}
-
 fn trigger(message: String) -> Check {
     Check { name: SELF_CHECK.to_owned(), ok: false, trigger: true, message }
 }
@@ -387,10 +260,6 @@ fn ratio(key: &'static str, value: f64) -> Result<f64, Dropped> {
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(bad(key, "not within 0..1")) }
 }
 
-fn cost(value: f64) -> Result<f64, Dropped> {
-    if (0.0..1e12).contains(&value) { Ok(value) } else { Err(bad("cost_usd", "not an amount")) }
-}
-
 fn phase(key: &'static str, word: &str) -> Result<Phase, Dropped> {
     Phase::from_word(word).ok_or_else(|| bad(key, "no such phase"))
 }
@@ -401,16 +270,6 @@ fn name(key: &'static str, text: Cow<'_, str>) -> Result<String, Dropped> {
         1..=NAME_LEN_MAX => Ok(text.into_owned()),
         _ => Err(bad(key, "longer than 64 bytes")),
     }
-}
-
-fn custom_vitals(vitals: BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>, Dropped> {
-    if vitals.len() > CUSTOM_VITALS_MAX {
-        return Err(bad("vitals", "more than 32 names"));
-    }
-    if vitals.keys().any(|key| key.is_empty() || key.len() > NAME_LEN_MAX) {
-        return Err(bad("vitals", "a name that is empty or longer than 64 bytes"));
-    }
-    Ok(vitals)
 }
 
 /// Cuts a text to [`TEXT_LEN_MAX`] at a character's edge.

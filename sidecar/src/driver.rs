@@ -11,11 +11,11 @@ use lubdub_shared::beat::Health;
 use lubdub_shared::command::CommandKind;
 use lubdub_shared::fs::Durability;
 use lubdub_shared::id::InstanceId;
-use lubdub_shared::session::{FromSidecar, GoodbyeReason, Happening, Hello, ToSidecar};
+use lubdub_shared::session::{FromSidecar, Happening, Hello, ToSidecar};
 use lubdub_shared::time::{self, Mono, Now};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
@@ -30,6 +30,7 @@ use crate::supervisor::{Action, Event, Supervisor};
 use crate::worker::{Job, Worker};
 
 mod begin;
+mod farewell;
 
 /// How often a tree that is being swept is looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
@@ -39,8 +40,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SHORT_DEADLINE: Duration = Duration::from_secs(10);
 /// Datagrams that are drained before a destructive command is checked.
 const DRAIN_BEFORE_COMMAND: usize = 4096;
-/// How long the end waits for the collector's acks.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 /// Events that were sent and not acked for this long go again.
 const RESEND_AFTER: Duration = Duration::from_secs(15);
 
@@ -342,50 +341,6 @@ impl Driver {
                 Some(message) => place.send(message),
                 None => return,
             }
-        }
-    }
-
-    /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
-    async fn finish(mut self, code: u8) -> u8 {
-        let patience = match self.link {
-            LinkState::Up(_) | LinkState::Greeting(_) => FLUSH_PATIENCE,
-            LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,
-            LinkState::Down { was_up: false } => Duration::ZERO,
-        };
-        if timeout(patience, self.hand_over()).await.is_err() {
-            warn!("the collector has not stored everything that happened");
-        }
-        let reason =
-            if self.asked_to_end { GoodbyeReason::Shutdown } else { GoodbyeReason::AgentEnded };
-        let state = LinkState::Down { was_up: true };
-        if let LinkState::Up(sender) = std::mem::replace(&mut self.link, state)
-            && sender.send(FromSidecar::Goodbye { reason, back_within: None }).await.is_ok()
-        {
-            drop(sender);
-            let gone = async {
-                while !matches!(self.from_link.recv().await, Some(FromLink::Down) | None) {}
-            };
-            if timeout(Duration::from_secs(1), gone).await.is_err() {
-                warn!("the collector did not answer the goodbye");
-            }
-        }
-        code
-    }
-
-    async fn hand_over(&mut self) {
-        let now = time::now();
-        let last = self.supervisor.report(now.mono);
-        self.outbox.report(last);
-        self.send();
-        while !self.outbox.is_settled() {
-            let heard = self.from_link.recv().await;
-            if heard.is_none() {
-                return;
-            }
-            self.on_link(heard, time::now());
-            // No command is carried out any more: there is nothing left to act on.
-            self.events.clear();
-            self.send();
         }
     }
 }

@@ -13,6 +13,7 @@
 
 use std::io;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 pub mod cli;
@@ -107,4 +108,26 @@ impl Sidecar {
     pub async fn run(self, shutdown: mpsc::Receiver<i32>) -> u8 {
         Box::pin(self.driver.run(shutdown)).await
     }
+}
+
+/// TERM and INT as they come, for [`Sidecar::run`]: they end the sidecar, and go on to its agent.
+///
+/// # Errors
+/// The system does not deliver them.
+pub fn terminations() -> io::Result<mpsc::Receiver<i32>> {
+    let (sender, shutdown) = mpsc::channel(4);
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            let kind = tokio::select! {
+                _ = term.recv() => SignalKind::terminate(),
+                _ = int.recv() => SignalKind::interrupt(),
+            };
+            if sender.send(kind.as_raw_value()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(shutdown)
 }

@@ -6,8 +6,6 @@ use clap::Parser as _;
 use lubdub_shared::telemetry;
 use lubdub_sidecar::cli::{Cli, Verb};
 use lubdub_sidecar::{Config, Sidecar};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 /// Exit code of usage and configuration mistakes (sysexits' `EX_USAGE`).
 const USAGE: u8 = 64;
@@ -40,30 +38,11 @@ fn supervise(config: Config) -> ExitCode {
             Ok(sidecar) => sidecar,
             Err(error) => return failed(&error.into(), 1),
         };
-        let (sender, shutdown) = mpsc::channel(4);
-        if let Err(error) = forward_signals(sender) {
-            return failed(&error.into(), 1);
+        match lubdub_sidecar::terminations() {
+            Ok(shutdown) => ExitCode::from(sidecar.run(shutdown).await),
+            Err(error) => failed(&error.into(), 1),
         }
-        ExitCode::from(sidecar.run(shutdown).await)
     })
-}
-
-/// TERM and INT end the sidecar, and go on to its agent.
-fn forward_signals(sender: mpsc::Sender<i32>) -> std::io::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        loop {
-            let number = tokio::select! {
-                _ = term.recv() => SignalKind::terminate().as_raw_value(),
-                _ = int.recv() => SignalKind::interrupt().as_raw_value(),
-            };
-            if sender.send(number).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "the one line that a person reads")]

@@ -23,7 +23,6 @@ use std::time::Duration;
 use lubdub_shared::beat::{Exit, Health};
 use lubdub_shared::command::{Outcome, Survivor};
 use lubdub_shared::id::{Life, LifeId, ProcessId};
-use lubdub_shared::late::{Late, Past, Silence};
 use lubdub_shared::line::Message;
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::jittered;
@@ -38,6 +37,7 @@ mod ages;
 mod command;
 mod ending;
 mod report;
+mod stability;
 mod tasks;
 
 pub use ages::Gaps;
@@ -407,34 +407,6 @@ impl Supervisor {
     fn spread(&mut self, delay: Duration) -> Duration {
         let unit = self.rng.f64();
         jittered(delay, self.policy().restart.delay.jitter, unit)
-    }
-
-    /// Stability that refills the schedule: the kinds of evidence that earlier lives showed, with
-    /// no clock late, for `stable_after` without a break.
-    fn prove(&mut self, out: &mut Vec<Action>) {
-        let ages = self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps);
-        let late = Late::of(&ages, self.policy());
-        let well = late.silence == Silence::InTime
-            && late.never_seen == Past::Not
-            && late.progress == Past::Not
-            && ages.failed.is_empty()
-            && ages.paused.is_none();
-        let shown = ages.evidence();
-        if !well || !shown.covers(self.memory.shown) {
-            self.unproven_until = ages.up;
-        }
-        if self.memory.shown.union(shown) != self.memory.shown {
-            self.memory.shown = self.memory.shown.union(shown);
-            out.push(Action::Persist);
-        }
-        let proven = ages.up.saturating_sub(self.unproven_until);
-        let stable = proven >= self.policy().restart.stable_after;
-        if stable && self.memory.ledger.used() > 0 {
-            self.memory.ledger.refill();
-            let text = "stability proven: the restart schedule is refilled".to_owned();
-            out.push(Action::Emit(self.memory.life, Happening::Note { text }));
-            out.push(Action::Persist);
-        }
     }
 }
 

@@ -21,9 +21,8 @@ use lubdub_shared::view::TransitionView;
 use lubdub_sidecar::config::File;
 use lubdub_sidecar::{Config as SidecarConfig, Sidecar};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::cli::parse_agent;
 use crate::client::Failed;
@@ -126,27 +125,9 @@ async fn supervise(
     say(&format!("heartbeat {}", config.heartbeat_file.display()))?;
     let begun = Sidecar::begin(config).context("cannot begin");
     let sidecar = begun.map_err(|error| Failed::refused(format!("{error:#}")))?;
-    let shutdown = signals().map_err(|error| Failed::refused(format!("no signals: {error}")))?;
+    let shutdown = lubdub_sidecar::terminations()
+        .map_err(|error| Failed::refused(format!("no signals: {error}")))?;
     Ok(sidecar.run(shutdown).await)
-}
-
-/// TERM and INT (Ctrl-C) end the whole tree.
-fn signals() -> std::io::Result<mpsc::Receiver<i32>> {
-    let (sender, shutdown) = mpsc::channel(4);
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        loop {
-            let kind = tokio::select! {
-                _ = term.recv() => SignalKind::terminate(),
-                _ = int.recv() => SignalKind::interrupt(),
-            };
-            if sender.send(kind.as_raw_value()).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(shutdown)
 }
 
 /// One line for each change of status.

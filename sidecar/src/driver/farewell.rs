@@ -1,0 +1,59 @@
+//! The end of a sidecar: its collector is told everything before it leaves.
+
+use std::time::Duration;
+
+use lubdub_shared::session::{FromSidecar, GoodbyeReason};
+use lubdub_shared::time;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{Driver, FromLink, LinkState};
+
+/// How long the end waits for the collector's acks.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Driver {
+    /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
+    pub(super) async fn finish(mut self, code: u8) -> u8 {
+        let patience = match self.link {
+            LinkState::Up(_) | LinkState::Greeting(_) => FLUSH_PATIENCE,
+            LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,
+            LinkState::Down { was_up: false } => Duration::ZERO,
+        };
+        if timeout(patience, self.hand_over()).await.is_err() {
+            warn!("the collector has not stored everything that happened");
+        }
+        let reason =
+            if self.asked_to_end { GoodbyeReason::Shutdown } else { GoodbyeReason::AgentEnded };
+        let state = LinkState::Down { was_up: true };
+        if let LinkState::Up(sender) = std::mem::replace(&mut self.link, state)
+            && sender.send(FromSidecar::Goodbye { reason, back_within: None }).await.is_ok()
+        {
+            drop(sender);
+            let gone = async {
+                while !matches!(self.from_link.recv().await, Some(FromLink::Down) | None) {}
+            };
+            if timeout(Duration::from_secs(1), gone).await.is_err() {
+                warn!("the collector did not answer the goodbye");
+            }
+        }
+        code
+    }
+
+    async fn hand_over(&mut self) {
+        let now = time::now();
+        let last = self.supervisor.report(now.mono);
+        self.outbox.report(last);
+        self.send();
+        while !self.outbox.is_settled() {
+            let heard = self.from_link.recv().await;
+            if heard.is_none() {
+                return;
+            }
+            self.on_link(heard, time::now());
+            // No command is carried out any more: there is nothing left to act on.
+            self.events.clear();
+            self.send();
+        }
+    }
+}
