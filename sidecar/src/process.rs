@@ -109,7 +109,7 @@ impl Process {
         if closely {
             self.frozen = vitals::is_frozen(main.pid.get());
         }
-        let mut sample = vitals::look(&members, self.tree.churn(), self.frozen);
+        let mut sample = vitals::look(&members, main.pid.get(), self.tree.churn(), self.frozen);
         sample.fds = closely.then(|| vitals::count_fds(main.pid.get())).flatten();
         Some(sample)
     }

@@ -30,10 +30,10 @@ pub struct TreeSample {
     pub paused: bool,
 }
 
-/// Looks at the members of a tree, main process first.
+/// Looks at the members of a tree, of which `main` is the main process.
 ///
 /// `churn` counts children born and gone so far; `frozen` is what the cgroups said.
-pub fn look(members: &[Stat], churn: u64, frozen: bool) -> TreeSample {
+pub fn look(members: &[Stat], main: u32, churn: u64, frozen: bool) -> TreeSample {
     let mut sample = TreeSample { paused: frozen, ..TreeSample::default() };
     let mut cpu_ticks = 0;
     let mut pages = 0;
@@ -50,7 +50,8 @@ pub fn look(members: &[Stat], churn: u64, frozen: bool) -> TreeSample {
     sample.counters.churn = churn;
     sample.memory_bytes = pages * u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     sample.children = u32::try_from(members.len().saturating_sub(1)).unwrap_or(u32::MAX);
-    sample.paused |= members.first().is_some_and(|main| matches!(main.state, 'T' | 't'));
+    let main = members.iter().find(|member| member.pid == main);
+    sample.paused |= main.is_some_and(|main| matches!(main.state, 'T' | 't'));
     sample
 }
 

@@ -115,7 +115,7 @@ fn recall(config: &Config) -> Result<(Memory, Vec<String>), BeginError> {
             let (pid, ordinal) = (process.pid, life.ordinal);
             notes.push(format!("life {ordinal} (pid {pid}) ended while no sidecar was there"));
         }
-        let left = memory.life.map_or(0, |life| sweep_leftovers(life.id));
+        let left = memory.life.map_or(0, |life| sweep_leftovers(&config.agent, life.id));
         if left > 0 {
             notes.push(format!("ended {left} processes that an earlier life left behind"));
         }

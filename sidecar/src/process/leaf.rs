@@ -19,11 +19,7 @@ pub(super) struct Leaf {
 impl Leaf {
     /// Makes a leaf below our own cgroup; `None` where that is not allowed.
     pub(super) fn create(agent: &AgentId, life: LifeId) -> Option<Self> {
-        let mounts = parse_mounts(&fs::read_to_string("/proc/self/mounts").ok()?);
-        let own = parse_membership(&fs::read_to_string("/proc/self/cgroup").ok()?);
-        let below = PathBuf::from(mounts.unified?).join(own.unified?.trim_start_matches('/'));
-        let life = life.to_string();
-        let directory = below.join(format!("lubdub-{agent}-{}", &life[..8]));
+        let directory = place(agent, life)?;
         let made = fs::create_dir(&directory).and_then(|()| {
             let procs = fs::File::options().write(true).open(directory.join("cgroup.procs"))?;
             if directory.join("cgroup.kill").exists() {
@@ -54,6 +50,24 @@ impl Leaf {
         if let Err(error) = killed {
             debug!(%error, "cgroup.kill failed; the tree is walked instead");
         }
+    }
+}
+
+/// Where the leaf of a life is, or would be: below our own cgroup.
+fn place(agent: &AgentId, life: LifeId) -> Option<PathBuf> {
+    let mounts = parse_mounts(&fs::read_to_string("/proc/self/mounts").ok()?);
+    let own = parse_membership(&fs::read_to_string("/proc/self/cgroup").ok()?);
+    let below = PathBuf::from(mounts.unified?).join(own.unified?.trim_start_matches('/'));
+    let life = life.to_string();
+    Some(below.join(format!("lubdub-{agent}-{}", &life[..8])))
+}
+
+/// Kills what is left in the leaf of an earlier life whose sidecar was killed, and removes it.
+pub(super) fn sweep_leftover(agent: &AgentId, life: LifeId) {
+    let Some(directory) = place(agent, life).filter(|directory| directory.exists()) else { return };
+    if let Ok(procs) = fs::File::open(directory.join("cgroup.procs")) {
+        let leaf = Leaf { directory, procs: OwnedFd::from(procs) };
+        leaf.kill();
     }
 }
 

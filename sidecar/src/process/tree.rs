@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::num::NonZeroU32;
 
-use lubdub_shared::id::{LifeId, ProcessId};
+use lubdub_shared::id::{AgentId, LifeId, ProcessId};
 
-use super::{exit, signal, spawn};
+use super::{exit, leaf, signal, spawn};
 use crate::vitals;
 use crate::vitals::procfs::{Stat, environ_holds, parse_children};
 
@@ -164,7 +164,8 @@ fn marked(marker: &str) -> Vec<Stat> {
 
 /// Kills what an earlier life left behind when its sidecar was killed. Returns how many there
 /// were.
-pub fn sweep_leftovers(life: LifeId) -> usize {
+pub fn sweep_leftovers(agent: &AgentId, life: LifeId) -> usize {
+    leaf::sweep_leftover(agent, life);
     let left = marked(&spawn::marker(life));
     for stat in &left {
         if let Some(pid) = NonZeroU32::new(stat.pid) {
