@@ -65,7 +65,11 @@ impl Config {
     ///
     /// # Errors
     /// A file cannot be read or holds a mistake; file, line and key are named.
-    pub fn load(file: Option<&Path>, flags: Flags, default_root: &Path) -> Result<Self, Refused> {
+    pub fn load(
+        file: Option<&Path>,
+        flags: Flags,
+        default_root: Option<&Path>,
+    ) -> Result<Self, Refused> {
         let (name, file) = match file {
             Some(path) => read::<File>(path)?,
             None => (String::new(), File::default()),
@@ -76,10 +80,14 @@ impl Config {
         };
         let default = |text: &str| text.parse().expect("a constant address");
         let directory = flags.data_dir.or(file.data_dir);
+        let directory = directory.or_else(|| default_root.map(|root| root.join("collector")));
+        let data_dir = directory.ok_or_else(|| {
+            Refused::new("data_dir", "neither XDG_STATE_HOME nor HOME is set; name a --data-dir")
+        })?;
         Ok(Self {
             listen: flags.listen.or(file.listen).unwrap_or_else(|| default(DEFAULT_LISTEN)),
             http: flags.http.or(file.http).unwrap_or_else(|| default(DEFAULT_HTTP)),
-            data_dir: directory.unwrap_or_else(|| default_root.join("collector")),
+            data_dir,
             policies,
         })
     }

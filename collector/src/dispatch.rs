@@ -71,9 +71,13 @@ impl Dispatch {
                 let (Ok(_) | Err(_)) = self.transitions.send(Arc::new(view));
             }
             Effect::Incident(incident) => {
-                let state = if incident.resolved.is_some() { "resolved" } else { "open" };
-                warn!(agent = %id, incident = %incident.id, cause = %incident.cause,
-                    level = %incident.level, state, "{}", incident.summary);
+                let (cause, level) = (incident.cause, incident.level);
+                if incident.resolved.is_some() {
+                    info!(agent = %id, incident = %incident.id, %cause, "incident resolved");
+                } else {
+                    warn!(agent = %id, incident = %incident.id, %cause, %level, "incident: {}",
+                        incident.summary);
+                }
                 self.write(Op::Incident(id, incident));
             }
             Effect::Remember(record) => self.write(Op::Agent(record)),

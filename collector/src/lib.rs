@@ -71,9 +71,13 @@ impl Collector {
     /// Which of them failed, and why.
     pub async fn begin(config: Config) -> anyhow::Result<Self> {
         let bind = async |address| {
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address}; is another collector there?"))
+            TcpListener::bind(address).await.with_context(|| {
+                format!(
+                    "cannot listen on {address}; is another collector there? Choose another \
+                         port with --listen and --http, or add an agent to the one that is there \
+                         with lubdub-sidecar run"
+                )
+            })
         };
         let grpc = bind(config.listen).await?;
         let http = bind(config.http).await?;

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     };
     telemetry::init(std::env::var("LUBDUB_LOG").ok().as_deref());
     let root = lubdub_shared::fs::state_root();
-    match Config::load(cli.config.as_deref(), cli.flags, &root) {
+    match Config::load(cli.config.as_deref(), cli.flags, root.as_deref()) {
         Ok(config) => match run(config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, 1),

@@ -83,11 +83,13 @@ impl Session {
         };
         let (sender, answers) = mpsc::channel(service::STREAM_DEPTH);
         let (reply, answer) = oneshot::channel();
-        let session = self.number;
+        let (session, name) = (self.number, hello.agent.clone());
         self.tell(ToDriver::Hello { session, hello, outbound: sender, reply }).await?;
         let gone = |_| Status::unavailable("the collector is stopping");
         let agent = answer.await.map_err(gone)?.ok_or_else(|| {
-            Status::already_exists("another sidecar instance is heard for this agent")
+            let why =
+                format!("another sidecar is heard for agent {name}; it is judged by that one");
+            Status::already_exists(why)
         })?;
         Ok((agent, answers))
     }

@@ -25,6 +25,8 @@ pub(crate) fn agent_view(agent: &Agent, now: Now) -> AgentView {
         next: explain::next_rung(agent, now.mono),
         report: agent.report.as_deref().cloned(),
         report_age: now.mono.since(agent.heard),
+        held: agent.held.clone(),
+        last_act: agent.last_act.as_ref().map(|(at, _, act)| (*at, act.clone())),
     }
 }
 

@@ -6,6 +6,7 @@
 //! ends, and the collector with it: it never retries and acks (DESIGN §8).
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -160,7 +161,8 @@ impl Store {
         directory: &Path,
     ) -> Result<(Self, Contents, async_mpsc::Receiver<Durable>), OpenError> {
         let making = |source| OpenError::Directory { path: directory.to_owned(), source };
-        std::fs::create_dir_all(directory).map_err(making)?;
+        // Reasons and statuses are nobody else's business.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(making)?;
         let path = directory.join("lubdub.sqlite3");
         let (connection, contents) = schema::open(&path)?;
         let (ops, queue) = mpsc::sync_channel(QUEUE_DEPTH);

@@ -87,7 +87,7 @@ impl fmt::Display for Exit {
         match &self.how {
             ExitHow::Code(code) => write!(f, "exit code {code}")?,
             ExitHow::Signal(signal) => write!(f, "signal {signal}")?,
-            ExitHow::Unknown(why) => write!(f, "exit unknown ({why})")?,
+            ExitHow::Unknown(why) => write!(f, "no exit status ({why})")?,
         }
         f.write_str(if self.core { ", core written" } else { "" })?;
         f.write_str(if self.by_us { ", sent by the sidecar" } else { "" })
@@ -163,7 +163,7 @@ pub struct Lease {
     pub number: u64,
     /// Time left; zero when it has ended.
     pub left: Duration,
-    /// Since it ended with its slack; `None` while it runs.
+    /// Since it ended; `None` until its slack (10 %, at least 5 s) has passed too.
     pub over: Option<Duration>,
 }
 
@@ -313,6 +313,8 @@ pub struct Report {
     pub ledger: LedgerView,
     /// What the sidecar itself could not do.
     pub health: Health,
+    /// Until the next start, when one is coming.
+    pub starts_in: Option<Duration>,
 }
 
 /// What a sidecar itself could not do, counted since it started.

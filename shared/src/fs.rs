@@ -40,13 +40,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durable: Durability) -
 }
 
 /// Where state lies when nobody says otherwise: `$XDG_STATE_HOME/lubdub`, else
-/// `~/.local/state/lubdub`, else `lubdub` in the temp folder.
-pub fn state_root() -> PathBuf {
+/// `~/.local/state/lubdub`. `None` when neither is set: a predictable name in a folder that
+/// everybody may write to is no place for it.
+pub fn state_root() -> Option<PathBuf> {
     let absolute = |name: &str| {
         std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
     };
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("lubdub")
+        .map(|directory| directory.join("lubdub"))
 }

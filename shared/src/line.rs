@@ -267,14 +267,20 @@ fn phase(key: &'static str, word: &str) -> Result<Phase, Dropped> {
 fn name(key: &'static str, text: Cow<'_, str>) -> Result<String, Dropped> {
     match text.len() {
         0 => Err(bad(key, "empty")),
+        _ if text.contains(char::is_control) => Err(bad(key, "a control character")),
         1..=NAME_LEN_MAX => Ok(text.into_owned()),
         _ => Err(bad(key, "longer than 64 bytes")),
     }
 }
 
-/// Cuts a text to [`TEXT_LEN_MAX`] at a character's edge.
+/// Cuts a text to [`TEXT_LEN_MAX`] at a character's edge. Control characters become U+FFFD: texts
+/// of agents end up in logs and on terminals.
 pub fn clip(text: Cow<'_, str>) -> String {
-    let mut text = text.into_owned();
+    let mut text = if text.contains(char::is_control) {
+        text.replace(char::is_control, "\u{fffd}")
+    } else {
+        text.into_owned()
+    };
     let edge = |at: &usize| text.is_char_boundary(*at);
     let end = (0..=TEXT_LEN_MAX.min(text.len())).rev().find(edge).unwrap_or(0);
     text.truncate(end);

@@ -100,7 +100,7 @@ impl Ledger {
 impl LedgerView {
     /// No restart is left.
     pub fn is_spent(&self) -> bool {
-        self.limit > 0 && self.next_delay.is_none()
+        !self.spent.is_empty()
     }
 
     /// For a table's cell: `1/3`.

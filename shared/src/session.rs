@@ -165,6 +165,8 @@ pub enum Happening {
         lifecycle: Lifecycle,
         /// Why.
         reason: String,
+        /// A person's name, the engine with its cause, or the schedule.
+        requested_by: String,
         /// The schedule was spent on failed exits.
         crash_loop: bool,
     },

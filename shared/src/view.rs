@@ -105,6 +105,10 @@ pub struct AgentView {
     pub report: Option<Report>,
     /// Since it came; its ages are as old as that.
     pub report_age: Duration,
+    /// Held down: how, by whom and why.
+    pub held: Option<String>,
+    /// The newest command, and when it was asked or answered.
+    pub last_act: Option<(Wall, String)>,
 }
 
 /// Why an agent's status is what it is.

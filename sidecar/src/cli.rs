@@ -83,7 +83,8 @@ impl Run {
             file.collectors = self.collectors;
         }
         file.labels.extend(BTreeMap::from_iter(self.labels));
-        let root = self.state_dir.unwrap_or_else(lubdub_shared::fs::state_root);
+        let root = self.state_dir.or_else(lubdub_shared::fs::state_root);
+        let root = root.context("neither XDG_STATE_HOME nor HOME is set; name a --state-dir")?;
         let root = std::path::absolute(&root).with_context(|| root.display().to_string())?;
         Ok(Config::new(self.id, self.command, &root, file))
     }

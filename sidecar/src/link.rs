@@ -50,12 +50,8 @@ pub(crate) struct Link {
 
 /// A collector's address that is none.
 #[derive(Debug, thiserror::Error)]
-#[error("--collector {address:?} is not an address like http://127.0.0.1:7411")]
-pub struct BadAddress {
-    address: String,
-    #[source]
-    source: tonic::transport::Error,
-}
+#[error("--collector {0:?} is not an address like http://127.0.0.1:7411")]
+pub struct BadAddress(String);
 
 impl Link {
     /// A link to the first of these collectors that answers.
@@ -67,8 +63,9 @@ impl Link {
         seed: u64,
     ) -> Result<(Self, mpsc::Receiver<FromLink>), BadAddress> {
         let endpoint = |address: &String| {
-            let bad = |source| BadAddress { address: address.clone(), source };
-            let endpoint = Endpoint::from_shared(address.clone()).map_err(bad)?;
+            let endpoint = Endpoint::from_shared(address.clone()).ok();
+            let endpoint = endpoint.filter(|e| e.uri().scheme_str() == Some("http"));
+            let endpoint = endpoint.ok_or_else(|| BadAddress(address.clone()))?;
             Ok(endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
                 .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -95,14 +92,18 @@ impl Link {
                         retry_after
                     }
                     Err(status) => {
-                        warn!(%uri, code = %status.code(), why = status.message(), "stream ended");
+                        warn!(%uri, why = status.message(), "the stream ended");
                         attempts = attempts.saturating_add(1);
                         None
                     }
                 },
                 Err(error) => {
+                    // Told once for each absence; the attempts go on.
+                    if attempts == 0 {
+                        let error = chain(&error);
+                        warn!(%uri, error, "cannot reach the collector; going on without");
+                    }
                     attempts = attempts.saturating_add(1);
-                    debug!(%uri, error = chain(&error), "cannot reach the collector");
                     None
                 }
             };

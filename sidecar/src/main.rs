@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use lubdub_shared::telemetry;
 use lubdub_sidecar::cli::{Cli, Verb};
-use lubdub_sidecar::{Config, Sidecar};
+use lubdub_sidecar::{BeginError, Config, Sidecar};
 
 /// Exit code of usage and configuration mistakes (sysexits' `EX_USAGE`).
 const USAGE: u8 = 64;
@@ -36,6 +36,7 @@ fn supervise(config: Config) -> ExitCode {
     runtime.block_on(async {
         let sidecar = match Sidecar::begin(config) {
             Ok(sidecar) => sidecar,
+            Err(error @ BeginError::Address(_)) => return failed(&error.into(), USAGE),
             Err(error) => return failed(&error.into(), 1),
         };
         match lubdub_sidecar::terminations() {
@@ -52,8 +53,12 @@ fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
 }
 
 fn usage(error: &clap::Error) -> ExitCode {
+    // A beat with --quiet never fails the script it is in, not even by a wrong option.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let quiet =
+        words.first().is_some_and(|verb| verb == "beat") && words.iter().any(|w| w == "--quiet");
     // Help and version are asked for; everything else is a mistake.
-    let code = if error.use_stderr() { USAGE } else { 0 };
+    let code = if error.use_stderr() && !quiet { USAGE } else { 0 };
     let (Ok(()) | Err(_)) = error.print();
     ExitCode::from(code)
 }

@@ -9,6 +9,7 @@ use lubdub_shared::pb::query_service_client::QueryServiceClient;
 use lubdub_shared::session::DOWN_LEN_MAX;
 use lubdub_shared::telemetry::chain;
 use lubdub_shared::view::{AgentView, CollectorView, Explanation, IncidentView};
+use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -77,11 +78,12 @@ impl Client {
     /// # Errors
     /// The address is none, or nobody answers there.
     pub(crate) async fn connect(address: &str) -> Result<Self, Failed> {
-        let bad = |error: tonic::transport::Error| Failed {
+        let endpoint = Endpoint::from_shared(address.to_owned()).ok();
+        let endpoint = endpoint.filter(|endpoint| endpoint.uri().scheme_str() == Some("http"));
+        let endpoint = endpoint.ok_or_else(|| Failed {
             code: 64,
-            why: format!("--collector {address:?} is no address: {}", chain(&error)),
-        };
-        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(bad)?;
+            why: format!("--collector {address:?} is not an address like {DEFAULT_COLLECTOR}"),
+        })?;
         let channel =
             endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|error| {
                 let why = format!("no collector answers at {address}: {}", chain(&error));

@@ -69,15 +69,15 @@ pub(crate) async fn run(args: Args, kind: CommandKind) -> Result<(), Failed> {
             outcome,
             detail: response.detail.clone(),
         })?,
-        Output::Table => {
-            let detail = render::clean(&response.detail);
-            render::line(&format!("{kind} {}: {outcome}; {detail}", args.agent))?;
-        }
+        Output::Table => {}
     }
+    let said = format!("{kind} {}: {outcome}: {}", args.agent, render::clean(&response.detail));
     match outcome {
-        ActionOutcome::Accepted | ActionOutcome::Done | ActionOutcome::Pending => Ok(()),
         ActionOutcome::Refused | ActionOutcome::Expired | ActionOutcome::Failed => {
-            Err(Failed::refused(format!("{kind} was {outcome}: {}", response.detail)))
+            Err(Failed::refused(said))
+        }
+        ActionOutcome::Accepted | ActionOutcome::Done | ActionOutcome::Pending => {
+            if args.common.output == Output::Table { render::line(&said) } else { Ok(()) }
         }
     }
 }
@@ -85,5 +85,6 @@ pub(crate) async fn run(args: Args, kind: CommandKind) -> Result<(), Failed> {
 /// Who asks, for the record: what the environment says, since nobody signs in here yet.
 fn person() -> String {
     let name = |key| std::env::var(key).ok().filter(|name| !name.is_empty());
-    name("SUDO_USER").or_else(|| name("USER")).unwrap_or_else(|| "somebody".to_owned())
+    let uid = || format!("uid {}", rustix::process::getuid().as_raw());
+    name("SUDO_USER").or_else(|| name("USER")).unwrap_or_else(uid)
 }

@@ -1,6 +1,7 @@
 //! `lubdub explain AGENT`: what is known, what it means, what comes next, what would stop it.
 
 use lubdub_shared::id::AgentId;
+use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{self, Wall, words};
 use lubdub_shared::view::{AgentView, ExplainJson, Explanation};
 
@@ -43,7 +44,17 @@ fn lines(explanation: &Explanation, now: Wall) -> Vec<String> {
         lines.push(format!("  life       {}{}", life.ordinal, since.unwrap_or_default()));
     }
     let link = if view.connected { "connected" } else { "lost" };
-    lines.push(format!("  link       {link}, host {}", view.host));
+    let seen_at = match view.report {
+        Some(_) => format!("{} ago", words(view.report_age)),
+        None => "never since the collector started".to_owned(),
+    };
+    lines.push(format!("  link       {link}, host {}, last report {seen_at}", view.host));
+    if let Some(held) = &view.held {
+        lines.push(format!("  held down  {held}; {}", way_back(view)));
+    }
+    if let Some((at, act)) = &view.last_act {
+        lines.push(format!("  last act   {act}, {} ago", render::ago(*at, now)));
+    }
     seen(view, &mut lines);
     lines.push(match view.ledger.spent.as_str() {
         "" => format!("  restarts   {} used", view.ledger.share()),
@@ -70,6 +81,13 @@ fn lines(explanation: &Explanation, now: Wall) -> Vec<String> {
     lines
 }
 
+/// What ends a hold.
+fn way_back(view: &AgentView) -> String {
+    let verb = if view.lifecycle == Lifecycle::Terminated { "revive" } else { "start" };
+    format!("lubdub {verb} {} ends that", view.agent)
+}
+
+/// What the newest report says; its ages are as old as the report.
 fn seen(view: &AgentView, lines: &mut Vec<String>) {
     let Some(report) = &view.report else { return };
     let (ages, vitals, health) = (&report.ages, &report.vitals, &report.health);

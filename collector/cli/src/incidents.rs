@@ -46,10 +46,8 @@ fn row(view: &IncidentView) -> [String; 8] {
         Some(resolved) => format!("resolved after {}", render::ago(incident.opened, resolved)),
         None => format!("open for {}", render::ago(incident.opened, now)),
     };
-    let action = |action: &lubdub_shared::incident::Action| match action.detail.as_str() {
-        "" => format!("{} {}", action.kind, action.outcome),
-        detail => format!("{} {} ({detail})", action.kind, action.outcome),
-    };
+    let action =
+        |action: &lubdub_shared::incident::Action| format!("{} {}", action.kind, action.outcome);
     let actions: Vec<String> = incident.actions.iter().map(action).collect();
     [
         incident.opened.to_string(),
@@ -58,7 +56,7 @@ fn row(view: &IncidentView) -> [String; 8] {
         incident.level.to_string(),
         state,
         incident.incarnation.to_string(),
-        incident.summary.clone(),
-        actions.join("; "),
+        render::short(&incident.summary),
+        render::short(&actions.join("; ")),
     ]
 }

@@ -1,7 +1,7 @@
 //! Prints. Agents' strings are hostile: control characters never reach a terminal. A reader that
 //! closes the pipe ends the command quietly.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,6 +32,29 @@ pub(crate) fn line(text: &str) -> Result<(), Failed> {
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failed> {
     let text = serde_json::to_string_pretty(value).expect("views are plain data");
     put(&format!("{text}\n"))
+}
+
+/// Prints a value as JSON on one line.
+///
+/// # Errors
+/// Nobody reads any more.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failed> {
+    let text = serde_json::to_string(value).expect("views are plain data");
+    put(&format!("{text}\n"))
+}
+
+/// Somebody looks at a screen.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// A text cut to what a table's last column may hold; `explain` shows it whole.
+pub(crate) fn short(text: &str) -> String {
+    const LEN_MAX: usize = 90;
+    if text.chars().count() <= LEN_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(LEN_MAX - 1).chain(['…']).collect()
 }
 
 /// Prints rows under a head, in columns.

@@ -12,6 +12,9 @@ use crate::render::{self, bytes, clean, or_dash};
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// A report younger than this is as good as now.
+const FRESH: Duration = Duration::from_secs(10);
+
 /// Flags of `status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,11 +34,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failed> {
     loop {
         let (collector, agents) = client.agents().await?;
         let now = time::now().wall;
-        if args.watch && args.common.output == Output::Table {
+        if args.watch && args.common.output == Output::Table && render::is_terminal() {
             // Home, then clear what follows: no flicker.
             render::line("\x1b[H\x1b[J\x1b[A")?;
         }
         match args.common.output {
+            // One line a look, for programs that read along.
+            Output::Json if args.watch => {
+                render::json_line(&StatusJson::new(&collector, &agents, now))?;
+            }
             Output::Json => render::json(&StatusJson::new(&collector, &agents, now))?,
             Output::Table => show(&collector, &agents, now)?,
         }
@@ -78,9 +85,12 @@ fn row(view: &AgentView, now: Wall) -> [String; 12] {
     let tasks = vitals.map(|v| v.tasks).filter(|tasks| tasks.started + tasks.done > 0);
     let why = match view.findings.first() {
         Some(finding) => format!("{}: {}", finding.cause, finding.detail),
+        None if view.held.is_some() => view.held.clone().unwrap_or_default(),
         None => vitals.map(|vitals| vitals.text.clone()).unwrap_or_default(),
     };
-    let age = |age: Duration| time::words(age + view.report_age);
+    // A healthy sidecar reports every 5 s; only beyond that the report's own age matters.
+    let stale = Some(view.report_age).filter(|age| *age > FRESH).unwrap_or_default();
+    let age = |age: Duration| time::words(age + stale);
     [
         view.agent.to_string(),
         view.status.to_string(),
@@ -93,6 +103,6 @@ fn row(view: &AgentView, now: Wall) -> [String; 12] {
         or_dash(vitals.filter(|_| alive).and_then(|v| v.memory_bytes).map(bytes)),
         or_dash(tasks.map(|tasks| format!("{} done, {} open", tasks.done, tasks.open))),
         view.ledger.share(),
-        why,
+        render::short(&why),
     ]
 }

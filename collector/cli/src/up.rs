@@ -63,12 +63,15 @@ fn usage(why: impl Into<String>) -> Failed {
 }
 
 fn start(args: Up) -> Result<u8, Failed> {
-    let root = absolute(args.state_dir.unwrap_or_else(state_root))?;
+    let root = args.state_dir.or_else(state_root);
+    let homeless = || usage("neither XDG_STATE_HOME nor HOME is set; name a --state-dir");
+    let root = absolute(root.ok_or_else(homeless)?)?;
     let agent = args
         .id
         .or_else(|| name_of(&args.command))
         .ok_or_else(|| usage("no agent name can be made of the command; give one with --id"))?;
-    let config = Config::load(None, args.collector, &root).map_err(|e| usage(e.to_string()))?;
+    let config =
+        Config::load(None, args.collector, Some(&root)).map_err(|e| usage(e.to_string()))?;
     let (stop, stopped) = watch::channel(false);
     let (standing, stands) = oneshot::channel();
     let collector = std::thread::Builder::new()
@@ -119,12 +122,15 @@ async fn supervise(
         ..File::default()
     };
     let config = SidecarConfig::new(agent, command, root, file);
-    say(&format!("grpc http://{}", standing.grpc))?;
-    say(&format!("http http://{}", standing.http))?;
-    say(&format!("socket {}", config.socket.display()))?;
-    say(&format!("heartbeat {}", config.heartbeat_file.display()))?;
+    let places = [
+        format!("grpc http://{}", standing.grpc),
+        format!("http http://{}", standing.http),
+        format!("socket {}", config.socket.display()),
+        format!("heartbeat {}", config.heartbeat_file.display()),
+    ];
     let begun = Sidecar::begin(config).context("cannot begin");
     let sidecar = begun.map_err(|error| Failed::refused(format!("{error:#}")))?;
+    places.iter().try_for_each(|place| say(place))?;
     let shutdown = lubdub_sidecar::terminations()
         .map_err(|error| Failed::refused(format!("no signals: {error}")))?;
     Ok(sidecar.run(shutdown).await)

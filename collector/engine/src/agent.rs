@@ -115,6 +115,10 @@ pub struct Agent {
     pub verify: Option<Verification>,
     /// The newest event that was applied.
     pub applied: Option<(SpoolId, u64)>,
+    /// Held down: how, by whom and why.
+    pub held: Option<String>,
+    /// The newest command: when it was asked or answered, which, and what of it.
+    pub last_act: Option<(Wall, CommandId, String)>,
     /// A trouble that shadow mode has already told.
     pub(crate) shadowed: Option<Cause>,
     pub(crate) wake: Option<Mono>,
@@ -141,6 +145,8 @@ pub struct AgentRecord {
     pub left: bool,
     /// The newest event that was applied.
     pub applied: Option<(SpoolId, u64)>,
+    /// Held down: how, by whom and why.
+    pub held: Option<String>,
 }
 
 impl Agent {
@@ -166,6 +172,8 @@ impl Agent {
             rest_until: Mono::default(),
             verify: None,
             applied: record.applied,
+            held: record.held,
+            last_act: None,
             shadowed: None,
             wake: None,
         }
@@ -182,6 +190,7 @@ impl Agent {
             shown: self.shown,
             left: matches!(self.link, Link::Left { back_by: None }),
             applied: self.applied,
+            held: self.held.clone(),
         }
     }
 

@@ -20,6 +20,10 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
     if let Some(verify) = &agent.verify {
         return Some(NextRung { rung: "verify".to_owned(), within: verify.due.since(now) });
     }
+    if let Some(starts_in) = agent.report.as_ref().and_then(|report| report.starts_in) {
+        let within = starts_in.saturating_sub(now.since(agent.heard));
+        return Some(NextRung { rung: "start".to_owned(), within });
+    }
     let report = agent.living()?;
     let (ages, policy) = (&report.ages, &agent.policy);
     let worst = agent.findings.first()?;
@@ -35,7 +39,7 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
         Cause::NoProgress => left(2 * policy.progress_deadline(ages.phase), ages.progress.frozen?),
         Cause::NeverSeen => left(policy.startup_grace, ages.inactive()),
         Cause::Paused => left(policy.paused_max, ages.paused?),
-        Cause::ReportedFailure => Duration::ZERO,
+        Cause::ReportedFailure if worst.finding.level == Status::Critical => Duration::ZERO,
         Cause::Unreachable => {
             let missing = agent.unreachable_at(Duration::ZERO)?.after(policy.missing_after);
             missing.since(now)
@@ -45,6 +49,7 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
         | Cause::KilledByOther
         | Cause::CrashLoop
         | Cause::LeaseExpired
+        | Cause::ReportedFailure
         | Cause::Inactive
         | Cause::Missing => return None,
     };

@@ -130,6 +130,7 @@ impl Fleet {
                 shown: hello.shown,
                 left: false,
                 applied: None,
+                held: None,
             };
             self.intern(record, Arc::clone(&policy), now.mono)
         });

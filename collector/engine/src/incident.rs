@@ -1,8 +1,8 @@
 //! Incidents: one trouble of one agent, opened by a finding, resolved when it is gone, reopened
 //! when it comes back within `stable_after`.
 //!
-//! One incident a family of causes: Unreachable grows into Missing, a crash into a crash loop. So
-//! a trouble that gets worse is one story, not three.
+//! One incident a family of causes: Unreachable grows into Missing, a crash into a crash loop, a
+//! busy silence into a silent one. So a trouble that gets worse is one story, not three.
 
 use lubdub_shared::id::IncidentId;
 use lubdub_shared::incident::{Action, ActionOutcome, Cause, Finding, Incident};
@@ -21,11 +21,11 @@ fn family(cause: Cause) -> Cause {
     match cause {
         Cause::Missing => Cause::Unreachable,
         Cause::KilledByOther | Cause::CrashLoop => Cause::Crashed,
+        Cause::BusySilent => Cause::Silent,
         Cause::Exited
         | Cause::Crashed
         | Cause::NeverSeen
         | Cause::Silent
-        | Cause::BusySilent
         | Cause::NoProgress
         | Cause::LeaseExpired
         | Cause::ReportedFailure
@@ -107,6 +107,8 @@ pub(crate) fn add_action(agent: &mut Agent, cause: Cause, action: Action) -> Opt
     if incident.actions.len() == ACTIONS_MAX {
         incident.actions.remove(0);
     }
+    // The summary says what the newest act rests on.
+    incident.summary.clone_from(&action.detail);
     incident.actions.push(action);
     Some(incident.clone())
 }

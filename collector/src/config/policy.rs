@@ -19,6 +19,8 @@ use lubdub_shared::policy::{
 use lubdub_shared::strict_toml::{Refused, Span, SpanOrNone};
 use serde::{Deserialize, Deserializer};
 
+/// Longest: beyond it nothing would ever be found. A phase without a clock says "none".
+const DEADLINE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Shortest deadline that a policy may set: below four ticks it measures the watcher.
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
 
@@ -235,6 +237,9 @@ fn check(file: &str, policy: &Policy) -> Result<(), Refused> {
     for (key, deadline) in deadlines {
         if deadline < DEADLINE_MIN {
             return refuse(format!("{key} is below 1s, the least that a sidecar can tell"));
+        }
+        if deadline > DEADLINE_MAX {
+            return refuse(format!("{key} is above 30 days: nothing would ever be found"));
         }
     }
     for (key, window) in [

@@ -28,6 +28,7 @@ pub(super) struct AgentRow {
     shown: Evidence,
     left: bool,
     applied: Option<(SpoolId, u64)>,
+    held: Option<String>,
 }
 
 impl From<&AgentRecord> for AgentRow {
@@ -41,6 +42,7 @@ impl From<&AgentRecord> for AgentRow {
             shown: record.shown,
             left: record.left,
             applied: record.applied,
+            held: record.held.clone(),
         }
     }
 }
@@ -58,6 +60,7 @@ pub(super) fn agent_of(row: &Row<'_>) -> rusqlite::Result<AgentRecord> {
         shown: agent.shown,
         left: agent.left,
         applied: agent.applied,
+        held: agent.held,
     })
 }
 

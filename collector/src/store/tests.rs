@@ -20,6 +20,7 @@ fn record(id: &str) -> AgentRecord {
         shown: lubdub_shared::beat::Evidence { beats: true, ..Default::default() },
         left: false,
         applied: Some((SpoolId::random(rng), 3)),
+        held: Some("stopped by p: r".to_owned()),
     }
 }
 

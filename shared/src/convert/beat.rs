@@ -249,6 +249,7 @@ impl From<Report> for pb::Report {
                 writes_failed: report.health.writes_failed,
                 events_dropped: report.health.events_dropped,
             }),
+            starts_in_ms: report.starts_in.map(ms),
         }
     }
 }
@@ -271,6 +272,7 @@ impl TryFrom<pb::Report> for Report {
                 writes_failed: health.writes_failed,
                 events_dropped: health.events_dropped,
             },
+            starts_in: report.starts_in_ms.map(duration),
         })
     }
 }

@@ -186,8 +186,9 @@ impl From<Event> for pb::Event {
                 survivors: survivors.into_iter().map(Into::into).collect(),
             }),
             Happening::Outcome(outcome) => What::Outcome(outcome.into()),
-            Happening::Held { lifecycle, reason, crash_loop } => {
-                What::Held(pb::Held { lifecycle: lifecycle.to_wire(), reason, crash_loop })
+            Happening::Held { lifecycle, reason, requested_by, crash_loop } => {
+                let lifecycle = lifecycle.to_wire();
+                What::Held(pb::Held { lifecycle, reason, crash_loop, requested_by })
             }
             Happening::Note { text } => What::Note(pb::Note { text }),
         };
@@ -220,6 +221,7 @@ impl TryFrom<pb::Event> for Event {
             What::Held(held) => Happening::Held {
                 lifecycle: Lifecycle::from_wire("held.lifecycle", held.lifecycle)?,
                 reason: clip(held.reason.into()),
+                requested_by: clip(held.requested_by.into()),
                 crash_loop: held.crash_loop,
             },
             What::Note(note) => Happening::Note { text: clip(note.text.into()) },

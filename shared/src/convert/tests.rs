@@ -56,6 +56,7 @@ fn report(rng: &mut fastrand::Rng) -> Report {
         },
         ledger: LedgerView { used: 1, limit: 3, next_delay: Some(second), spent: String::new() },
         health: Health { datagrams_dropped: 1, writes_failed: 2, events_dropped: 3 },
+        starts_in: Some(second),
     }
 }
 
@@ -108,6 +109,7 @@ fn what_goes_up_comes_back() {
         Happening::Held {
             lifecycle: Lifecycle::Quarantined,
             reason: "x".to_owned(),
+            requested_by: "p".to_owned(),
             crash_loop: true,
         },
         Happening::Note { text: "n".to_owned() },

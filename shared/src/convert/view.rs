@@ -124,6 +124,9 @@ impl From<AgentView> for pb::AgentView {
             next: view.next.map(next),
             report: view.report.map(Into::into),
             report_age_ms: ms(view.report_age),
+            held: view.held.unwrap_or_default(),
+            last_act_at: view.last_act.as_ref().map(|(at, _)| stamp(*at)),
+            last_act: view.last_act.map(|(_, act)| act).unwrap_or_default(),
         }
     }
 }
@@ -152,6 +155,8 @@ impl TryFrom<pb::AgentView> for AgentView {
             next: view.next.map(next),
             report: view.report.map(TryInto::try_into).transpose()?,
             report_age: duration(view.report_age_ms),
+            held: Some(view.held).filter(|held| !held.is_empty()),
+            last_act: view.last_act_at.map(|at| (wall(at), view.last_act)),
         })
     }
 }

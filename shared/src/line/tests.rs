@@ -88,6 +88,14 @@ fn texts_that_are_not_utf_8_are_kept() {
 }
 
 #[test]
+fn control_characters_are_replaced_in_texts_and_refused_in_names() {
+    let text = lines("STATUS=a\u{1b}[31mb\u{7}").text;
+    assert_eq!(text.as_deref(), Some("a\u{fffd}[31mb\u{fffd}"));
+    let check = parse(br#"{"check":{"name":"a\u0000b","ok":true}}"#);
+    assert_eq!(check, Err(bad("check.name", "a control character")));
+}
+
+#[test]
 fn long_texts_are_cut_at_a_character() {
     let message = lines(&format!("STATUS=x{}", "é".repeat(300)));
     assert_eq!(message.text.map(|text| text.len()), Some(199));

@@ -273,7 +273,7 @@ impl LifeClocks {
             lease: self.lease.map(|lease| Lease {
                 number: lease.number,
                 left: lease.ends.since(now),
-                over: Some(now.since(lease.ends.after(lease.slack))).filter(|o| !o.is_zero()),
+                over: Some(now.since(lease.ends)).filter(|over| *over > lease.slack),
             }),
             paused: self.paused_since.map(|since| now.since(since)),
             failed,
@@ -310,10 +310,14 @@ impl LifeClocks {
             Some(until) if self.phase == Some(Phase::WaitingRateLimit) => Some(until),
             Some(_) | None => None,
         };
+        // What is left of the cap, slack included: an agent that renews for ever is not leased
+        // for ever. A renewal beyond it changes nothing.
+        let left = policy.lease_max.saturating_sub(self.leased);
         let granted = match (until, message.lease) {
             (Some(Until::In(wait)), _) => wait.min(RATE_LIMIT_MAX),
             (Some(Until::At(end)), _) => wall.until(end).min(RATE_LIMIT_MAX),
-            (None, Some(asked)) => asked.min(policy.lease_max.saturating_sub(self.leased)),
+            (None, Some(_)) if left.is_zero() => return,
+            (None, Some(asked)) => asked.min(left),
             (None, None) => return,
         };
         self.leases += 1;

@@ -13,6 +13,8 @@ use crate::state::Hold;
 /// A life that is over, tree and all.
 struct Ended {
     exit: Exit,
+    /// What a shell would say, where it never ran.
+    code: Option<u8>,
     asked: bool,
     then: Then,
 }
@@ -22,11 +24,10 @@ impl Supervisor {
     pub(super) fn start_failed(&mut self, code: u8, why: &str, out: &mut Vec<Action>) {
         let State::Starting { shutdown } = self.state else { return };
         let first = !std::mem::replace(&mut self.ran, true);
-        let exit = Exit { how: ExitHow::Code(code), core: false, by_us: false };
-        let text = format!("{why} (exit code {code})");
-        out.push(Action::Emit(self.memory.life, Happening::Note { text }));
+        let exit = Exit { how: ExitHow::Unknown(why.to_owned()), core: false, by_us: false };
         let then = if first || shutdown.is_some() { Then::End } else { self.after_failure() };
-        self.ended_with(Ended { exit, asked: false, then }, Vec::new(), out);
+        let code = Some(code);
+        self.ended_with(Ended { exit, code, asked: false, then }, Vec::new(), out);
     }
 
     pub(super) fn main_exited(&mut self, exit: Exit, out: &mut Vec<Action>) {
@@ -60,7 +61,7 @@ impl Supervisor {
         let State::Sweeping { exit: Some(exit), asked, then, .. } = self.state.clone() else {
             return;
         };
-        self.ended_with(Ended { exit, asked, then }, survivors, out);
+        self.ended_with(Ended { exit, code: None, asked, then }, survivors, out);
     }
 
     pub(super) fn unkillable(&mut self, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
@@ -81,8 +82,8 @@ impl Supervisor {
 
     /// The main process is gone and its tree was swept.
     fn ended_with(&mut self, ended: Ended, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
-        let Ended { exit, asked, then } = ended;
-        let code = exit_code(&exit);
+        let Ended { exit, code, asked, then } = ended;
+        let code = code.unwrap_or_else(|| exit_code(&exit));
         let life = self.memory.life;
         self.memory.process = None;
         let clean = asked || self.is_success(&exit);
@@ -119,8 +120,9 @@ impl Supervisor {
         if lifecycle == Lifecycle::Terminated {
             out.push(Action::Tombstone(Some(hold.clone())));
         }
-        let reason = hold.reason.clone();
-        out.push(Action::Emit(self.memory.life, Happening::Held { lifecycle, reason, crash_loop }));
+        let (reason, requested_by) = (hold.reason.clone(), hold.requested_by.clone());
+        let held = Happening::Held { lifecycle, reason, requested_by, crash_loop };
+        out.push(Action::Emit(self.memory.life, held));
         self.memory.hold = Some(hold.clone());
         self.state = State::Held(hold);
         out.push(Action::Persist);

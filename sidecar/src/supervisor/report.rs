@@ -44,6 +44,16 @@ impl Supervisor {
             vitals: self.vitals(),
             ledger: self.memory.ledger.view(&policy.restart),
             health: self.health,
+            starts_in: match self.state {
+                State::Resting { start_at } => Some(start_at.since(self.ticks)),
+                State::Unborn { .. }
+                | State::Starting { .. }
+                | State::Running(_)
+                | State::Stopping { .. }
+                | State::Sweeping { .. }
+                | State::Held(_)
+                | State::Ended(_) => None,
+            },
         }
     }
 

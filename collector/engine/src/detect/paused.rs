@@ -18,7 +18,10 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
     let finding = Draft {
         cause: Cause::Paused,
         level,
-        detail: format!("stopped or frozen for {}", age(ages.paused)),
+        detail: match ages.paused.filter(|paused| paused.as_secs() > 0) {
+            Some(paused) => format!("stopped or frozen for {}", words(paused)),
+            None => "stopped or frozen".to_owned(),
+        },
         evidence: [("paused", age(ages.paused)), ("paused_max", words(policy.paused_max))],
         rule: "the main process is in state T or t, or frozen; Critical at paused_max",
         cancelled_by: "SIGCONT, or a thaw",

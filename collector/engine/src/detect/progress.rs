@@ -19,7 +19,11 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
     let finding = Draft {
         cause: Cause::NoProgress,
         level,
-        detail: format!("beats, but no progress for {}, {active}", age(ages.progress.frozen)),
+        detail: format!(
+            "no progress for {}, {active}; the last beat {} ago",
+            age(ages.progress.frozen),
+            age(ages.beat)
+        ),
         evidence: [
             ("frozen", age(ages.progress.frozen)),
             ("progress", ages.progress.counter.to_string()),

@@ -21,6 +21,14 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
     }
 }
 
+/// The age of the beat; where part of it was leased or paused, also what counts of it.
+fn without_beat(ages: &Ages) -> String {
+    let age = ages.beat.unwrap_or(ages.up);
+    let uncounted = age.saturating_sub(ages.silence) >= std::time::Duration::from_secs(1);
+    let counts = uncounted.then(|| format!(" ({} of it count)", words(ages.silence)));
+    words(age) + &counts.unwrap_or_default()
+}
+
 fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding {
     let deadline = ages.deadline.map(|deadline| deadline.after);
     let enough = match ages.deadline {
@@ -33,7 +41,7 @@ fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding 
         detail: format!(
             "no beat for {}, no activity for {} (deadline {}, missed {misses}, \
              critical at {enough})",
-            words(ages.silence),
+            without_beat(ages),
             words(ages.inactive()),
             age(deadline)
         ),
@@ -59,7 +67,7 @@ fn busy(ages: &Ages, policy: &Policy, capped: bool) -> Finding {
         level: if capped { Status::Critical } else { Status::Warning },
         detail: format!(
             "no beat for {}, but {activity} {} ago",
-            words(ages.silence),
+            without_beat(ages),
             words(ages.inactive())
         ),
         evidence: [

@@ -82,17 +82,25 @@ impl Judge<'_> {
         match event.what {
             Happening::Started { .. } => {
                 if let Some(life) = event.life {
+                    if self.agent.act.is_none() {
+                        self.by_schedule(CommandKind::Restart);
+                    }
+                    self.agent.held = None;
                     self.agent.begin_life(life, event.at, self.now.mono);
                 }
             }
             Happening::Exited { exit, clean, next, .. } => {
                 self.exited(&exit, clean, next);
             }
-            Happening::Held { lifecycle, reason, crash_loop } => {
+            Happening::Held { lifecycle, reason, requested_by, crash_loop } => {
                 self.agent.lifecycle = lifecycle;
                 if crash_loop {
                     self.agent.treating = Some(outcome::crash_loop(self.agent, &reason, self.now));
+                    let ended = lifecycle == Lifecycle::Terminated;
+                    let kind = if ended { CommandKind::Apoptosis } else { CommandKind::Stop };
+                    self.by_schedule(kind);
                 }
+                self.agent.held = Some(format!("{lifecycle} by {requested_by}: {reason}"));
             }
             Happening::Outcome(ended) => self.ended(ended),
             Happening::Note { .. } => {}
@@ -197,7 +205,19 @@ impl Judge<'_> {
         if let Some(treated) = &self.agent.treating
             && !findings.iter().any(|s| s.finding.cause == treated.finding.cause || unknown(s))
         {
-            findings.push(Standing { treated: true, ..treated.clone() });
+            let mut finding = treated.finding.clone();
+            finding.cancelled_by = match self.agent.lifecycle {
+                Lifecycle::Terminated => "a person: lubdub revive",
+                Lifecycle::Quarantined => "a person: lubdub start",
+                Lifecycle::Starting
+                | Lifecycle::Running
+                | Lifecycle::Stopping
+                | Lifecycle::Restarting
+                | Lifecycle::Verifying
+                | Lifecycle::Stopped
+                | Lifecycle::Failed => "a new life that shows what earlier lives showed",
+            };
+            findings.push(Standing { finding, since: treated.since, treated: true });
         }
     }
 
@@ -219,15 +239,18 @@ impl Judge<'_> {
             }
             // One automatic act at a time: the next report asks again.
             Mode::Enforce if self.slot.is_some() || !self.authority => {}
-            Mode::Enforce => self.act(step),
+            Mode::Enforce => self.act(step, proof),
         }
     }
 
-    fn act(&mut self, step: Step) {
+    fn act(&mut self, step: Step, proof: &Proof) {
         *self.slot = Some(self.index);
         let report = self.agent.report.as_ref().map_or(0, |report| report.number);
         let treats = self.agent.findings.iter().find(|s| s.finding.cause == step.cause);
         self.agent.treating = treats.cloned().or_else(|| self.agent.treating.take());
+        if let (Proof::Failed { .. }, Some(treated)) = (proof, &mut self.agent.treating) {
+            treated.finding.detail = format!("{}; then {}", treated.finding.detail, step.reason);
+        }
         let command = Command {
             id: CommandId::ordered(self.now.wall, self.rng),
             kind: step.kind,
@@ -260,6 +283,8 @@ impl Judge<'_> {
             cause,
             due: self.now.mono.after(patience),
         });
+        let said = format!("{} by {}: {}", command.kind, command.requested_by, command.reason);
+        self.agent.last_act = Some((self.now.wall, command.id, said));
         let action = Action {
             command: command.id,
             kind: command.kind,

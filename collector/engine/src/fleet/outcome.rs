@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lubdub_shared::beat::Exit;
 use lubdub_shared::command::{CommandKind, Ending, Outcome, Refusal};
-use lubdub_shared::incident::{ActionOutcome, Cause, Finding};
+use lubdub_shared::id::CommandId;
+use lubdub_shared::incident::{Action, ActionOutcome, Cause, Finding};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
@@ -24,7 +25,7 @@ impl Judge<'_> {
         self.agent.verify = None;
         self.agent.lifecycle = next;
         if !clean {
-            self.agent.treating = Some(crashed(self.agent, exit, next, self.now));
+            self.agent.treating = Some(crashed(self.agent, exit, self.now));
         }
     }
 
@@ -76,7 +77,7 @@ impl Judge<'_> {
 
     fn answered(
         &mut self,
-        command: &lubdub_shared::id::CommandId,
+        command: &CommandId,
         outcome: ActionOutcome,
         detail: String,
         full: Option<Box<Outcome>>,
@@ -86,7 +87,31 @@ impl Judge<'_> {
         if let Some(incident) = changed {
             self.emit(Effect::Incident(Box::new(incident)));
         }
+        if let Some((at, last, said)) = &mut self.agent.last_act
+            && last == command
+        {
+            *at = wall;
+            *said = format!("{said}; {outcome}");
+        }
         self.emit(Effect::Answered { command: *command, outcome, detail, full });
+    }
+
+    /// What the sidecar did by its own schedule is written into the incident like any act.
+    pub(super) fn by_schedule(&mut self, kind: CommandKind) {
+        let Some(cause) = self.agent.treating.as_ref().map(|treated| treated.finding.cause) else {
+            return;
+        };
+        let before = self.agent.treating.as_ref().map(|treated| treated.finding.detail.clone());
+        let action = Action {
+            command: CommandId::ordered(self.now.wall, self.rng),
+            kind,
+            outcome: ActionOutcome::Done,
+            detail: format!("{}; by the sidecar's schedule", before.unwrap_or_default()),
+            at: self.now.wall,
+        };
+        if let Some(incident) = incident::add_action(self.agent, cause, action) {
+            self.emit(Effect::Incident(Box::new(incident)));
+        }
     }
 
     fn free_slot(&mut self) {
@@ -96,23 +121,11 @@ impl Judge<'_> {
     }
 }
 
-fn crashed(agent: &Agent, exit: &Exit, next: Lifecycle, now: Now) -> Standing {
-    let cause = cause_of(exit);
-    let then = match next {
-        Lifecycle::Restarting => "a restart follows",
-        Lifecycle::Starting
-        | Lifecycle::Running
-        | Lifecycle::Stopping
-        | Lifecycle::Verifying
-        | Lifecycle::Stopped
-        | Lifecycle::Failed
-        | Lifecycle::Quarantined
-        | Lifecycle::Terminated => "nothing restarts it",
-    };
+fn crashed(agent: &Agent, exit: &Exit, now: Now) -> Standing {
     let finding = Draft {
-        cause,
+        cause: cause_of(exit),
         level: Status::Critical,
-        detail: format!("ended with {exit}; {then}"),
+        detail: format!("ended with {exit}"),
         evidence: [("exit", exit.to_string()), ("restarts", agent.ledger.share())],
         rule: "an exit that is no success (restart.success_exit) and that nobody asked for",
         cancelled_by: "a new life that shows what earlier lives showed",
@@ -121,11 +134,13 @@ fn crashed(agent: &Agent, exit: &Exit, next: Lifecycle, now: Now) -> Standing {
 }
 
 pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> Standing {
+    let last = agent.treating.as_ref().map(|last| last.finding.detail.as_str());
+    let last = last.unwrap_or("its last end is not known");
     let finding = Draft {
         cause: Cause::CrashLoop,
         level: Status::Critical,
-        detail: format!("failed again and again: {reason}"),
-        evidence: [("restarts", agent.ledger.share()), ("reason", reason.to_owned())],
+        detail: format!("failed again and again ({reason}); at last it {last}"),
+        evidence: [("restarts", agent.ledger.share()), ("last", last.to_owned())],
         rule: "the restart schedule was spent on failed exits (restart.attempts, per_day_max)",
         cancelled_by: "a person: lubdub start, or lubdub revive after an apoptosis",
     };

@@ -135,6 +135,7 @@ fn report(life: Life, number: u64, ages: Ages, lifecycle: Lifecycle) -> Report {
         vitals: Vitals::default(),
         ledger: LedgerView { used: 0, limit: 3, next_delay, spent: String::new() },
         health: Health::default(),
+        starts_in: None,
     }
 }
 
@@ -203,6 +204,7 @@ fn events_are_applied_once() {
     let held = Happening::Held {
         lifecycle: Lifecycle::Quarantined,
         reason: "r".to_owned(),
+        requested_by: "schedule".to_owned(),
         crash_loop: true,
     };
     let life = world.hellos[0].report.life;

@@ -64,7 +64,7 @@ fn what_is_leased_or_paused_is_not_charged() {
     assert_eq!(ages.lease.map(|lease| (lease.left, lease.over)), Some((seconds(0), None)));
     told.wait(2).wait(3);
     let ages = told.ages();
-    assert_eq!(ages.lease.and_then(|lease| lease.over), Some(seconds(4)), "slack is 10 s");
+    assert_eq!(ages.lease.and_then(|lease| lease.over), Some(seconds(14)), "slack is 10 s");
     assert_eq!(ages.silence, seconds(5), "the phase's clock runs on");
     told.clocks.set_paused(true, told.now);
     told.wait(500);
@@ -192,4 +192,16 @@ fn sources_are_bounded() {
         told.say(&format!(r#"{{"progress":1,"source":"s{number}"}}"#));
     }
     assert_eq!(told.clocks.sources.len(), SOURCES_MAX + 1, "the last place is shared");
+}
+
+#[test]
+fn a_lease_that_is_renewed_for_ever_ends_at_its_cap() {
+    let mut told = Told::new();
+    told.policy.lease_max = seconds(20);
+    told.say(r#"{"phase":"working","progress":1}"#).say(r#"{"progress":2}"#);
+    for _ in 0..30 {
+        told.say(r#"{"phase":"working","lease_s":8}"#).wait(4);
+    }
+    let frozen = told.ages().progress.frozen.expect("it moved");
+    assert!(frozen >= seconds(80), "the progress clock runs beyond the cap: {frozen:?}");
 }
