@@ -7,7 +7,7 @@ use lubdub_engine::{AgentIndex, Effect, Fleet};
 use lubdub_shared::command::Command;
 use lubdub_shared::id::CommandId;
 use lubdub_shared::session::ToSidecar;
-use lubdub_shared::time::Now;
+use lubdub_shared::time::{Mono, Now};
 use lubdub_shared::view::TransitionView;
 use tokio::sync::{broadcast, mpsc};
 use tracing::{error, info, warn};
@@ -54,7 +54,8 @@ impl Dispatch {
             Effect::Send(command) => {
                 info!(agent = %id, kind = %command.kind, by = %command.requested_by,
                     reason = command.reason, "command");
-                self.write(Op::Command { agent: id, index, command, at: now.wall });
+                let (at, decided) = (now.wall, now.mono);
+                self.write(Op::Command { agent: id, index, command, at, decided });
             }
             Effect::Transition(transition) => {
                 info!(agent = %id, "{transition}");
@@ -98,7 +99,7 @@ impl Dispatch {
     }
 
     /// A commit: what waited for it goes out.
-    pub(crate) fn durable(&mut self, durable: Durable) {
+    pub(crate) fn durable(&mut self, durable: Durable, now: Mono) {
         match durable {
             Durable::Events { session, spool, number } => {
                 let stream = self.sessions.values().find(|stream| stream.session == session);
@@ -108,7 +109,10 @@ impl Dispatch {
                     info!(session, "a slow stream got no ack; its events come again");
                 }
             }
-            Durable::Command(index, command) => self.send(index, command),
+            Durable::Command(index, mut command, decided) => {
+                command.age = now.since(decided);
+                self.send(index, command);
+            }
             // The driver stops on this one.
             Durable::Broken(why) => error!(why, "the store failed"),
         }
@@ -120,6 +124,9 @@ impl Dispatch {
             let (Ok(()) | Err(_)) = waiter.try_send(Acted::Accepted);
         }
         let id = command.id;
+        if command.age > command.ttl {
+            return warn!(command = %id, "not sent: it was too old when it was on disk");
+        }
         let sent = self
             .sessions
             .get(&index)

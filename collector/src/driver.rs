@@ -148,7 +148,7 @@ impl Driver {
                 }
                 durable = self.durable.recv() => match durable {
                     Some(Durable::Broken(why)) => bail!("the store failed: {why}"),
-                    Some(durable) => self.dispatch.durable(durable),
+                    Some(durable) => self.dispatch.durable(durable, time::now().mono),
                     None => bail!("the store's thread is gone"),
                 },
                 message = self.inbox.recv() => match message {
@@ -222,7 +222,7 @@ impl Driver {
         let name = hello.agent.clone();
         let resolved = (*policy).clone();
         let attached = self.fleet.attach(hello, policy, session, now, &mut self.effects);
-        let Attached::As { agent, applied } = attached else {
+        let Attached::As { agent } = attached else {
             info!(agent = %name, session, "refused: another sidecar instance is heard");
             return None;
         };
@@ -233,7 +233,9 @@ impl Driver {
             epoch: self.identity.epoch,
             interval: self.identity.interval,
             policy: resolved,
-            acked: applied,
+            // What was applied here may not be on disk yet: the sidecar sends what was not acked
+            // again, and it is applied and written once.
+            acked: 0,
             degraded: self.fleet.degraded(now.mono).unwrap_or_default(),
         }));
         self.dispatch.open(agent, session, outbound, welcome);

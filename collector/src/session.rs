@@ -43,7 +43,10 @@ impl Session {
             tokio::select! {
                 message = self.inbound.message() => match message {
                     Ok(Some(message)) => {
-                        let message = FromSidecar::try_from(message)?;
+                        let message = match FromSidecar::try_from(message) {
+                            Ok(message) => message,
+                            Err(invalid) => break Err(invalid.into()),
+                        };
                         said_goodbye |= matches!(message, FromSidecar::Goodbye { .. });
                         if matches!(message, FromSidecar::Hello(_)) {
                             break Err(Status::failed_precondition("a second Hello"));

@@ -16,7 +16,7 @@ use lubdub_shared::command::Command;
 use lubdub_shared::id::{AgentId, CommandId, SpoolId, StoreId};
 use lubdub_shared::incident::{ActionOutcome, Incident};
 use lubdub_shared::session::Event;
-use lubdub_shared::time::Wall;
+use lubdub_shared::time::{Mono, Wall};
 use lubdub_shared::view::TransitionView;
 use tokio::sync::mpsc as async_mpsc;
 
@@ -63,6 +63,8 @@ pub(crate) enum Op {
         command: Box<Command>,
         /// When it was decided.
         at: Wall,
+        /// The same on the clock that its ttl is measured by.
+        decided: Mono,
     },
     /// How a command ended.
     Answer {
@@ -89,8 +91,8 @@ pub(crate) enum Durable {
         /// The newest.
         number: u64,
     },
-    /// A command that may now be sent.
-    Command(AgentIndex, Box<Command>),
+    /// A command that may now be sent, and when it was decided.
+    Command(AgentIndex, Box<Command>, Mono),
     /// The store is broken; why.
     Broken(String),
 }

@@ -214,6 +214,8 @@ pub struct Ages {
     pub deadline: Option<Deadline>,
     /// `None`: no activity in this life.
     pub activity: Option<LastActivity>,
+    /// Time without activity, less what was leased or paused.
+    pub quiet: Duration,
     /// Progress counters.
     pub progress: Progress,
     /// The newest lease of the phase.
@@ -228,9 +230,9 @@ pub struct Ages {
 pub const FAILED_CHECKS_MAX: usize = 8;
 
 impl Ages {
-    /// Time without activity: since the last one, or since the start.
-    pub fn inactive(&self) -> Duration {
-        self.activity.map_or(self.up, |last| last.age)
+    /// The clocks stand: the process is stopped, or a lease runs.
+    pub fn stands_still(&self) -> bool {
+        self.paused.is_some() || self.lease.is_some_and(|lease| lease.over.is_none())
     }
 
     /// What this life has shown so far.

@@ -60,6 +60,8 @@ pub enum Precondition {
     Frozen {
         /// The counter when it was decided.
         progress: u64,
+        /// No activity for at least this long; zero where it rested on something else.
+        quiet: Duration,
     },
     /// The same lease, still over.
     SameLease {
@@ -91,16 +93,30 @@ impl Precondition {
             Some(newer) => Err(format!("{newer} newer beat(s) arrived")),
         };
         let inactive = |quiet: Duration| match fresh.activity {
-            Some(last) if last.age < quiet => Err(format!("{} activity was seen", last.kind)),
+            Some(last) if fresh.quiet < quiet => Err(format!("{} activity was seen", last.kind)),
             Some(_) | None => Ok(()),
+        };
+        let moves = || match fresh.stands_still() || fresh.deadline.is_none() {
+            true => Err("it is paused, leased or waits now".to_owned()),
+            false => Ok(()),
         };
         match self {
             Self::LifeOnly => Ok(()),
-            Self::Silent { beats, quiet } => beat(*beats).and_then(|()| inactive(*quiet)),
-            Self::NoBeat { beats } => beat(*beats),
-            Self::Frozen { progress } if fresh.progress.counter == *progress => Ok(()),
-            Self::Frozen { progress } => {
-                Err(format!("progress moved from {progress} to {}", fresh.progress.counter))
+            Self::Silent { beats, quiet } => {
+                beat(*beats).and_then(|()| moves()).and_then(|()| inactive(*quiet))?;
+                // READY, a phase, a lease or progress prove life as well as a beat does.
+                if fresh.silence >= *quiet { Ok(()) } else { Err("it spoke again".to_owned()) }
+            }
+            Self::NoBeat { beats } => beat(*beats).and_then(|()| moves()),
+            Self::Frozen { progress, quiet } => {
+                if fresh.progress.counter != *progress {
+                    let now = fresh.progress.counter;
+                    return Err(format!("progress moved from {progress} to {now}"));
+                }
+                if !fresh.progress.owed {
+                    return Err("no progress is owed any more".to_owned());
+                }
+                moves().and_then(|()| inactive(*quiet))
             }
             Self::SameLease { number } => match fresh.lease {
                 Some(lease) if lease.number == *number && lease.over.is_some() => Ok(()),
@@ -110,7 +126,7 @@ impl Precondition {
             Self::StillFailed { check } => Err(format!("the failure of {check:?} was withdrawn")),
             Self::StillPaused if fresh.paused.is_some() => Ok(()),
             Self::StillPaused => Err("the process runs again".to_owned()),
-            Self::StillInactive { quiet } => inactive(*quiet),
+            Self::StillInactive { quiet } => moves().and_then(|()| inactive(*quiet)),
         }
     }
 }
@@ -239,16 +255,22 @@ mod tests {
             beats: 7,
             deadline: Some(Deadline { after: seconds(3), explicit: false }),
             activity: active(4),
-            progress: Progress { counter: 40, ..Progress::default() },
+            quiet: seconds(4),
+            silence: seconds(3),
+            progress: Progress { counter: 40, owed: true, ..Progress::default() },
             ..Ages::default()
         };
         let silent = Precondition::Silent { beats: 7, quiet: seconds(3) };
         assert_eq!(silent.check(&ages), Ok(()));
         assert!(silent.check(&Ages { beats: 8, ..ages.clone() }).is_err());
-        assert!(silent.check(&Ages { activity: active(2), ..ages.clone() }).is_err());
+        let active_again = Ages { activity: active(2), quiet: seconds(2), ..ages.clone() };
+        assert!(silent.check(&active_again).is_err());
+        assert!(silent.check(&Ages { silence: seconds(1), ..ages.clone() }).is_err(), "READY");
+        assert!(silent.check(&Ages { deadline: None, ..ages.clone() }).is_err(), "idle");
         assert_eq!(Precondition::NoBeat { beats: 7 }.check(&ages), Ok(()));
-        assert_eq!(Precondition::Frozen { progress: 40 }.check(&ages), Ok(()));
-        let moved = Precondition::Frozen { progress: 39 }.check(&ages);
+        assert_eq!(Precondition::Frozen { progress: 40, quiet: seconds(4) }.check(&ages), Ok(()));
+        assert!(Precondition::Frozen { progress: 40, quiet: seconds(5) }.check(&ages).is_err());
+        let moved = Precondition::Frozen { progress: 39, quiet: seconds(4) }.check(&ages);
         assert_eq!(moved, Err("progress moved from 39 to 40".to_owned()));
         assert!(Precondition::StillPaused.check(&ages).is_err());
         assert!(Precondition::SameLease { number: 1 }.check(&ages).is_err());

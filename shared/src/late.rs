@@ -69,6 +69,10 @@ impl Late {
             Some(age) if age >= policy.paused_max => Past::Critical,
             Some(_) => Past::Warning,
         };
+        if ages.stands_still() {
+            // Nothing is owed now, whatever the clocks showed before.
+            return Self { paused, ..Self::default() };
+        }
         let silence = silence(ages, policy);
         let progress = match silence {
             Silence::InTime => progress(ages, policy),
@@ -78,12 +82,13 @@ impl Late {
             silence,
             never_seen: never_seen(ages, policy),
             progress,
-            inert: progress != Past::Not && ages.inactive() >= policy.progress_deadline(ages.phase),
+            inert: progress != Past::Not && ages.quiet >= policy.progress_deadline(ages.phase),
             lease_over: ages.lease.is_some_and(|lease| lease.over.is_some()),
-            inactive: ages.beats == 0
+            // Also who beat once or twice and then no more: its silence does not count.
+            inactive: !ages.armed
                 && !beats_expected(ages, policy)
                 && ages.deadline.is_some()
-                && ages.inactive() >= policy.inactive_after,
+                && ages.quiet >= policy.inactive_after,
             paused,
         }
     }
@@ -103,7 +108,7 @@ fn silence(ages: &Ages, policy: &Policy) -> Silence {
     }
     // Misses count only while both clocks ran: an agent that was busy for ten deadlines and then
     // falls quiet has missed none of them yet.
-    let misses = whole(ages.silence.min(ages.inactive()), deadline.after);
+    let misses = whole(ages.silence.min(ages.quiet), deadline.after);
     match misses {
         0 => Silence::Busy { capped: ages.silence >= policy.busy_cap },
         misses => Silence::Silent { misses, critical: misses >= enough(deadline, policy) },
@@ -117,7 +122,7 @@ fn enough(deadline: Deadline, policy: &Policy) -> u32 {
 fn never_seen(ages: &Ages, policy: &Policy) -> Past {
     if ages.beats > 0 || !beats_expected(ages, policy) || ages.silence < policy.startup_grace {
         Past::Not
-    } else if ages.inactive() < policy.startup_grace {
+    } else if ages.quiet < policy.startup_grace {
         Past::Warning
     } else {
         Past::Critical
@@ -141,7 +146,7 @@ fn whole(age: Duration, deadline: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::beat::{ActivityKind, LastActivity, Progress};
+    use crate::beat::{ActivityKind, LastActivity, Lease, Progress};
 
     const fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -157,6 +162,7 @@ mod tests {
             armed: true,
             deadline: Some(Deadline { after: seconds(10), explicit: false }),
             activity: Some(LastActivity { age: seconds(inactive), kind: ActivityKind::Cpu }),
+            quiet: seconds(inactive),
             ..Ages::default()
         }
     }
@@ -218,10 +224,22 @@ mod tests {
         assert_eq!(at(299, 299), Past::Not);
         assert_eq!(at(300, 10), Past::Warning);
         assert_eq!(at(300, 300), Past::Critical);
-        let ages = Ages { beats: 0, ..quiet(9999, 9999) };
+        let ages = Ages { beats: 2, armed: false, ..quiet(9999, 9999) };
         let unexpected = Late::of(&ages, &Policy::default());
         assert_eq!(unexpected.never_seen, Past::Not);
         assert!(unexpected.inactive, "judged by activity instead");
+    }
+
+    #[test]
+    fn who_is_paused_or_leased_owes_nothing() {
+        let policy = Policy::default();
+        let progress = Progress { counter: 5, frozen: Some(seconds(9999)), owed: true };
+        let late = Ages { progress, ..quiet(9999, 9999) };
+        let lease = Lease { number: 1, left: seconds(60), over: None };
+        let paused = Ages { paused: Some(seconds(1)), ..late.clone() };
+        assert_eq!(Late::of(&paused, &policy), Late { paused: Past::Warning, ..Late::default() });
+        let leased = Ages { lease: Some(lease), ..late };
+        assert_eq!(Late::of(&leased, &policy), Late::default());
     }
 
     #[test]

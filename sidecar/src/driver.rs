@@ -24,7 +24,7 @@ use crate::link::outbox::Outbox;
 use crate::link::{FromLink, Link};
 use crate::lock::Lock;
 use crate::process::{Process, Sweep};
-use crate::socket::{DRAIN_MAX, Door};
+use crate::socket::{DRAIN_MAX, Door, Heard};
 use crate::state::{self, Hold, Tombstone};
 use crate::supervisor::{Action, Event, Supervisor};
 use crate::worker::{Job, Worker};
@@ -65,6 +65,7 @@ pub(crate) struct Driver {
     beats_looked: u64,
     acked_at: Mono,
     unwritten: bool,
+    failures: u64,
     asked_to_end: bool,
     ended: Option<u8>,
     events: VecDeque<Event>,
@@ -130,7 +131,11 @@ impl Driver {
     /// Takes what the agent said.
     fn hear(&mut self, at_most: usize, now: Now) {
         for _ in 0..at_most {
-            let Some(said) = self.door.take(now.mono) else { return };
+            let said = match self.door.take(now.mono) {
+                Heard::Said(said) => said,
+                Heard::Dropped => continue,
+                Heard::Nothing => return,
+            };
             self.beats += u64::from(said.message.beat);
             self.supervisor.say(said.message, now, &mut self.actions);
         }
@@ -146,6 +151,11 @@ impl Driver {
             self.look(now);
         }
         self.sweep(now);
+        if self.worker.failures() != self.failures {
+            // The state may be among what was not written: it is tried again.
+            self.failures = self.worker.failures();
+            self.unwritten = true;
+        }
         self.supervisor.set_health(Health {
             datagrams_dropped: self.door.dropped(),
             writes_failed: self.worker.failures(),

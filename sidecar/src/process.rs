@@ -9,6 +9,7 @@ use std::time::Duration;
 use lubdub_shared::beat::Exit;
 use lubdub_shared::command::Survivor;
 use lubdub_shared::id::{Life, ProcessId};
+use lubdub_shared::line::clip;
 use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::Mono;
 
@@ -28,6 +29,9 @@ pub use tree::sweep_leftovers;
 
 /// How long a kill is repeated before what is left is called unkillable.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Survivors that are named at most.
+const SURVIVORS_MAX: usize = 64;
 
 /// How far a sweep got.
 #[derive(Debug, PartialEq)]
@@ -146,39 +150,49 @@ impl Process {
         self.reap();
         let mut left = self.tree.members();
         if left.is_empty() && self.main.is_none() {
-            // The walk from the main process found nobody; what hides elsewhere has the marker.
+            // The walk from the main process found nobody; what hides elsewhere has the marker,
+            // or sits in the leaf.
             left = self.tree.marked_members();
         }
-        if let Some(since) = self.killing_since {
-            for member in &left {
-                signal::send_to(member, signal::KILL);
-            }
-            if now.since(since) >= KILL_PATIENCE && !left.is_empty() {
-                return self.out_of_patience(&left);
-            }
+        let populated = self.leaf.as_ref().is_some_and(Leaf::is_populated);
+        if left.is_empty() && self.main.is_none() && !populated {
+            let escaped = self.tree.strays();
+            self.leaf = None;
+            return Sweep::Gone(survivors(&escaped));
         }
-        if !left.is_empty() || self.main.is_some() {
-            return Sweep::NotYet;
+        let Some(since) = self.killing_since else { return Sweep::NotYet };
+        // A main process whose first thread has ended looks dead in /proc while others run.
+        if let Some(main) = self.main {
+            signal::send(main, signal::KILL);
         }
-        let escaped = self.tree.strays();
-        self.leaf = None;
-        Sweep::Gone(escaped.iter().map(survivor).collect())
+        for member in &left {
+            signal::send_to(member, signal::KILL);
+        }
+        if let Some(leaf) = self.leaf.as_ref().filter(|_| populated) {
+            leaf.kill();
+        }
+        if now.since(since) >= KILL_PATIENCE { self.out_of_patience(&left) } else { Sweep::NotYet }
     }
 
     fn out_of_patience(&mut self, left: &[Stat]) -> Sweep {
-        let survivors: Vec<Survivor> = left.iter().map(survivor).collect();
         if self.main.is_none() {
             self.leaf = None;
-            return Sweep::Gone(survivors);
+            return Sweep::Gone(survivors(left));
         }
         if std::mem::replace(&mut self.told_stuck, true) {
             Sweep::NotYet
         } else {
-            Sweep::Stuck(survivors)
+            Sweep::Stuck(survivors(left))
         }
     }
 }
 
-fn survivor(stat: &Stat) -> Survivor {
-    Survivor { pid: stat.pid, comm: stat.comm.clone(), start_time: stat.start_time }
+/// Names what is left, up to a bound: the list travels in one message.
+fn survivors(left: &[Stat]) -> Vec<Survivor> {
+    let survivor = |stat: &Stat| Survivor {
+        pid: stat.pid,
+        comm: clip(stat.comm.as_str().into()),
+        start_time: stat.start_time,
+    };
+    left.iter().take(SURVIVORS_MAX).map(survivor).collect()
 }

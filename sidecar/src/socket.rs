@@ -46,13 +46,22 @@ struct Dropping {
     told: Option<Mono>,
 }
 
-/// Something that the agent said, and who it was.
+/// What waited at the door.
+#[derive(Debug)]
+pub enum Heard {
+    /// A message.
+    Said(Box<Said>),
+    /// Something that was dropped.
+    Dropped,
+    /// Nothing.
+    Nothing,
+}
+
+/// Something that the agent said.
 #[derive(Debug)]
 pub struct Said {
     /// What.
     pub message: Message,
-    /// Pid of the sender; 0 when it lives in another pid namespace.
-    pub pid: u32,
     /// Closed when this is dropped, so that a barrier's sender goes on.
     _descriptors: Descriptors,
 }
@@ -116,20 +125,18 @@ impl Door {
         self.socket.readable().await
     }
 
-    /// Takes the next message that is waiting; `None` when there is none. What is dropped is
-    /// counted, and told at most once a minute.
-    pub fn take(&mut self, now: Mono) -> Option<Said> {
-        loop {
-            let (buffer, control) = (&mut self.buffer, &mut self.control);
-            let fd = self.socket.as_raw_fd();
-            let received = self.socket.try_io(Interest::READABLE, || receive(fd, buffer, control));
-            let (length, sender, descriptors) = received.ok()?;
-            match self.judge(length, sender.as_ref()) {
-                Ok(message) => {
-                    let pid = sender.map_or(0, |sender| u32::try_from(sender.pid()).unwrap_or(0));
-                    return Some(Said { message, pid, _descriptors: descriptors });
-                }
-                Err(why) => self.dropped.note(&why, now),
+    /// Takes the next datagram that is waiting. What is dropped is counted, and told at most once
+    /// a minute.
+    pub fn take(&mut self, now: Mono) -> Heard {
+        let (buffer, control) = (&mut self.buffer, &mut self.control);
+        let fd = self.socket.as_raw_fd();
+        let received = self.socket.try_io(Interest::READABLE, || receive(fd, buffer, control));
+        let Ok((length, sender, descriptors)) = received else { return Heard::Nothing };
+        match self.judge(length, sender.as_ref()) {
+            Ok(message) => Heard::Said(Box::new(Said { message, _descriptors: descriptors })),
+            Err(why) => {
+                self.dropped.note(&why, now);
+                Heard::Dropped
             }
         }
     }

@@ -233,6 +233,7 @@ impl Supervisor {
         self.clocks.set_paused(sample.paused, self.ticks);
         let window = deadline.map(|deadline| deadline.after);
         self.clocks.activity.sample(self.ticks, sample.counters, window);
+        self.clocks.sampled(self.ticks);
         self.sample = Some(sample);
         self.tell(out);
     }
@@ -336,6 +337,9 @@ impl Supervisor {
 
     fn welcome(&mut self, welcome: Welcome, out: &mut Vec<Action>) {
         self.interval = welcome.interval;
+        if *self.policy() != welcome.policy {
+            self.clocks.rebase();
+        }
         self.memory.policy = Some(welcome.policy);
         let seen = self.memory.epochs.entry(welcome.store).or_default();
         *seen = welcome.epoch.max(*seen);
@@ -372,6 +376,17 @@ impl Supervisor {
         }
     }
 
+    /// The sidecar ends in the middle of a stop: what was to hold the agent down still does at the
+    /// next start.
+    fn keep_hold(&mut self, then: &Then, out: &mut Vec<Action>) {
+        let Then::Hold { hold, .. } = then else { return };
+        if hold.lifecycle == Lifecycle::Terminated {
+            out.push(Action::Tombstone(Some(hold.clone())));
+        }
+        self.memory.hold = Some(hold.clone());
+        out.push(Action::Persist);
+    }
+
     fn shutdown(&mut self, signal: i32, out: &mut Vec<Action>) {
         match self.state.clone() {
             State::Running(process) => {
@@ -389,14 +404,19 @@ impl Supervisor {
                 self.state = State::Sweeping { exit: None, kill_at: None, asked: true, then };
                 out.push(Action::KillTree);
             }
-            State::Stopping { process, kill_at, .. } => {
+            State::Stopping { process, kill_at, then } => {
+                self.keep_hold(&then, out);
                 self.state = State::Stopping { process, kill_at, then: Then::End };
             }
-            State::Sweeping { exit, kill_at, asked, .. } => {
+            State::Sweeping { exit, kill_at, asked, then } => {
+                self.keep_hold(&then, out);
                 self.state = State::Sweeping { exit, kill_at, asked, then: Then::End };
             }
             State::Starting { .. } => self.state = State::Starting { shutdown: Some(signal) },
             State::Unborn { .. } | State::Resting { .. } | State::Held(_) => {
+                if let Some(pending) = self.pending.take() {
+                    self.fail(pending, "the sidecar was told to end", out);
+                }
                 self.state = State::Ended(Lifecycle::Stopped);
                 out.push(Action::End(0));
             }

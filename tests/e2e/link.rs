@@ -36,7 +36,8 @@ fn an_agent_that_ended_while_the_collector_was_down_is_told_when_it_is_back() {
     });
     world.collector.signal(Signal::CONT);
     world.restart_collector();
-    let agent = world.until("b", "lifecycle", "failed", Duration::from_secs(30));
+    let agent = world.until("b", "status", "critical", Duration::from_secs(30));
+    assert_eq!(agent["lifecycle"], "failed", "{agent:#}");
     assert_eq!(agent["findings"][0]["cause"], "crashed", "{agent:#}");
     assert_eq!(sidecar.wait(SOON).code(), Some(5));
 }

@@ -225,7 +225,7 @@ impl VirtualWorld {
         self.hello.report = self.supervisor.report(self.now.mono);
         let (policy, hello) = (Arc::new(self.policy.clone()), self.hello.clone());
         let attached = self.fleet.attach(hello, policy, self.session, self.now, &mut self.effects);
-        let Attached::As { agent, applied } = attached else { panic!("refused") };
+        let Attached::As { agent } = attached else { panic!("refused") };
         (self.agent, self.linked) = (Some(agent), true);
         self.tell(Told::Welcome(Box::new(Welcome {
             session: self.session,
@@ -233,7 +233,7 @@ impl VirtualWorld {
             epoch: self.identity.epoch,
             interval: INTERVAL,
             policy: self.policy.clone(),
-            acked: applied,
+            acked: 0,
             degraded: String::new(),
         })));
         let spool = std::mem::take(&mut self.spool);

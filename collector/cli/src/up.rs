@@ -76,7 +76,15 @@ fn start(args: Up) -> Result<u8, Failed> {
     let (standing, stands) = oneshot::channel();
     let collector = std::thread::Builder::new()
         .name("lubdub-collector".to_owned())
-        .spawn(move || collect(config, standing, stopped))
+        .spawn(move || {
+            let ended = collect(config, standing, stopped);
+            if let Err(error) = &ended {
+                // Nobody reading is no reason to fail here.
+                let words = render::clean(&format!("{error:#}"));
+                drop(say(&format!("the collector has ended, nobody judges: {words}")));
+            }
+            ended
+        })
         .map_err(|error| Failed::refused(format!("cannot start a thread: {error}")))?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::refused(format!("cannot start: {error}")))?;
@@ -86,8 +94,12 @@ fn start(args: Up) -> Result<u8, Failed> {
     });
     stop.send_replace(true);
     let collected = collector.join().map_err(|_| Failed::refused("the collector panicked"))?;
-    collected.map_err(|error| Failed::refused(format!("{error:#}")))?;
-    code?.ok_or_else(|| Failed::refused("the collector did not start"))
+    match (code?, collected) {
+        // The agent ran: its code counts, whatever became of the collector.
+        (Some(code), _) => Ok(code),
+        (None, Err(error)) => Err(Failed::refused(format!("{error:#}"))),
+        (None, Ok(())) => Err(Failed::refused("the collector did not start")),
+    }
 }
 
 /// The collector's half: its own thread and runtime.

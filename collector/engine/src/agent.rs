@@ -216,10 +216,11 @@ impl Agent {
     }
 
     /// When the engine must look at this agent though nothing happened.
-    pub(crate) fn next_due(&self, now: Mono, interval: Duration) -> Option<Mono> {
+    pub(crate) fn next_due(&self, now: Mono, interval: Duration, warm_at: Mono) -> Option<Mono> {
         let link = self.unreachable_at(interval).and_then(|at| {
             let missing = at.after(self.policy.missing_after);
-            [at, missing].into_iter().find(|moment| *moment > now)
+            // What is not concluded while warming up is looked at again right after.
+            [at, at.max(warm_at), missing].into_iter().filter(|moment| *moment > now).min()
         });
         let act = self.act.as_ref().map(|act| act.due);
         let verify = self.verify.as_ref().map(|verify| verify.due).filter(|due| *due > now);

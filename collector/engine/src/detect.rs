@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
+use lubdub_shared::policy::{Act, Policy};
 use lubdub_shared::status::Status;
 use lubdub_shared::time::{Mono, words};
 
@@ -56,7 +57,7 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
         if late != Late::default() || !ages.failed.is_empty() {
             found.extend(silence::find(ages, &late, &agent.policy));
             found.extend(progress::find(ages, &late, &agent.policy));
-            found.extend(lease::find(ages, &late));
+            found.extend(lease::find(ages, &late, &agent.policy));
             found.extend(paused::find(ages, &late, &agent.policy));
             found.extend(reported::find(ages));
         }
@@ -85,6 +86,11 @@ impl<const N: usize> From<Draft<N>> for Finding {
             cancelled_by: draft.cancelled_by,
         }
     }
+}
+
+/// A cause that is a Warning, unless the policy wants it acted on.
+fn level_asked(policy: &Policy, cause: Cause) -> Status {
+    if policy.act(cause) >= Act::Restart { Status::Critical } else { Status::Warning }
 }
 
 /// An age in words; "never" when there was none.

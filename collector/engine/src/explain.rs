@@ -33,11 +33,11 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
         Cause::Silent => {
             let deadline = ages.deadline?;
             let enough = if deadline.explicit { 1 } else { policy.failures_before_critical.get() };
-            left(deadline.after * enough, ages.silence.min(ages.inactive()))
+            left(deadline.after * enough, ages.silence.min(ages.quiet))
         }
         Cause::BusySilent => left(policy.busy_cap, ages.silence),
         Cause::NoProgress => left(2 * policy.progress_deadline(ages.phase), ages.progress.frozen?),
-        Cause::NeverSeen => left(policy.startup_grace, ages.inactive()),
+        Cause::NeverSeen => left(policy.startup_grace, ages.quiet),
         Cause::Paused => left(policy.paused_max, ages.paused?),
         Cause::ReportedFailure if worst.finding.level == Status::Critical => Duration::ZERO,
         Cause::Unreachable => {

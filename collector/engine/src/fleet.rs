@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lubdub_shared::id::{AgentId, StoreId};
+use lubdub_shared::id::{AgentId, CommandId, StoreId};
 use lubdub_shared::incident::Incident;
 use lubdub_shared::policy::Policy;
 use lubdub_shared::session::Hello;
@@ -49,15 +49,22 @@ pub struct Identity {
 /// The answer to a Hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attached {
-    /// Welcome; events up to this number were applied already.
+    /// Welcome.
     As {
         /// Whose stream it is.
         agent: AgentIndex,
-        /// The newest event of its spool that was applied.
-        applied: u64,
     },
     /// Another sidecar instance is heard for this agent.
     OtherInstance,
+}
+
+/// The one automatic act that may be under way. It is over when the tree has ended, when the
+/// command was answered, or when neither was heard in time.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    agent: AgentIndex,
+    command: CommandId,
+    due: Mono,
 }
 
 /// All agents.
@@ -68,8 +75,8 @@ pub struct Fleet {
     index: BTreeMap<AgentId, AgentIndex>,
     deadlines: Deadlines,
     rng: fastrand::Rng,
-    /// The agent whose tree is being ended automatically: one at a time.
-    slot: Option<AgentIndex>,
+    /// The automatic act under way: one at a time.
+    slot: Option<Slot>,
     looked: Mono,
     warm_at: Mono,
     /// Why it may not act, said from outside (the store is behind).
@@ -155,7 +162,7 @@ impl Fleet {
         out.push((index, Effect::Remember(Box::new(agent.record()))));
         self.judge(index, now, out).report(hello.report);
         self.arm(index, now.mono);
-        Attached::As { agent: index, applied }
+        Attached::As { agent: index }
     }
 
     /// Applies an event to an agent.
@@ -288,7 +295,7 @@ impl Fleet {
 
     fn arm(&mut self, index: AgentIndex, now: Mono) {
         let agent = &mut self.agents[index.0 as usize];
-        let due = agent.next_due(now, self.identity.interval);
+        let due = agent.next_due(now, self.identity.interval, self.warm_at);
         self.deadlines.arm(index, due, &mut agent.wake);
     }
 }

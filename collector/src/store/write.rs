@@ -48,7 +48,9 @@ fn durable(op: Op) -> Option<Durable> {
             let number = events.last()?.number;
             Some(Durable::Events { session, spool, number })
         }
-        Op::Command { index, command, .. } => Some(Durable::Command(index, command)),
+        Op::Command { index, command, decided, .. } => {
+            Some(Durable::Command(index, command, decided))
+        }
         Op::Agent(_) | Op::Incident(..) | Op::Transition(_) | Op::Answer { .. } => None,
     }
 }

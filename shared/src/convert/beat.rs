@@ -102,6 +102,7 @@ impl From<Ages> for pb::Ages {
             deadline_explicit: ages.deadline.is_some_and(|deadline| deadline.explicit),
             activity_ms: ages.activity.map(|last| ms(last.age)),
             activity_kind: ages.activity.map_or(0, |last| last.kind.to_wire()),
+            quiet_ms: ms(ages.quiet),
             progress: ages.progress.counter,
             frozen_ms: ages.progress.frozen.map(ms),
             progress_owed: ages.progress.owed,
@@ -160,6 +161,7 @@ impl TryFrom<pb::Ages> for Ages {
             armed: ages.armed,
             deadline: ages.deadline_ms.map(|ms| Deadline { after: duration(ms), explicit }),
             activity,
+            quiet: duration(ages.quiet_ms),
             progress: Progress {
                 counter: ages.progress,
                 frozen: ages.frozen_ms.map(duration),

@@ -72,7 +72,9 @@ impl From<Precondition> for pb::precondition::Of {
                 Self::Silent(pb::Silent { beats, quiet_ms: ms(quiet) })
             }
             Precondition::NoBeat { beats } => Self::NoBeat(pb::NoBeat { beats }),
-            Precondition::Frozen { progress } => Self::Frozen(pb::Frozen { progress }),
+            Precondition::Frozen { progress, quiet } => {
+                Self::Frozen(pb::Frozen { progress, quiet_ms: ms(quiet) })
+            }
             Precondition::SameLease { number } => Self::Lease(pb::SameLease { number }),
             Precondition::StillFailed { check } => Self::Failed(pb::StillFailed { check }),
             Precondition::StillPaused => Self::Paused(pb::StillPaused {}),
@@ -92,7 +94,9 @@ impl From<pb::precondition::Of> for Precondition {
                 Self::Silent { beats, quiet: duration(quiet_ms) }
             }
             Of::NoBeat(pb::NoBeat { beats }) => Self::NoBeat { beats },
-            Of::Frozen(pb::Frozen { progress }) => Self::Frozen { progress },
+            Of::Frozen(pb::Frozen { progress, quiet_ms }) => {
+                Self::Frozen { progress, quiet: duration(quiet_ms) }
+            }
             Of::Lease(pb::SameLease { number }) => Self::SameLease { number },
             Of::Failed(pb::StillFailed { check }) => Self::StillFailed { check },
             Of::Paused(pb::StillPaused {}) => Self::StillPaused,

@@ -141,7 +141,7 @@ fn what_goes_down_comes_back() {
         Precondition::LifeOnly,
         Precondition::Silent { beats: 3, quiet: Duration::from_secs(3) },
         Precondition::NoBeat { beats: 3 },
-        Precondition::Frozen { progress: 3 },
+        Precondition::Frozen { progress: 3, quiet: Duration::from_secs(3) },
         Precondition::SameLease { number: 3 },
         Precondition::StillFailed { check: "db".to_owned() },
         Precondition::StillPaused,

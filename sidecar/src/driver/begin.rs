@@ -72,6 +72,7 @@ impl Driver {
             beats_looked: 0,
             acked_at: now.mono,
             unwritten: true,
+            failures: 0,
             asked_to_end: false,
             ended: None,
             events: VecDeque::from([Event::Tick]),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use lubdub_shared::id::{AgentId, LifeId};
 use tracing::debug;
 
-use crate::vitals::cgroup::{parse_membership, parse_mounts};
+use crate::vitals::cgroup::{event_flag, parse_membership, parse_mounts};
 
 #[derive(Debug)]
 pub(super) struct Leaf {
@@ -41,6 +41,12 @@ impl Leaf {
     /// `cgroup.procs`, for the child to write itself into.
     pub(super) fn procs(&self) -> BorrowedFd<'_> {
         self.procs.as_fd()
+    }
+
+    /// Somebody is in it. A process that cannot be asked about counts as gone.
+    pub(super) fn is_populated(&self) -> bool {
+        fs::read_to_string(self.directory.join("cgroup.events"))
+            .is_ok_and(|text| event_flag(&text, "populated"))
     }
 
     /// Kills everything in it.

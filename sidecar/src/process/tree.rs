@@ -112,14 +112,17 @@ impl Tree {
     fn walk(&mut self, roots: Vec<u32>) -> Vec<Stat> {
         let mut found: Vec<Stat> = Vec::new();
         let mut visited: HashSet<u32> = HashSet::new();
-        let mut queue = std::collections::VecDeque::from(roots);
-        while let Some(pid) = queue.pop_front() {
+        let roots = roots.into_iter().map(|pid| (pid, None));
+        let mut queue: std::collections::VecDeque<(u32, Option<u32>)> = roots.collect();
+        while let Some((pid, listed_by)) = queue.pop_front() {
             if pid == self.me || !visited.insert(pid) {
                 continue;
             }
             let Some(stat) = vitals::stat(pid) else { continue };
             let known = self.seen.get(&pid).copied();
-            let another = known.is_some_and(|start_time| start_time != stat.start_time);
+            // Its pid was another's when its parent was asked, or when it was seen first.
+            let another = known.is_some_and(|start_time| start_time != stat.start_time)
+                || listed_by.is_some_and(|parent| parent != stat.parent);
             if another || stat.session == self.session || !is_alive(&stat) {
                 continue;
             }
@@ -127,7 +130,7 @@ impl Tree {
                 self.seen.insert(pid, stat.start_time);
                 self.churn += 1;
             }
-            queue.extend(children_of(pid));
+            queue.extend(children_of(pid).into_iter().map(|child| (child, Some(pid))));
             found.push(stat);
         }
         let before = self.seen.len();
@@ -138,8 +141,9 @@ impl Tree {
     }
 }
 
+/// A process whose first thread has ended shows as Z while others run on.
 fn is_alive(stat: &Stat) -> bool {
-    !matches!(stat.state, 'Z' | 'X')
+    !matches!(stat.state, 'Z' | 'X') || stat.threads > 1
 }
 
 /// Children of every thread: they belong to the thread that forked them.

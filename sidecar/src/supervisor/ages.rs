@@ -57,6 +57,8 @@ struct LeaseClock {
     number: u64,
     ends: Mono,
     slack: Duration,
+    /// It counts against the cap; a wait for a rate limit does not.
+    counts: bool,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +79,8 @@ pub(super) struct LifeClocks {
     beats: u64,
     beat_at: Option<Mono>,
     silence: Duration,
+    /// Charged time since the last activity was seen.
+    quiet: Duration,
     /// Nothing was leased or paused since the last beat.
     gap_is_plain: bool,
     explicit: Option<Duration>,
@@ -111,6 +115,7 @@ impl LifeClocks {
             beats: 0,
             beat_at: None,
             silence: Duration::ZERO,
+            quiet: Duration::ZERO,
             gap_is_plain: true,
             explicit: None,
             lease: None,
@@ -145,12 +150,15 @@ impl LifeClocks {
             }
             return;
         }
-        if self.lease.is_some_and(|lease| now <= lease.ends.after(lease.slack)) {
+        if let Some(lease) = self.lease.filter(|lease| now <= lease.ends.after(lease.slack)) {
             self.gap_is_plain = false;
-            self.leased += passed;
+            if lease.counts {
+                self.leased += passed;
+            }
             return;
         }
         self.silence += passed;
+        self.quiet += passed;
         if self.owes_progress() {
             self.frozen += passed;
         }
@@ -183,9 +191,18 @@ impl LifeClocks {
                 self.lease.take_if(|lease| now > lease.ends);
             }
         }
+        if message.beat && !self.moved && self.lease.is_none() {
+            // Who counts nothing cannot refill its leases by progress.
+            self.leased = Duration::ZERO;
+        }
+        let owed = self.owes_progress();
         self.enter_phase(&message, now);
         self.grant(&message, now, wall, policy);
         self.count(&message, now);
+        if !owed && self.owes_progress() {
+            // What is owed from now on was not owed before.
+            self.frozen = Duration::ZERO;
+        }
         if message.ready {
             self.ready = true;
             self.checks.remove(SELF_CHECK);
@@ -216,6 +233,19 @@ impl LifeClocks {
             (false, Some(_)) => self.paused_since = None,
             (true, Some(_)) | (false, None) => {}
         }
+    }
+
+    /// Activity was looked for: a new one ends the quiet.
+    pub(super) fn sampled(&mut self, now: Mono) {
+        if let Some(last) = self.activity.last(now) {
+            self.quiet = self.quiet.min(last.age);
+        }
+    }
+
+    /// A new policy: what was charged under the old one is no fault under the new.
+    pub(super) fn rebase(&mut self) {
+        (self.silence, self.quiet, self.frozen) = Default::default();
+        self.gap_is_plain = false;
     }
 
     pub(super) fn beats(&self) -> u64 {
@@ -265,6 +295,7 @@ impl LifeClocks {
             armed: on_purpose && policy.expect_beats != ExpectBeats::Never,
             deadline: self.deadline(policy, gaps),
             activity: self.activity.last(now),
+            quiet: self.quiet,
             progress: Progress {
                 counter: self.progress_counter(),
                 frozen: self.moved.then_some(self.frozen),
@@ -285,7 +316,8 @@ impl LifeClocks {
     }
 
     fn owes_progress(&self) -> bool {
-        self.phase.is_some_and(Phase::owes_progress) || self.tasks.any_open()
+        // A declared phase says it; an open task only where none is declared.
+        self.phase.map_or_else(|| self.tasks.any_open(), Phase::owes_progress)
     }
 
     fn end_gap(&mut self, policy: &Policy, gaps: &mut Gaps) {
@@ -306,25 +338,33 @@ impl LifeClocks {
     }
 
     fn grant(&mut self, message: &Message, now: Mono, wall: Wall, policy: &Policy) {
-        let until = match message.until {
-            Some(until) if self.phase == Some(Phase::WaitingRateLimit) => Some(until),
-            Some(_) | None => None,
+        let waits = self.phase == Some(Phase::WaitingRateLimit);
+        let entered = waits && self.phase_since == now && self.lease.is_none();
+        let rate_limit = match message.until.filter(|_| waits) {
+            Some(Until::In(wait)) => Some(wait),
+            Some(Until::At(end)) => Some(wall.until(end)),
+            // Until when is not known: as long as any lease may be.
+            None if entered && message.lease.is_none() => Some(policy.lease_max),
+            None => None,
         };
         // What is left of the cap, slack included: an agent that renews for ever is not leased
         // for ever. A renewal beyond it changes nothing.
         let left = policy.lease_max.saturating_sub(self.leased);
-        let granted = match (until, message.lease) {
-            (Some(Until::In(wait)), _) => wait.min(RATE_LIMIT_MAX),
-            (Some(Until::At(end)), _) => wall.until(end).min(RATE_LIMIT_MAX),
-            (None, Some(_)) if left.is_zero() => return,
-            (None, Some(asked)) => asked.min(left),
-            (None, None) => return,
+        let (granted, counts) = match (rate_limit, message.lease) {
+            (Some(wait), _) => (wait.min(RATE_LIMIT_MAX), false),
+            (None, Some(Duration::ZERO)) => {
+                self.lease = None;
+                return;
+            }
+            (None, Some(asked)) if !left.is_zero() => (asked.min(left), true),
+            (None, Some(_) | None) => return,
         };
         self.leases += 1;
         self.lease = Some(LeaseClock {
             number: self.leases,
             ends: now.after(granted),
             slack: (granted / 10).max(Duration::from_secs(5)),
+            counts,
         });
     }
 

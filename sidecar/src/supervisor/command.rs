@@ -172,7 +172,9 @@ impl Supervisor {
     }
 
     fn carry_out(&mut self, plan: Plan, outcome: Outcome, out: &mut Vec<Action>) {
-        self.pending = Some(Pending { outcome });
+        if let Some(before) = self.pending.replace(Pending { outcome }) {
+            self.fail(before, "another command came before it was done", out);
+        }
         match plan {
             Plan::Stop { then, counts } => {
                 let State::Running(process) = self.state else { return };
@@ -196,6 +198,12 @@ impl Supervisor {
                 self.start(out);
             }
         }
+    }
+
+    /// A command under way will not be done.
+    pub(super) fn fail(&mut self, pending: Pending, why: &str, out: &mut Vec<Action>) {
+        let detail = why.to_owned();
+        self.finish(Outcome { ending: Ending::Failed, detail, ..pending.outcome }, out);
     }
 
     /// A command has ended: it is remembered, and the collector is told.

@@ -1,5 +1,7 @@
 //! PURE: how a life ends, and what follows by the sidecar's own schedule.
 
+use std::time::Duration;
+
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{Ending, Survivor};
 use lubdub_shared::policy::{Exhausted, RestartOn};
@@ -9,6 +11,9 @@ use lubdub_shared::status::Lifecycle;
 
 use super::{Action, State, Supervisor, Then};
 use crate::state::Hold;
+
+/// Between a clean exit and the next start under `restart.on = "always"`.
+const RESPAWN_MIN: Duration = Duration::from_secs(1);
 
 /// A life that is over, tree and all.
 struct Ended {
@@ -103,10 +108,8 @@ impl Supervisor {
             }
             Then::Hold { hold, crash_loop } => self.hold(hold, crash_loop, out),
             Then::End => {
-                if let Some(mut pending) = self.pending.take() {
-                    pending.outcome.ending = Ending::Failed;
-                    "the sidecar was told to end".clone_into(&mut pending.outcome.detail);
-                    self.finish(pending.outcome, out);
+                if let Some(pending) = self.pending.take() {
+                    self.fail(pending, "the sidecar was told to end", out);
                 }
                 self.state = State::Ended(next);
                 out.push(Action::End(code));
@@ -126,8 +129,12 @@ impl Supervisor {
         self.memory.hold = Some(hold.clone());
         self.state = State::Held(hold);
         out.push(Action::Persist);
-        if let Some(pending) = self.pending.take() {
-            self.finish(pending.outcome, out);
+        match self.pending.take() {
+            Some(pending) if crash_loop => {
+                self.fail(pending, "the schedule was spent on failed exits", out);
+            }
+            Some(pending) => self.finish(pending.outcome, out),
+            None => {}
         }
     }
 
@@ -143,7 +150,9 @@ impl Supervisor {
         let clean = self.is_success(exit);
         match self.policy().restart.on {
             RestartOn::Always if clean => {
-                Then::Start { after: self.policy().restart.delay.initial }
+                // Never sooner than after a second, as s6 has it: this one has no schedule.
+                let after = self.policy().restart.delay.initial.max(RESPAWN_MIN);
+                Then::Start { after }
             }
             RestartOn::Failure | RestartOn::Always if !clean => self.after_failure(),
             RestartOn::Failure | RestartOn::Always | RestartOn::Never => Then::End,

@@ -1,5 +1,7 @@
 //! Silent, BusySilent, NeverSeen and Inactive: what the absence of beats means, given activity.
 
+use std::time::Duration;
+
 use lubdub_shared::beat::Ages;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::{Late, Past, Silence};
@@ -24,9 +26,14 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
 /// The age of the beat; where part of it was leased or paused, also what counts of it.
 fn without_beat(ages: &Ages) -> String {
     let age = ages.beat.unwrap_or(ages.up);
-    let uncounted = age.saturating_sub(ages.silence) >= std::time::Duration::from_secs(1);
+    let uncounted = age.saturating_sub(ages.silence) >= Duration::from_secs(1);
     let counts = uncounted.then(|| format!(" ({} of it count)", words(ages.silence)));
     words(age) + &counts.unwrap_or_default()
+}
+
+/// Since the last activity, as it was; what was leased or paused of it does not count.
+fn without_activity(ages: &Ages) -> Duration {
+    ages.activity.map_or(ages.up, |last| last.age)
 }
 
 fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding {
@@ -42,7 +49,7 @@ fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding 
             "no beat for {}, no activity for {} (deadline {}, missed {misses}, \
              critical at {enough})",
             without_beat(ages),
-            words(ages.inactive()),
+            words(without_activity(ages)),
             age(deadline)
         ),
         evidence: [
@@ -68,13 +75,13 @@ fn busy(ages: &Ages, policy: &Policy, capped: bool) -> Finding {
         detail: format!(
             "no beat for {}, but {activity} {} ago",
             without_beat(ages),
-            words(ages.inactive())
+            words(without_activity(ages))
         ),
         evidence: [
             ("beat_age", age(ages.beat)),
             ("silence", words(ages.silence)),
             ("activity", activity.to_owned()),
-            ("activity_age", words(ages.inactive())),
+            ("activity_age", words(without_activity(ages))),
             ("busy_cap", words(policy.busy_cap)),
         ],
         rule: "no beat for the deadline while the tree is active; Critical at busy_cap",
@@ -102,13 +109,17 @@ fn never_seen(ages: &Ages, policy: &Policy, level: Status) -> Finding {
 fn inactive(ages: &Ages, policy: &Policy) -> Finding {
     Draft {
         cause: Cause::Inactive,
-        level: Status::Warning,
-        detail: format!("never beats, and shows no activity for {}", words(ages.inactive())),
+        level: super::level_asked(policy, Cause::Inactive),
+        detail: format!(
+            "{}, and shows no activity for {}",
+            if ages.beats == 0 { "never beats" } else { "has not beaten on purpose" },
+            words(without_activity(ages))
+        ),
         evidence: [
             ("activity_age", age(ages.activity.map(|last| last.age))),
             ("inactive_after", words(policy.inactive_after)),
         ],
-        rule: "no beat in this life and no activity for inactive_after",
+        rule: "not armed by beats in this life, and no activity for inactive_after",
         cancelled_by: "a beat, or activity of the tree",
     }
     .into()

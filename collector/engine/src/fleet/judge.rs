@@ -11,7 +11,7 @@ use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
-use super::{AgentIndex, Identity, InFlight, Link, Standing, left, outcome};
+use super::{AgentIndex, Identity, InFlight, Link, Slot, Standing, left, outcome};
 use crate::agent::{Agent, Verification};
 use crate::detect::{self, View};
 use crate::policy::ladder::{self, Step};
@@ -27,7 +27,7 @@ pub(super) struct Judge<'f> {
     pub(super) agent: &'f mut Agent,
     pub(super) identity: &'f Identity,
     pub(super) rng: &'f mut fastrand::Rng,
-    pub(super) slot: &'f mut Option<AgentIndex>,
+    pub(super) slot: &'f mut Option<Slot>,
     pub(super) authority: bool,
     pub(super) view: View,
     pub(super) now: Now,
@@ -64,6 +64,9 @@ impl Judge<'_> {
         self.agent.shown = self.agent.shown.union(report.ages.evidence());
         self.agent.report = Some(Box::new(report));
         let proof = self.prove();
+        if let (Proof::Failed { missing, .. }, None) = (&proof, &self.agent.treating) {
+            self.agent.treating = Some(outcome::unproven(missing, self.now));
+        }
         self.conclude(before);
         self.climb(&proof);
     }
@@ -105,9 +108,10 @@ impl Judge<'_> {
             Happening::Outcome(ended) => self.ended(ended),
             Happening::Note { .. } => {}
         }
+        // Incidents first: what is remembered as applied has left its mark by then.
+        self.conclude(before);
         let record = Box::new(self.agent.record());
         self.emit(Effect::Remember(record));
-        self.conclude(before);
     }
 
     pub(super) fn detached(&mut self, how: Detached) {
@@ -237,14 +241,17 @@ impl Judge<'_> {
                 self.agent.shadowed = Some(step.cause);
                 self.emit(Effect::WouldHave { kind: step.kind, reason: step.reason });
             }
-            // One automatic act at a time: the next report asks again.
-            Mode::Enforce if self.slot.is_some() || !self.authority => {}
+            // One automatic act at a time, and none while in doubt: the next report asks again.
+            Mode::Enforce if self.slot_is_taken() || !self.authority || self.view.warming => {}
             Mode::Enforce => self.act(step, proof),
         }
     }
 
+    fn slot_is_taken(&self) -> bool {
+        self.slot.is_some_and(|slot| self.now.mono < slot.due)
+    }
+
     fn act(&mut self, step: Step, proof: &Proof) {
-        *self.slot = Some(self.index);
         let report = self.agent.report.as_ref().map_or(0, |report| report.number);
         let treats = self.agent.findings.iter().find(|s| s.finding.cause == step.cause);
         self.agent.treating = treats.cloned().or_else(|| self.agent.treating.take());
@@ -264,25 +271,30 @@ impl Judge<'_> {
             requested_by: Requester::Engine(step.cause),
             reason: step.reason,
         };
+        let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;
+        let due = self.now.mono.after(ends_by);
+        *self.slot = Some(Slot { agent: self.index, command: command.id, due });
         self.send(command, Some(step.cause));
     }
 
     fn send(&mut self, command: Command, cause: Option<Cause>) {
         let restart = &self.agent.policy.restart;
         let delay = match command.kind {
-            CommandKind::Restart => self.agent.ledger.next_delay.unwrap_or(restart.delay.max) * 2,
+            // Twice for the jitter; what came over the wire is held to the policy's bound.
+            CommandKind::Restart => {
+                self.agent.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
+            }
             CommandKind::Stop
             | CommandKind::Start
             | CommandKind::Apoptosis
             | CommandKind::Revive => Duration::ZERO,
         };
         let patience = command.ttl + restart.term_grace + delay + ANSWER_MARGIN;
-        self.agent.act = Some(InFlight {
-            command: command.id,
-            kind: command.kind,
-            cause,
-            due: self.now.mono.after(patience),
-        });
+        // A person's command does not make the engine forget its own.
+        let own = self.agent.act.take().filter(|act| cause.is_none() && act.cause.is_some());
+        let due = self.now.mono.after(patience);
+        let this = InFlight { command: command.id, kind: command.kind, cause, due };
+        self.agent.act = Some(own.unwrap_or(this));
         let said = format!("{} by {}: {}", command.kind, command.requested_by, command.reason);
         self.agent.last_act = Some((self.now.wall, command.id, said));
         let action = Action {

@@ -30,7 +30,9 @@ impl Judge<'_> {
     }
 
     pub(super) fn ended(&mut self, ended: Outcome) {
-        self.free_slot();
+        if self.slot.is_some_and(|slot| slot.command == ended.command) {
+            *self.slot = None;
+        }
         let act = self.agent.act.take_if(|act| act.command == ended.command);
         let outcome = match &ended.ending {
             Ending::Done => ActionOutcome::Done,
@@ -39,8 +41,11 @@ impl Judge<'_> {
             Ending::Failed => ActionOutcome::Failed,
         };
         if ended.ending != Ending::Done {
-            // Nothing was done, so nothing is being treated: the next report judges afresh.
-            if act.as_ref().is_some_and(|act| act.cause.is_some()) && self.agent.verify.is_none() {
+            // Nothing was done, so nothing is being treated: the next report judges afresh. What
+            // was tried and failed stays in sight.
+            let tried = ended.ending == Ending::Failed;
+            let own = act.as_ref().is_some_and(|act| act.cause.is_some());
+            if own && !tried && self.agent.verify.is_none() {
                 self.agent.treating = None;
             }
             let save = ended.ending == Ending::Refused(Refusal::PreconditionFailed);
@@ -115,7 +120,7 @@ impl Judge<'_> {
     }
 
     fn free_slot(&mut self) {
-        if *self.slot == Some(self.index) {
+        if self.slot.is_some_and(|slot| slot.agent == self.index) {
             *self.slot = None;
         }
     }
@@ -129,6 +134,19 @@ fn crashed(agent: &Agent, exit: &Exit, now: Now) -> Standing {
         evidence: [("exit", exit.to_string()), ("restarts", agent.ledger.share())],
         rule: "an exit that is no success (restart.success_exit) and that nobody asked for",
         cancelled_by: "a new life that shows what earlier lives showed",
+    };
+    Standing { finding: finding.into(), since: now, treated: true }
+}
+
+/// A life that a person's command began has not shown what it owes. Nobody acts on it alone.
+pub(super) fn unproven(missing: &str, now: Now) -> Standing {
+    let finding = Draft {
+        cause: Cause::NeverSeen,
+        level: Status::Warning,
+        detail: format!("the new life did not show {missing}"),
+        evidence: [("missing", missing.to_owned())],
+        rule: "a new life shows what earlier lives showed, within startup_grace",
+        cancelled_by: "the evidence that is missing",
     };
     Standing { finding: finding.into(), since: now, treated: true }
 }

@@ -3,6 +3,8 @@
 //! It is asked only when a report has just arrived, so a verdict can never be older than what it
 //! rests on. `notify` is the incident itself; this file knows the rungs above it.
 
+use std::time::Duration;
+
 use lubdub_shared::command::{CommandKind, Precondition};
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
@@ -25,6 +27,7 @@ pub(crate) struct Step {
 pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
     if let Proof::Failed { missing, precondition } = proof
         && let Some(treated) = &agent.treating
+        && treated.finding.level == Status::Critical
     {
         return Some(Step {
             kind: restart_or_end(agent),
@@ -61,7 +64,8 @@ fn is_enough(agent: &Agent, finding: &Finding) -> bool {
     }
     let inert = agent.living().is_some_and(|r| Late::of(&r.ages, &agent.policy).inert);
     let another = |other: &Finding| {
-        other.cause != Cause::NoProgress && other.level.severity() >= Status::Warning.severity()
+        !matches!(other.cause, Cause::NoProgress | Cause::Paused)
+            && other.level.severity() >= Status::Warning.severity()
     };
     let seen = agent.findings.iter().filter(|standing| !standing.treated);
     inert || seen.map(|standing| &standing.finding).any(another)
@@ -87,7 +91,12 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
             Some(Precondition::Silent { beats: ages.beats, quiet })
         }
         Cause::BusySilent => Some(Precondition::NoBeat { beats: ages.beats }),
-        Cause::NoProgress => Some(Precondition::Frozen { progress: ages.progress.counter }),
+        Cause::NoProgress => {
+            let inert = Late::of(ages, &agent.policy).inert;
+            let quiet = agent.policy.progress_deadline(ages.phase);
+            let quiet = if inert { quiet } else { Duration::ZERO };
+            Some(Precondition::Frozen { progress: ages.progress.counter, quiet })
+        }
         Cause::LeaseExpired => {
             ages.lease.map(|lease| Precondition::SameLease { number: lease.number })
         }

@@ -1,9 +1,10 @@
 //! Verification: a restart has helped when the new life shows the kinds of evidence that earlier
 //! lives showed; where they showed none, when it is up and READY, or active for 30 s.
 //!
-//! Progress is asked for only where it is owed: an agent that comes back to an empty queue is
-//! well. A life of an agent that never showed anything cannot fail: it is taken for well at the
-//! end of the grace, because nothing but silence speaks against it.
+//! Nothing can fail while the new life waits, is leased or paused. Beats that come are enough; what
+//! fails is a life that owes them and shows neither them nor activity, or one that beats, owes
+//! progress, and shows no activity for the whole window of progress. A life of an agent that never
+//! showed anything cannot fail: nothing but silence speaks against it.
 
 use std::time::Duration;
 
@@ -37,35 +38,56 @@ pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
     let ages = &report.ages;
     let over = now >= verify.due;
     let well = Late::of(ages, &agent.policy).silence == Silence::InTime && ages.failed.is_empty();
-    match missing(agent, ages) {
-        None if well => Proof::Proven(format!("showed {}", ages.evidence())),
-        None => Proof::Pending,
-        Some(_) if over && agent.shown.is_empty() => {
-            Proof::Proven("is up; earlier lives showed nothing to compare with".to_owned())
-        }
-        // An act that its own report contradicts is none: the agent is active, and stays watched.
-        Some((missing, precondition)) if over && precondition.check(ages).is_ok() => {
+    let shown = ages.evidence();
+    if well && is_shown(agent, ages) {
+        return Proof::Proven(format!("showed {shown}"));
+    }
+    let waits = ages.stands_still() || ages.deadline.is_none();
+    if !over || waits {
+        return Proof::Pending;
+    }
+    if agent.shown.is_empty() {
+        return Proof::Proven("is up; earlier lives showed nothing to compare with".to_owned());
+    }
+    match failure(agent, ages) {
+        // An act that its own report contradicts is none: the agent stays watched.
+        Some((missing, precondition)) if precondition.check(ages).is_ok() => {
             Proof::Failed { missing, precondition }
         }
         Some(_) => Proof::Pending,
+        None if well && shown.beats => Proof::Proven("beats".to_owned()),
+        None => Proof::Pending,
     }
 }
 
-fn missing(agent: &Agent, ages: &Ages) -> Option<(String, Precondition)> {
-    let (shown, now) = (agent.shown, ages.evidence());
-    let quiet = agent.policy.startup_grace;
-    let silent = Precondition::Silent { beats: ages.beats, quiet };
-    if shown.is_empty() {
-        let active = ages.up >= ACTIVE_FOR && ages.inactive() < ACTIVE_FOR;
-        return (!ages.ready && !active).then(|| ("READY or activity".to_owned(), silent));
+/// Everything that earlier lives showed, as far as it is owed now.
+fn is_shown(agent: &Agent, ages: &Ages) -> bool {
+    let (before, now) = (agent.shown, ages.evidence());
+    if before.is_empty() {
+        let active = ages.up >= ACTIVE_FOR && ages.quiet < ACTIVE_FOR;
+        return ages.ready || active;
     }
-    if shown.beats && !now.beats {
-        return Some(("beats".to_owned(), silent));
+    let beats = now.beats || !before.beats;
+    let progress = now.progress || !before.progress || !ages.progress.owed;
+    // An agent that beats again needs no other word.
+    let ready = now.ready || !before.ready || now.beats;
+    beats && progress && ready
+}
+
+/// What is missing though it is owed, and what must still be true for the next attempt.
+fn failure(agent: &Agent, ages: &Ages) -> Option<(String, Precondition)> {
+    let (before, now) = (agent.shown, ages.evidence());
+    let deadline = ages.deadline?.after;
+    let spoke = ages.beats > 0;
+    if before.beats && !now.beats && (!spoke || ages.silence >= deadline) {
+        let quiet = if spoke { deadline } else { agent.policy.startup_grace };
+        return Some(("beats".to_owned(), Precondition::Silent { beats: ages.beats, quiet }));
     }
-    if shown.progress && !now.progress && ages.progress.owed {
-        let frozen = Precondition::Frozen { progress: ages.progress.counter };
+    let window = agent.policy.progress_deadline(ages.phase);
+    if now.beats && before.progress && !now.progress && ages.progress.owed && ages.up >= window {
+        let frozen = Precondition::Frozen { progress: ages.progress.counter, quiet: window };
         return Some(("progress".to_owned(), frozen));
     }
-    // An agent that beats again needs no other word.
-    (shown.ready && !now.ready && !now.beats).then(|| ("READY".to_owned(), silent))
+    let silent = Precondition::Silent { beats: ages.beats, quiet: agent.policy.startup_grace };
+    (before.ready && !now.ready && !spoke).then(|| ("READY".to_owned(), silent))
 }

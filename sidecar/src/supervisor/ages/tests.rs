@@ -165,7 +165,7 @@ fn progress_is_charged_only_where_it_is_owed() {
     let mut told = Told::new();
     told.say(r#"{"phase":"working","progress":1}"#).say(r#"{"progress":2}"#);
     told.wait(3).say(r#"{"phase":"idle"}"#).wait(500).say(r#"{"phase":"working"}"#).wait(2);
-    assert_eq!(told.ages().progress.frozen, Some(seconds(5)));
+    assert_eq!(told.ages().progress.frozen, Some(seconds(2)), "owed anew since then");
 }
 
 #[test]
@@ -204,4 +204,40 @@ fn a_lease_that_is_renewed_for_ever_ends_at_its_cap() {
     }
     let frozen = told.ages().progress.frozen.expect("it moved");
     assert!(frozen >= seconds(80), "the progress clock runs beyond the cap: {frozen:?}");
+}
+
+#[test]
+fn waiting_with_an_open_task_owes_no_progress() {
+    let mut told = Told::new();
+    told.say(r#"{"progress":1}"#).say(r#"{"progress":2,"task":{"id":"t","event":"start"}}"#);
+    assert!(told.ages().progress.owed);
+    told.wait(100).say(r#"{"phase":"waiting_human"}"#).wait(9000);
+    assert!(!told.ages().progress.owed);
+    told.say(r#"{"phase":"working"}"#);
+    let progress = told.ages().progress;
+    assert_eq!((progress.owed, progress.frozen), (true, Some(seconds(0))), "owed anew");
+}
+
+#[test]
+fn a_rate_limit_is_no_lease_and_zero_ends_one() {
+    let mut told = Told::new();
+    told.policy.lease_max = seconds(100);
+    told.say(r#"{"phase":"waiting_rate_limit","until":5000}"#).wait(5000);
+    told.say(r#"{"phase":"llm","lease_s":60}"#);
+    assert_eq!(told.ages().lease.map(|lease| lease.left), Some(seconds(60)), "the cap is whole");
+    assert_eq!(told.say(r#"{"lease_s":0}"#).ages().lease, None);
+    told.say("X_LUBDUB_PHASE=waiting_rate_limit");
+    assert_eq!(told.ages().lease.map(|lease| lease.left), Some(seconds(100)), "not known until");
+}
+
+#[test]
+fn quiet_stands_while_leased_or_paused() {
+    let mut told = Told::new();
+    told.say("WATCHDOG=1").wait(7);
+    told.clocks.set_paused(true, told.now);
+    told.wait(500);
+    assert_eq!(told.ages().quiet, seconds(7));
+    told.clocks.set_paused(false, told.now);
+    told.wait(1).clocks.rebase();
+    assert_eq!(told.ages().quiet, seconds(0));
 }
