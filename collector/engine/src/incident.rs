@@ -98,8 +98,14 @@ fn raise(
     Some(incident.clone())
 }
 
-/// Writes an act into the incident of its cause. Returns the incident.
-pub(crate) fn add_action(agent: &mut Agent, cause: Cause, action: Action) -> Option<Incident> {
+/// Writes an act into the incident of its cause; the summary says what the newest act of the
+/// ladder rests on. Returns the incident.
+pub(crate) fn add_action(
+    agent: &mut Agent,
+    cause: Cause,
+    action: Action,
+    rests_on: Option<&str>,
+) -> Option<Incident> {
     let open = |incident: &&mut Incident| {
         family(incident.cause) == family(cause) && incident.resolved.is_none()
     };
@@ -107,8 +113,9 @@ pub(crate) fn add_action(agent: &mut Agent, cause: Cause, action: Action) -> Opt
     if incident.actions.len() == ACTIONS_MAX {
         incident.actions.remove(0);
     }
-    // The summary says what the newest act rests on.
-    incident.summary.clone_from(&action.detail);
+    if let Some(rests_on) = rests_on {
+        rests_on.clone_into(&mut incident.summary);
+    }
     incident.actions.push(action);
     Some(incident.clone())
 }

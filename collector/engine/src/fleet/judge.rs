@@ -304,7 +304,9 @@ impl Judge<'_> {
             detail: command.reason.clone(),
             at: self.now.wall,
         };
-        let incident = cause.and_then(|cause| incident::add_action(self.agent, cause, action));
+        let why = command.reason.as_str();
+        let incident =
+            cause.and_then(|cause| incident::add_action(self.agent, cause, action, Some(why)));
         if let Some(incident) = incident {
             self.emit(Effect::Incident(Box::new(incident)));
         }

@@ -106,15 +106,14 @@ impl Judge<'_> {
         let Some(cause) = self.agent.treating.as_ref().map(|treated| treated.finding.cause) else {
             return;
         };
-        let before = self.agent.treating.as_ref().map(|treated| treated.finding.detail.clone());
         let action = Action {
             command: CommandId::ordered(self.now.wall, self.rng),
             kind,
             outcome: ActionOutcome::Done,
-            detail: format!("{}; by the sidecar's schedule", before.unwrap_or_default()),
+            detail: "by the sidecar's schedule".to_owned(),
             at: self.now.wall,
         };
-        if let Some(incident) = incident::add_action(self.agent, cause, action) {
+        if let Some(incident) = incident::add_action(self.agent, cause, action, None) {
             self.emit(Effect::Incident(Box::new(incident)));
         }
     }
