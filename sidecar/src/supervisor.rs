@@ -36,15 +36,16 @@ use crate::vitals::TreeSample;
 mod ages;
 mod command;
 mod ending;
+mod gaps;
 mod report;
+mod shutdown;
 mod stability;
 mod tasks;
 
-pub use ages::Gaps;
 use ages::LifeClocks;
+pub use gaps::Gaps;
 use report::Telling;
 
-const SIGINT: i32 = 2;
 /// How long a start waits for a newer policy than the one it remembers.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a first start waits for a collector's policy.
@@ -373,54 +374,6 @@ impl Supervisor {
         }
         if let Some(signal) = shutdown {
             self.shutdown(signal, out);
-        }
-    }
-
-    /// The sidecar ends in the middle of a stop: what was to hold the agent down still does at the
-    /// next start.
-    fn keep_hold(&mut self, then: &Then, out: &mut Vec<Action>) {
-        let Then::Hold { hold, .. } = then else { return };
-        if hold.lifecycle == Lifecycle::Terminated {
-            out.push(Action::Tombstone(Some(hold.clone())));
-        }
-        self.memory.hold = Some(hold.clone());
-        out.push(Action::Persist);
-    }
-
-    fn shutdown(&mut self, signal: i32, out: &mut Vec<Action>) {
-        match self.state.clone() {
-            State::Running(process) => {
-                let kill_at = self.ticks.after(self.policy().restart.term_grace);
-                self.state = State::Stopping { process, kill_at, then: Then::End };
-                // A terminal's Ctrl-C reaches every process of the job: shells wait for it.
-                out.push(match signal {
-                    SIGINT => Action::SignalTree(signal),
-                    _ => Action::SignalMain(signal),
-                });
-            }
-            // Asked twice: no more grace.
-            State::Stopping { then: Then::End, .. } => {
-                let then = Then::End;
-                self.state = State::Sweeping { exit: None, kill_at: None, asked: true, then };
-                out.push(Action::KillTree);
-            }
-            State::Stopping { process, kill_at, then } => {
-                self.keep_hold(&then, out);
-                self.state = State::Stopping { process, kill_at, then: Then::End };
-            }
-            State::Sweeping { exit, kill_at, asked, then } => {
-                self.keep_hold(&then, out);
-                self.state = State::Sweeping { exit, kill_at, asked, then: Then::End };
-            }
-            State::Starting { .. } => self.state = State::Starting { shutdown: Some(signal) },
-            State::Unborn { .. } | State::Resting { .. } | State::Held(_) => {
-                if let Some(pending) = self.pending.take() {
-                    self.fail(pending, "the sidecar was told to end", out);
-                }
-                self.state = State::Ended(Lifecycle::Stopped);
-                out.push(Action::End(0));
-            }
-            State::Ended(_) => {}
         }
     }
 

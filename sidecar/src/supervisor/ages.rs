@@ -7,14 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::gaps::Gaps;
+use super::tasks::Tasks;
+use crate::vitals::activity::Activity;
 use lubdub_shared::beat::{Ages, Deadline, FAILED_CHECKS_MAX, FailedCheck, Lease, Phase, Progress};
 use lubdub_shared::line::{Check, Message, SELF_CHECK, Spent, Until};
 use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::{Mono, Wall};
-use serde::{Deserialize, Serialize};
-
-use super::tasks::Tasks;
-use crate::vitals::activity::Activity;
 
 /// Beats in a life from which silence counts.
 const ARMED_BEATS: u64 = 3;
@@ -26,31 +25,6 @@ const CHECKS_MAX: usize = 32;
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
 /// Longest wait for a rate limit that suspends the clock.
 const RATE_LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The longest gaps between beats that an agent has survived, by phase. They only lengthen a
-/// deadline. Kept across lives.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Gaps(BTreeMap<String, Duration>);
-
-impl Gaps {
-    fn key(phase: Option<Phase>) -> &'static str {
-        phase.map_or("undeclared", Phase::as_str)
-    }
-
-    fn survived(&mut self, phase: Option<Phase>, gap: Duration) {
-        let known = self.0.get(Self::key(phase)).copied().unwrap_or_default();
-        if gap > known {
-            self.0.insert(Self::key(phase).to_owned(), gap);
-        }
-    }
-
-    /// The policy's deadline, stretched to three times the longest gap, at most to four times
-    /// itself.
-    fn stretch(&self, phase: Option<Phase>, deadline: Duration) -> Duration {
-        let longest = self.0.get(Self::key(phase)).copied().unwrap_or_default();
-        deadline.max((3 * longest).min(4 * deadline))
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 struct LeaseClock {
