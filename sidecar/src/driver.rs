@@ -329,8 +329,9 @@ impl Driver {
             let durable = Durability::Synced;
             self.unwritten = !self.worker.queue(Job::Write { path, bytes, mode: 0o600, durable });
         }
-        if let Some(heartbeat) = self.supervisor.heartbeat(now)
-            && self.pace.is_due(heartbeat.seq, now.mono)
+        // Its content is made only when it is due: this runs after every datagram.
+        if self.pace.is_due(self.supervisor.beats(), now.mono)
+            && let Some(heartbeat) = self.supervisor.heartbeat(now)
         {
             let path = self.config.heartbeat_file.clone();
             let (bytes, mode) = (heartbeat.render(), self.config.heartbeat_mode);

@@ -48,9 +48,10 @@ struct Dropping {
 
 /// What waited at the door.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would allocate for every beat")]
 pub enum Heard {
     /// A message.
-    Said(Box<Said>),
+    Said(Said),
     /// Something that was dropped.
     Dropped,
     /// Nothing.
@@ -133,7 +134,7 @@ impl Door {
         let received = self.socket.try_io(Interest::READABLE, || receive(fd, buffer, control));
         let Ok((length, sender, descriptors)) = received else { return Heard::Nothing };
         match self.judge(length, sender.as_ref()) {
-            Ok(message) => Heard::Said(Box::new(Said { message, _descriptors: descriptors })),
+            Ok(message) => Heard::Said(Said { message, _descriptors: descriptors }),
             Err(why) => {
                 self.dropped.note(&why, now);
                 Heard::Dropped

@@ -39,6 +39,7 @@ mod ending;
 mod gaps;
 mod report;
 mod shutdown;
+mod source;
 mod stability;
 mod tasks;
 
@@ -281,6 +282,11 @@ impl Supervisor {
     /// The tree is being swept: the driver looks closely.
     pub fn is_sweeping(&self) -> bool {
         matches!(self.state, State::Sweeping { .. })
+    }
+
+    /// Beats of the life that runs; none while no main process lives.
+    pub fn beats(&self) -> u64 {
+        self.process().map_or(0, |_| self.clocks.beats())
     }
 
     /// The word for where the process is.

@@ -142,3 +142,25 @@ fn beats_from_a_shell() {
         (agent["incarnation"] != 1).then_some(agent)
     });
 }
+
+#[test]
+fn the_sidecars_file_names_labels_that_choose_its_policy() {
+    let world = World::new(
+        "[policy.red]\nmode = \"shadow\"\n\
+         [[assign]]\nlabels = { team = \"red\" }\npolicy = \"red\"\n",
+    );
+    let config = world.path().join("sidecar.toml");
+    let toy = binary("toy_agent");
+    let run = |id: &str, text: &str| {
+        std::fs::write(&config, text).expect("a file");
+        let mut command = world.sidecar_command(world.grpc(), id);
+        command.arg("--config").arg(&config).arg("--").arg(&toy).arg("beat:200ms:10m");
+        harness::Daemon::start(world.path(), id, &mut command)
+    };
+    let _red = run("red", "[labels]\nteam = \"red\"\n");
+    let agent = world.until("red", "policy", "red", SOON);
+    assert_eq!((&agent["mode"], &agent["labels"]["team"]), (&"shadow".into(), &"red".into()));
+    let mut wrong = run("wrong", "labls = 1\n");
+    assert_eq!(wrong.wait(SOON).code(), Some(64));
+    assert!(wrong.log().contains("sidecar.toml:1: unknown key `labls`"), "{}", wrong.log());
+}

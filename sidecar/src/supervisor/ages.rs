@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::gaps::Gaps;
+use super::source::Source;
 use super::tasks::Tasks;
 use crate::vitals::activity::Activity;
 use lubdub_shared::beat::{Ages, Deadline, FAILED_CHECKS_MAX, FailedCheck, Lease, Phase, Progress};
@@ -33,12 +34,6 @@ struct LeaseClock {
     slack: Duration,
     /// It counts against the cap; a wait for a rate limit does not.
     counts: bool,
-}
-
-#[derive(Debug, Default)]
-struct Source {
-    cycle: Option<u64>,
-    progress: Option<u64>,
 }
 
 /// The clocks of one life. All moments are in the sidecar's ticks.
@@ -355,8 +350,7 @@ impl LifeClocks {
                 self.sources.insert(name.to_owned(), Source::default());
             }
             let source = self.sources.get_mut(name).expect("it was just inserted");
-            let work = grown(&mut source.progress, message.progress);
-            let turns = grown(&mut source.cycle, message.cycle);
+            let (work, turns) = source.count(message.progress, message.cycle);
             self.counts_work |= message.progress.is_some();
             self.counter = self.counter.saturating_add(work);
             self.cycles = self.cycles.saturating_add(turns);
@@ -396,13 +390,6 @@ impl LifeClocks {
         failed.trigger |= check.trigger;
         failed.message = check.message;
     }
-}
-
-/// How far a counter grew. The first value is a baseline, and so is a smaller one.
-fn grown(known: &mut Option<u64>, said: Option<u64>) -> u64 {
-    let Some(said) = said else { return 0 };
-    let before = known.replace(said);
-    before.map_or(0, |before| said.saturating_sub(before))
 }
 
 #[cfg(test)]
