@@ -1,6 +1,7 @@
 //! The collector's file and flags, parsed once into values that need no second look.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -15,6 +16,9 @@ pub use policy::Policies;
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7411";
 /// Where browsers and probes look.
 pub const DEFAULT_HTTP: &str = "127.0.0.1:7412";
+
+/// 100,000 agents at a report each 5 s.
+const REPORTS_PER_SECOND: u32 = 20_000;
 
 /// Flags of `lubdub-collector`; `lubdub up` has most of them too.
 #[derive(Debug, Clone, Default, Args)]
@@ -40,6 +44,7 @@ pub struct File {
     listen: Option<SocketAddr>,
     http: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
+    reports_per_second: Option<NonZeroU32>,
     #[serde(default)]
     policy: policy::Tables,
     #[serde(default)]
@@ -55,6 +60,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Directory of the store.
     pub data_dir: PathBuf,
+    /// Reports that it takes in a second: sidecars of a larger fleet report less often.
+    pub reports_per_second: u32,
     /// What is decided by settings.
     pub policies: Policies,
 }
@@ -88,6 +95,7 @@ impl Config {
             listen: flags.listen.or(file.listen).unwrap_or_else(|| default(DEFAULT_LISTEN)),
             http: flags.http.or(file.http).unwrap_or_else(|| default(DEFAULT_HTTP)),
             data_dir,
+            reports_per_second: file.reports_per_second.map_or(REPORTS_PER_SECOND, u32::from),
             policies,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lubdub_engine::{AgentIndex, Effect, Fleet};
 use lubdub_shared::command::Command;
@@ -13,11 +14,16 @@ use tokio::sync::{broadcast, mpsc};
 use tracing::{error, info, warn};
 
 use crate::driver::Acted;
+use crate::metrics::Counters;
 use crate::store::{Durable, Op, Store};
 
 /// Writes that wait while the store's queue is full. Beyond it the oldest is lost, and said so.
 const BACKLOG_MAX: usize = 65_536;
-/// People who may wait for outcomes at one time; the next is answered at once.
+/// When the first sidecar should come back to a collector that leaves.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// And how many in each second after that: a handshake costs a third of a millisecond.
+const RETURNS_PER_SECOND: u32 = 500;
+/// People who may wait for outcomes at one time; the next is refused.
 const WAITERS_MAX: usize = 4096;
 
 /// Hands effects on.
@@ -28,6 +34,11 @@ pub(crate) struct Dispatch {
     sessions: HashMap<AgentIndex, Stream>,
     waiters: HashMap<CommandId, mpsc::Sender<Acted>>,
     transitions: broadcast::Sender<Arc<TransitionView>>,
+    counters: Arc<Counters>,
+    /// Why the store takes nothing now.
+    sick: Option<String>,
+    /// A write was dropped.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -37,13 +48,20 @@ struct Stream {
 }
 
 impl Dispatch {
-    pub(crate) fn new(store: Store, transitions: broadcast::Sender<Arc<TransitionView>>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        transitions: broadcast::Sender<Arc<TransitionView>>,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             store,
             backlog: VecDeque::new(),
             sessions: HashMap::new(),
             waiters: HashMap::new(),
             transitions,
+            counters,
+            sick: None,
+            lost: false,
         }
     }
 
@@ -55,9 +73,24 @@ impl Dispatch {
                 info!(agent = %id, kind = %command.kind, by = %command.requested_by,
                     reason = command.reason, "command");
                 let (at, decided) = (now.wall, now.mono);
-                self.write(Op::Command { agent: id, index, command, at, decided });
+                self.write(Op::Command { agent: id, index, command, at, decided, expires: None });
+            }
+            Effect::Keep(command, expires) => {
+                info!(agent = %id, kind = %command.kind, by = %command.requested_by,
+                    reason = command.reason, %expires, "command waits for its sidecar");
+                let (at, decided, expires) = (now.wall, now.mono, Some(expires));
+                self.write(Op::Command { agent: id, index, command, at, decided, expires });
+            }
+            Effect::Note(text) => {
+                warn!(agent = %id, "{text}");
+                self.write(Op::Note(Some(id), text, now.wall));
+            }
+            Effect::Forget => {
+                info!(agent = %id, "forgotten");
+                self.write(Op::Forget(id));
             }
             Effect::Transition(transition) => {
+                self.counters.changed(transition.to);
                 info!(agent = %id, "{transition}");
                 let view = TransitionView {
                     at: now.wall,
@@ -79,7 +112,7 @@ impl Dispatch {
                     warn!(agent = %id, incident = %incident.id, %cause, %level, "incident: {}",
                         incident.summary);
                 }
-                self.write(Op::Incident(id, incident));
+                self.write(Op::Incident(Some(id), incident));
             }
             Effect::Remember(record) => self.write(Op::Agent(record)),
             Effect::Answered { command, outcome, detail, full } => {
@@ -90,10 +123,13 @@ impl Dispatch {
                     let ended = Acted::Ended { outcome, detail, full };
                     let (Ok(()) | Err(_)) = waiter.try_send(ended);
                 }
-                self.write(Op::Answer { command, outcome, detail, at: now.wall });
+                self.counters.answered(outcome);
+                self.write(Op::Answer { command, agent: id, outcome, detail, at: now.wall });
             }
             Effect::WouldHave { kind, reason } => {
                 info!(agent = %id, %kind, reason, "shadow: would have acted");
+                let text = format!("shadow: would have sent {kind}: {reason}");
+                self.write(Op::Note(Some(id), text, now.wall));
             }
         }
     }
@@ -113,17 +149,25 @@ impl Dispatch {
                 command.age = now.since(decided);
                 self.send(index, command);
             }
-            // The driver stops on this one.
-            Durable::Broken(why) => error!(why, "the store failed"),
+            Durable::Waiting(id) => self.tell(id, Acted::Pending),
+            Durable::Sick(why) => self.sick = Some(why),
+            Durable::Well => self.sick = None,
+            // The driver's own.
+            Durable::Epoch(_) | Durable::Broken(_) => {}
         }
         self.catch_up();
     }
 
-    fn send(&mut self, index: AgentIndex, command: Box<Command>) {
-        if let Some(waiter) = self.waiters.get(&command.id) {
-            let (Ok(()) | Err(_)) = waiter.try_send(Acted::Accepted);
+    /// Whoever waits for a command hears how far it got.
+    fn tell(&self, command: CommandId, acted: Acted) {
+        if let Some(waiter) = self.waiters.get(&command) {
+            let (Ok(()) | Err(_)) = waiter.try_send(acted);
         }
+    }
+
+    fn send(&mut self, index: AgentIndex, command: Box<Command>) {
         let id = command.id;
+        self.tell(id, Acted::Accepted);
         if command.age > command.ttl {
             return warn!(command = %id, "not sent: it was too old when it was on disk");
         }
@@ -138,11 +182,17 @@ impl Dispatch {
 
     /// Queues a write; while the store is behind it waits here, in order.
     pub(crate) fn write(&mut self, op: Op) {
+        if self.sick.is_some() && matches!(op, Op::Events { .. }) {
+            // Not acked, so its sidecar sends them again: no need to keep them here as well.
+            return;
+        }
         self.catch_up();
         let refused = if self.backlog.is_empty() { self.store.queue(op).err() } else { Some(op) };
         if let Some(op) = refused {
             if self.backlog.len() == BACKLOG_MAX {
-                error!("the store is too far behind: a write is lost");
+                if !std::mem::replace(&mut self.lost, true) {
+                    error!("the store is too far behind: writes are lost until it is not");
+                }
                 self.backlog.pop_front();
             }
             self.backlog.push_back(op);
@@ -158,9 +208,28 @@ impl Dispatch {
     }
 
     /// Why nothing may be acted on now: what is decided could not be written down.
-    pub(crate) fn backlog(&self) -> Option<String> {
+    pub(crate) fn behind(&self) -> Option<String> {
+        if let Some(why) = &self.sick {
+            return Some(format!("the store takes nothing: {why}"));
+        }
         let waiting = self.backlog.len();
         (waiting > 0).then(|| format!("the store is behind by {waiting} writes"))
+    }
+
+    /// Writes were lost, and everything that waited is written: what the engine knows is to be
+    /// written whole.
+    pub(crate) fn take_lost(&mut self) -> bool {
+        self.sick.is_none() && self.backlog.is_empty() && std::mem::take(&mut self.lost)
+    }
+
+    /// Operations that wait for the store.
+    pub(crate) fn waiting(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Streams that stand.
+    pub(crate) fn streams(&self) -> usize {
+        self.sessions.len()
     }
 
     /// A stream begins; an older one of the same agent ends by that.
@@ -184,19 +253,23 @@ impl Dispatch {
         self.sessions.get(&agent).is_some_and(|stream| stream.session == session)
     }
 
-    pub(crate) fn say_to_all(&self, message: &ToSidecar) {
-        for stream in self.sessions.values() {
-            let (Ok(()) | Err(_)) = stream.outbound.try_send(message.clone());
+    /// The collector leaves: every sidecar is told, and when to come back, one after the other.
+    pub(crate) fn drain(&self, reason: &str) {
+        for (stream, number) in self.sessions.values().zip(0..) {
+            let retry_after = RETRY_AFTER + Duration::from_secs(1) * number / RETURNS_PER_SECOND;
+            let message = ToSidecar::GoAway { reason: reason.to_owned(), retry_after };
+            let (Ok(()) | Err(_)) = stream.outbound.try_send(message);
         }
     }
 
-    /// Somebody waits for a command.
-    pub(crate) fn wait_for(&mut self, command: CommandId) -> mpsc::Receiver<Acted> {
+    /// Somebody waits for a command; `None` when too many do.
+    pub(crate) fn wait_for(&mut self, command: CommandId) -> Option<mpsc::Receiver<Acted>> {
         let (sender, receiver) = mpsc::channel(2);
         self.waiters.retain(|_, waiter| !waiter.is_closed());
-        if self.waiters.len() < WAITERS_MAX {
-            self.waiters.insert(command, sender);
+        if self.waiters.len() >= WAITERS_MAX {
+            return None;
         }
-        receiver
+        self.waiters.insert(command, sender);
+        Some(receiver)
     }
 }

@@ -5,84 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use lubdub_engine::{AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity, Request};
-use lubdub_shared::command::{CommandKind, Outcome};
+use lubdub_engine::{
+    AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity, Known, Request,
+};
 use lubdub_shared::id::{AgentId, CommandId};
-use lubdub_shared::incident::ActionOutcome;
+use lubdub_shared::incident::Incident;
 use lubdub_shared::session::{FromSidecar, Hello, ToSidecar, Welcome};
 use lubdub_shared::time::{self, Now};
-use lubdub_shared::view::{AgentView, CollectorView, Explanation, TransitionView};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tracing::info;
+use lubdub_shared::view::{CollectorView, TransitionView};
+use tokio::sync::{broadcast, mpsc, watch};
+use tracing::{error, info};
 
-use crate::config::Policies;
+use crate::config::{Config, Policies};
 use crate::dispatch::Dispatch;
+use crate::metrics::Counters;
 use crate::snapshot;
 use crate::store::{Contents, Durable, Op, Store};
 
+mod health;
+mod message;
+
+pub(crate) use message::{
+    Acted, Acting, Asked, Forgetting, Forgot, Health, Listed, NotAdmitted, ToDriver, Unknown,
+};
+
+/// Agents that one collector holds; beyond it a new one is refused, and says so.
+const AGENTS_MAX: usize = 200_000;
 /// Between reports of a healthy sidecar.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// When sidecars should come back to a collector that leaves.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// What the driver is told.
-#[derive(Debug)]
-pub(crate) enum ToDriver {
-    /// A stream begins. The reply is its agent, or nothing when it is refused.
-    Hello {
-        session: u64,
-        hello: Box<Hello>,
-        outbound: mpsc::Sender<ToSidecar>,
-        reply: oneshot::Sender<Option<AgentIndex>>,
-    },
-    /// A message of a stream that stands.
-    Message { session: u64, agent: AgentIndex, message: FromSidecar },
-    /// A stream ended without a word.
-    Lost { session: u64, agent: AgentIndex },
-    /// A page of agents.
-    List { after: Option<AgentId>, only: Option<AgentId>, reply: oneshot::Sender<Listed> },
-    /// One agent, explained.
-    Explain { agent: AgentId, reply: oneshot::Sender<Result<Explanation, Unknown>> },
-    /// A person asks for an act.
-    Act { agent: AgentId, asked: Asked, reply: oneshot::Sender<Result<Acting, Unknown>> },
-}
-
-/// What a person asks for.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) kind: CommandKind,
-    pub(crate) reason: String,
-    pub(crate) requested_by: String,
-}
-
-/// A page of agents.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) collector: CollectorView,
-    pub(crate) agents: Result<Vec<AgentView>, Unknown>,
-    pub(crate) more: bool,
-}
-
-/// There is no such agent; the nearest ids.
-#[derive(Debug, Clone)]
-pub(crate) struct Unknown {
-    pub(crate) agent: String,
-    pub(crate) near: Vec<String>,
-}
-
-/// An act under way: first that it is written down, then how it ended.
-#[derive(Debug)]
-pub(crate) struct Acting {
-    pub(crate) command: CommandId,
-    pub(crate) progress: mpsc::Receiver<Acted>,
-}
-
-/// How far an act got.
-#[derive(Debug)]
-pub(crate) enum Acted {
-    Accepted,
-    Ended { outcome: ActionOutcome, detail: String, full: Option<Box<Outcome>> },
-}
 
 /// Owns the fleet.
 #[derive(Debug)]
@@ -97,32 +47,41 @@ pub(crate) struct Driver {
     durable: mpsc::Receiver<Durable>,
     dispatch: Dispatch,
     effects: Vec<(AgentIndex, Effect)>,
+    /// What ails the store.
+    incident: Option<Incident>,
 }
 
 impl Driver {
     pub(crate) fn new(
-        policies: Policies,
-        store: Store,
-        contents: Contents,
+        config: Config,
+        (store, contents): (Store, Contents),
         inbox: mpsc::Receiver<ToDriver>,
         durable: mpsc::Receiver<Durable>,
         transitions: broadcast::Sender<Arc<TransitionView>>,
+        counters: Arc<Counters>,
     ) -> Self {
+        let policies = config.policies;
         let now = time::now();
-        let identity = Identity { store: contents.id, epoch: contents.epoch, interval: INTERVAL };
+        let identity = Identity {
+            store: contents.id,
+            epoch: contents.epoch,
+            interval: INTERVAL,
+            reports_per_second: config.reports_per_second,
+        };
         let mut rng = fastrand::Rng::new();
         let mut fleet = Fleet::new(identity, rng.u64(..), now.mono);
-        let mut incidents: BTreeMap<AgentId, Vec<_>> = BTreeMap::new();
-        for (agent, incident) in contents.incidents {
-            incidents.entry(agent).or_default().push(incident);
-        }
+        let mut effects = Vec::new();
+        let mut incidents = by_agent(contents.incidents);
+        let mut unanswered = by_agent(contents.unanswered);
         for record in contents.agents {
             let policy = policies.of(&record.id, &record.labels);
-            let own = incidents.remove(&record.id).unwrap_or_default();
-            fleet.restore(record, policy, own, now);
+            let incidents = incidents.remove(&record.id).unwrap_or_default();
+            let unanswered = unanswered.remove(&record.id).unwrap_or_default();
+            let known = Known { record, policy, incidents, unanswered };
+            fleet.restore(known, now, &mut effects);
         }
         info!(agents = fleet.len(), epoch = identity.epoch, "store opened");
-        let dispatch = Dispatch::new(store, transitions);
+        let dispatch = Dispatch::new(store, transitions, counters);
         Self {
             fleet,
             policies,
@@ -132,7 +91,8 @@ impl Driver {
             dispatch,
             inbox,
             durable,
-            effects: Vec::new(),
+            effects,
+            incident: None,
         }
     }
 
@@ -148,7 +108,7 @@ impl Driver {
                 }
                 durable = self.durable.recv() => match durable {
                     Some(Durable::Broken(why)) => bail!("the store failed: {why}"),
-                    Some(durable) => self.dispatch.durable(durable, time::now().mono),
+                    Some(durable) => self.written(durable, time::now()),
                     None => bail!("the store's thread is gone"),
                 },
                 message = self.inbox.recv() => match message {
@@ -163,10 +123,7 @@ impl Driver {
             }
             self.flush(now);
         }
-        self.dispatch.say_to_all(&ToSidecar::GoAway {
-            reason: "the collector stops".to_owned(),
-            retry_after: RETRY_AFTER,
-        });
+        self.dispatch.drain("the collector stops");
         Ok(())
     }
 
@@ -174,7 +131,7 @@ impl Driver {
         for (index, effect) in self.effects.drain(..) {
             self.dispatch.run(&self.fleet, index, effect, now);
         }
-        self.fleet.set_authority(self.dispatch.backlog());
+        self.fleet.set_authority(self.dispatch.behind());
     }
 
     fn apply(&mut self, message: ToDriver, now: Now) {
@@ -204,6 +161,13 @@ impl Driver {
                     .map(|index| snapshot::explanation(self.fleet.agent(index), now));
                 let (Ok(()) | Err(_)) = reply.send(explanation);
             }
+            ToDriver::Forget { agent, asked, reply } => {
+                let forgot = self.find(&agent).map(|index| self.forget(index, &asked, now));
+                let (Ok(()) | Err(_)) = reply.send(forgot);
+            }
+            ToDriver::Health { reply } => {
+                let (Ok(()) | Err(_)) = reply.send(self.health(now.mono));
+            }
             ToDriver::Act { agent, asked, reply } => {
                 let acting = self.find(&agent).map(|index| self.ask(index, asked, now));
                 let (Ok(()) | Err(_)) = reply.send(acting);
@@ -217,29 +181,41 @@ impl Driver {
         hello: Hello,
         outbound: mpsc::Sender<ToSidecar>,
         now: Now,
-    ) -> Option<AgentIndex> {
+    ) -> Result<AgentIndex, NotAdmitted> {
+        if self.fleet.len() >= AGENTS_MAX && self.fleet.find(&hello.agent).is_none() {
+            error!(agent = %hello.agent, "refused: there are {AGENTS_MAX} agents already");
+            return Err(NotAdmitted::Full);
+        }
         let policy = self.policies.of(&hello.agent, &hello.labels);
         let name = hello.agent.clone();
         let resolved = (*policy).clone();
         let attached = self.fleet.attach(hello, policy, session, now, &mut self.effects);
-        let Attached::As { agent } = attached else {
-            info!(agent = %name, session, "refused: another sidecar instance is heard");
-            return None;
+        let (agent, interval, pending) = match attached {
+            Attached::As { agent, interval, pending } => (agent, interval, pending),
+            Attached::OtherInstance => {
+                info!(agent = %name, session, "refused: another sidecar instance is heard");
+                return Err(NotAdmitted::OtherInstance);
+            }
+            Attached::Behind { seen } => {
+                self.catch_up_with(seen, now);
+                return Err(NotAdmitted::Behind);
+            }
         };
         info!(agent = %name, session, "attached");
         let welcome = ToSidecar::Welcome(Box::new(Welcome {
             session,
             store: self.identity.store,
             epoch: self.identity.epoch,
-            interval: self.identity.interval,
+            interval,
             policy: resolved,
             // What was applied here may not be on disk yet: the sidecar sends what was not acked
             // again, and it is applied and written once.
             acked: 0,
             degraded: self.fleet.degraded(now.mono).unwrap_or_default(),
+            pending,
         }));
         self.dispatch.open(agent, session, outbound, welcome);
-        Some(agent)
+        Ok(agent)
     }
 
     fn hear(&mut self, session: u64, agent: AgentIndex, message: FromSidecar, now: Now) {
@@ -249,7 +225,7 @@ impl Driver {
             FromSidecar::Report(report) => self.feed(agent, Event::Report(report), now),
             FromSidecar::Events { spool, events } => {
                 for event in &events {
-                    self.feed(agent, Event::Happened(Box::new(event.clone())), now);
+                    self.feed(agent, Event::Happened(spool, Box::new(event.clone())), now);
                 }
                 // Effects first: what the events led to is written before they are acked.
                 self.flush(now);
@@ -269,10 +245,17 @@ impl Driver {
     }
 
     fn ask(&mut self, index: AgentIndex, asked: Asked, now: Now) -> Acting {
-        let command = CommandId::ordered(now.wall, &mut self.rng);
-        let progress = self.dispatch.wait_for(command);
-        let Asked { kind, reason, requested_by } = asked;
-        let request = Request { command, kind, reason, requested_by };
+        let Asked { kind, reason, requested_by, command, dry_run, expires } = asked;
+        let command = command.unwrap_or_else(|| CommandId::ordered(now.wall, &mut self.rng));
+        let Some(waiting) = self.dispatch.wait_for(command) else {
+            return Acting::ended(command, "as many people as may wait for outcomes do already");
+        };
+        if let Some(why) = self.dispatch.behind() {
+            let why = format!("{why}; nothing could be recorded, so nothing is done");
+            return Acting::ended(command, &why);
+        }
+        let progress = waiting;
+        let request = Request { command, kind, reason, requested_by, dry_run, expires };
         self.feed(index, Event::Asked(request), now);
         Acting { command, progress }
     }
@@ -305,4 +288,12 @@ impl Driver {
             }
         })
     }
+}
+
+fn by_agent<T>(list: Vec<(AgentId, T)>) -> BTreeMap<AgentId, Vec<T>> {
+    let mut by_agent: BTreeMap<AgentId, Vec<T>> = BTreeMap::new();
+    for (agent, one) in list {
+        by_agent.entry(agent).or_default().push(one);
+    }
+    by_agent
 }

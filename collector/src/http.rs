@@ -1,5 +1,7 @@
 //! HTTP for probes and scripts: read only, loopback by default.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -7,28 +9,40 @@ use axum::routing::get;
 use axum::{Json, Router};
 use lubdub_shared::id::AgentId;
 use lubdub_shared::time;
-use lubdub_shared::view::StatusJson;
+use lubdub_shared::view::{AgentView, CollectorView, StatusJson};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::error;
 
-use crate::driver::{Listed, ToDriver};
+use crate::driver::{Health, Listed, ToDriver};
+use crate::metrics::{self, Counters};
 use crate::query::ask;
+use crate::store::Reader;
 
-type Driver = State<mpsc::Sender<ToDriver>>;
+/// What the pages are made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Pages {
+    pub(crate) to_driver: mpsc::Sender<ToDriver>,
+    pub(crate) reader: Reader,
+    pub(crate) counters: Arc<Counters>,
+}
+
+type Driver = State<Pages>;
 
 /// Serves until `shutdown` turns true.
 pub(crate) async fn serve(
     listener: TcpListener,
-    to_driver: mpsc::Sender<ToDriver>,
+    pages: Pages,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(scrape))
         .route("/api/status", get(status))
         .route("/api/status/{agent}", get(status_of))
-        .with_state(to_driver);
+        .with_state(pages);
     let stop = async move {
         let (Ok(_) | Err(_)) = shutdown.wait_for(|stop| *stop).await;
     };
@@ -37,25 +51,58 @@ pub(crate) async fn serve(
     }
 }
 
+/// Whether it can take up agents and write down what it does.
+async fn ready(State(pages): Driver) -> Response {
+    match ask(&pages.to_driver, |reply| ToDriver::Health { reply }).await {
+        None => unavailable(),
+        Some(Health { store: Some(why), .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+        }
+        Some(Health { store: None, .. }) => "ready\n".into_response(),
+    }
+}
+
+/// For Prometheus.
+async fn scrape(State(pages): Driver) -> Response {
+    let health = ask(&pages.to_driver, |reply| ToDriver::Health { reply }).await;
+    let (Some(health), Some((_, agents))) = (health, all(&pages).await) else {
+        return unavailable();
+    };
+    let open = pages.reader.read(|reader| reader.incidents(false, None)).await;
+    let open = match open {
+        Ok(open) => open,
+        Err(error) => {
+            let why = format!("the store cannot be read: {error}\n");
+            return (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
+        }
+    };
+    let text = pages.counters.render(&health, &agents, &open);
+    ([("content-type", metrics::CONTENT_TYPE)], text).into_response()
+}
+
 /// All agents, page after page.
-async fn status(State(driver): Driver) -> Response {
+async fn all(pages: &Pages) -> Option<(CollectorView, Vec<AgentView>)> {
     let mut agents = Vec::new();
     let mut after = None;
     loop {
         let from = after.take();
-        let Some(page) = list(&driver, from, None).await else { return unavailable() };
+        let page = list(&pages.to_driver, from, None).await?;
         agents.extend(page.agents.unwrap_or_default());
         if !page.more {
-            let status = StatusJson::new(&page.collector, &agents, time::now().wall);
-            return Json(status).into_response();
+            return Some((page.collector, agents));
         }
-        after = agents.last().map(|view| view.agent.clone());
+        after = agents.last().map(|view: &AgentView| view.agent.clone());
     }
 }
 
-async fn status_of(State(driver): Driver, Path(agent): Path<String>) -> Response {
+async fn status(State(pages): Driver) -> Response {
+    let Some((collector, agents)) = all(&pages).await else { return unavailable() };
+    Json(StatusJson::new(&collector, &agents, time::now().wall)).into_response()
+}
+
+async fn status_of(State(pages): Driver, Path(agent): Path<String>) -> Response {
     let Ok(id) = agent.parse::<AgentId>() else { return problem(&agent, &[]) };
-    let Some(page) = list(&driver, None, Some(id)).await else { return unavailable() };
+    let Some(page) = list(&pages.to_driver, None, Some(id)).await else { return unavailable() };
     match page.agents {
         Ok(agents) => {
             Json(StatusJson::new(&page.collector, &agents, time::now().wall)).into_response()

@@ -29,6 +29,7 @@ pub mod config;
 mod dispatch;
 mod driver;
 mod http;
+mod metrics;
 mod query;
 mod session;
 mod snapshot;
@@ -36,6 +37,7 @@ mod store;
 
 pub use config::Config;
 use driver::{Driver, ToDriver};
+use metrics::Counters;
 use query::Query;
 use session::service::Sidecars;
 
@@ -62,6 +64,7 @@ pub struct Collector {
     to_driver: mpsc::Sender<ToDriver>,
     transitions: broadcast::Sender<Arc<lubdub_shared::view::TransitionView>>,
     reader: store::Reader,
+    counters: Arc<Counters>,
 }
 
 impl Collector {
@@ -84,10 +87,12 @@ impl Collector {
         let (to_driver, inbox) = mpsc::channel(DRIVER_DEPTH);
         let (transitions, _) = broadcast::channel(TRANSITIONS_DEPTH);
         let (store, contents, durable) = store::Store::open(&config.data_dir)?;
+        let counters = Arc::new(Counters::new());
         let reader = store.reader();
         let told = transitions.clone();
-        let driver = Driver::new(config.policies, store, contents, inbox, durable, told);
-        Ok(Self { grpc, http, driver, to_driver, transitions, reader })
+        let opened = (store, contents);
+        let driver = Driver::new(config, opened, inbox, durable, told, Arc::clone(&counters));
+        Ok(Self { grpc, http, driver, to_driver, transitions, reader, counters })
     }
 
     /// Where sidecars and the command line connect.
@@ -116,9 +121,9 @@ impl Collector {
     /// # Errors
     /// What made it stop.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { grpc, http, driver, to_driver, transitions, reader } = self;
+        let Self { grpc, http, driver, to_driver, transitions, reader, counters } = self;
         info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
-        let query = Query::new(to_driver.clone(), transitions, reader);
+        let query = Query::new(to_driver.clone(), transitions, reader.clone());
         let sidecars = SidecarServiceServer::new(Sidecars::new(to_driver.clone()))
             .max_decoding_message_size(UP_LEN_MAX);
         let people = QueryServiceServer::new(query)
@@ -137,7 +142,8 @@ impl Collector {
             // An error means that nobody can ask any more: then it is time as well.
             let (Ok(_) | Err(_)) = stop.wait_for(|stop| *stop).await;
         });
-        let pages = tokio::spawn(http::serve(http, to_driver, shutdown.clone()));
+        let pages = http::Pages { to_driver, reader, counters };
+        let pages = tokio::spawn(http::serve(http, pages, shutdown.clone()));
         let serve = tokio::spawn(serve);
         let ended = driver.run(&mut shutdown).await;
         if tokio::time::timeout(DRAIN_PATIENCE, serve).await.is_err() {

@@ -4,19 +4,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lubdub_engine::StillConnected;
+use lubdub_shared::command::Outcome;
 use lubdub_shared::convert;
-use lubdub_shared::id::AgentId;
+use lubdub_shared::id::{AgentId, CommandId};
 use lubdub_shared::incident::ActionOutcome;
 use lubdub_shared::pb;
 use lubdub_shared::pb::query_service_server::QueryService;
-use lubdub_shared::view::TransitionView;
+use lubdub_shared::view::{IncidentView, TransitionView};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::driver::{Acted, Acting, Asked, ToDriver, Unknown};
+use crate::driver::{Acted, Acting, Asked, Forgetting, ToDriver, Unknown};
 use crate::store::Reader;
 
 /// Longest time that one call may wait for an outcome.
@@ -117,13 +119,15 @@ impl QueryService for Query {
     ) -> Result<Response<pb::ListIncidentsResponse>, Status> {
         let request = request.into_inner();
         let agent = optional_id(&request.agent)?;
-        let reader = self.reader.clone();
-        let read = move || reader.incidents(request.all, agent.as_ref());
-        let incidents = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| Status::internal(format!("the store cannot be read: {error}")))?;
-        let incidents = incidents.into_iter().map(Into::into).collect();
+        let own = match &agent {
+            Some(_) => None,
+            None => self.ask(|reply| ToDriver::Health { reply }).await?.incident,
+        };
+        let read = move |reader: &Reader| reader.incidents(request.all, agent.as_ref());
+        let stored = self.reader.read(read).await.map_err(unreadable)?;
+        // What ails the store cannot be found in it.
+        let own = own.map(|incident| IncidentView { agent: None, incident });
+        let incidents = own.into_iter().chain(stored).map(Into::into).collect();
         Ok(Response::new(pb::ListIncidentsResponse { incidents }))
     }
 
@@ -148,36 +152,107 @@ impl QueryService for Query {
     ) -> Result<Response<pb::ActResponse>, Status> {
         let request = request.into_inner();
         let agent = agent_id(&request.agent)?;
-        let convert::Asked { kind, reason, requested_by, wait } =
-            convert::Asked::try_from(&request)?;
-        let asked = Asked { kind, reason, requested_by };
+        let asked = convert::Asked::try_from(&request)?;
+        if let Some(id) = asked.command
+            && let Some(known) =
+                self.reader.read(move |reader| reader.command(id)).await.map_err(unreadable)?
+        {
+            // Asked before: it is answered, and not done again.
+            return Ok(Response::new(response(id, known.outcome, known.detail, None)));
+        }
+        let convert::Asked { kind, reason, requested_by, wait, command, dry_run, expires } = asked;
+        let asked = Asked { kind, reason, requested_by, command, dry_run, expires };
         let acting = self.ask(|reply| ToDriver::Act { agent, asked, reply }).await??;
-        Ok(Response::new(follow(acting, wait.min(WAIT_MAX)).await?))
+        // A dry run has nothing to wait for but its answer.
+        let wait = if dry_run { DURABLE_PATIENCE } else { wait.min(WAIT_MAX) };
+        Ok(Response::new(follow(acting, wait).await?))
+    }
+
+    async fn forget(
+        &self,
+        request: Request<pb::ForgetRequest>,
+    ) -> Result<Response<pb::ForgetResponse>, Status> {
+        let request = request.into_inner();
+        let agent = agent_id(&request.agent)?;
+        let name = agent.clone();
+        let convert::Forgetting { reason, requested_by } = (&request).try_into()?;
+        let asked = Forgetting { reason, requested_by };
+        let forgot = self.ask(|reply| ToDriver::Forget { agent, asked, reply }).await??;
+        forgot.map_err(|StillConnected| {
+            Status::failed_precondition(format!(
+                "the sidecar of {name} is connected: it would be back with its next report; end \
+                 it first"
+            ))
+        })?;
+        Ok(Response::new(pb::ForgetResponse {}))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        let request = request.into_inner();
+        let agent = optional_id(&request.agent)?;
+        let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
+        let mut commits = self.reader.commits();
+        let deadline = tokio::time::sleep(wait);
+        tokio::pin!(deadline);
+        let (after, newest) = (request.after, request.newest);
+        loop {
+            commits.borrow_and_update();
+            let agent = agent.clone();
+            let read = move |reader: &Reader| reader.events(agent.as_ref(), after, newest);
+            let (events, last) = self.reader.read(read).await.map_err(unreadable)?;
+            if !events.is_empty() || newest > 0 || deadline.is_elapsed() {
+                let events = events.into_iter().map(Into::into).collect();
+                return Ok(Response::new(pb::ListEventsResponse { events, last }));
+            }
+            tokio::select! {
+                () = &mut deadline => {}
+                moved = commits.changed() => moved.map_err(|_| stopping())?,
+            }
+        }
+    }
+}
+
+fn unreadable(error: rusqlite::Error) -> Status {
+    Status::internal(format!("the store cannot be read: {error}"))
+}
+
+fn response(
+    command: CommandId,
+    outcome: ActionOutcome,
+    detail: String,
+    full: Option<Box<Outcome>>,
+) -> pb::ActResponse {
+    pb::ActResponse {
+        command: command.as_bytes().to_vec(),
+        outcome: pb::ActionOutcome::from(outcome).into(),
+        detail,
+        full: full.map(|full| (*full).into()),
     }
 }
 
 /// Waits until the command is written down, and then for its outcome if that is wanted.
 async fn follow(mut acting: Acting, wait: Duration) -> Result<pb::ActResponse, Status> {
-    let response = |outcome: ActionOutcome, detail: String, full| pb::ActResponse {
-        command: acting.command.as_bytes().to_vec(),
-        outcome: pb::ActionOutcome::from(outcome).into(),
-        detail,
-        full,
-    };
+    let id = acting.command;
+    let waits = "its sidecar is not connected; it waits for it".to_owned();
     let first = tokio::time::timeout(DURABLE_PATIENCE, acting.progress.recv()).await;
     match first.map_err(|_| Status::unavailable("the store is behind"))? {
         None => return Err(stopping()),
         Some(Acted::Ended { outcome, detail, full }) => {
-            return Ok(response(outcome, detail, full.map(|full| (*full).into())));
+            return Ok(response(id, outcome, detail, full));
         }
-        Some(Acted::Accepted) => {}
+        Some(Acted::Pending) if wait.is_zero() => {
+            return Ok(response(id, ActionOutcome::Pending, waits, None));
+        }
+        Some(Acted::Accepted | Acted::Pending) => {}
     }
     match tokio::time::timeout(wait, acting.progress.recv()).await {
-        Ok(Some(Acted::Ended { outcome, detail, full })) => {
-            Ok(response(outcome, detail, full.map(|full| (*full).into())))
-        }
-        Ok(Some(Acted::Accepted) | None) | Err(_) => {
-            Ok(response(ActionOutcome::Accepted, "sent, not answered yet".to_owned(), None))
+        Ok(Some(Acted::Ended { outcome, detail, full })) => Ok(response(id, outcome, detail, full)),
+        Ok(Some(Acted::Accepted | Acted::Pending) | None) | Err(_) => {
+            let sent = "sent, not answered yet".to_owned();
+            Ok(response(id, ActionOutcome::Accepted, sent, None))
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use tracing::debug;
 
-use crate::driver::ToDriver;
+use crate::driver::{NotAdmitted, ToDriver};
 
 pub(crate) mod service;
 
@@ -89,10 +89,14 @@ impl Session {
         let (session, name) = (self.number, hello.agent.clone());
         self.tell(ToDriver::Hello { session, hello, outbound: sender, reply }).await?;
         let gone = |_| Status::unavailable("the collector is stopping");
-        let agent = answer.await.map_err(gone)?.ok_or_else(|| {
-            let why =
-                format!("another sidecar is heard for agent {name}; it is judged by that one");
-            Status::already_exists(why)
+        let agent = answer.await.map_err(gone)?.map_err(|why| match why {
+            NotAdmitted::OtherInstance => Status::already_exists(format!(
+                "another sidecar is heard for agent {name}; it is judged by that one"
+            )),
+            NotAdmitted::Behind => {
+                Status::unavailable("the store is behind what this sidecar has seen; come again")
+            }
+            NotAdmitted::Full => Status::resource_exhausted("there are too many agents"),
         })?;
         Ok((agent, answers))
     }

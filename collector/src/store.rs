@@ -2,29 +2,35 @@
 //!
 //! Operations are queued without waiting, written in groups, and acknowledged after the commit:
 //! WAL with `synchronous=FULL`, so a commit is on disk. An operation that has something waiting
-//! for it (events to ack, a command to send) hands that over only then. After an error the thread
-//! ends, and the collector with it: it never retries and acks (DESIGN §8).
+//! for it (events to ack, a command to send) hands that over only then.
+//!
+//! A disk without space, or that is read-only, refuses a commit whole: the group waits and is tried
+//! again each second, nothing is acked, and the collector acts on nothing meanwhile. After any
+//! other error, a failed sync above all, the thread ends and the collector with it: it never
+//! retries and acks.
 
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use lubdub_engine::{AgentIndex, AgentRecord};
+use lubdub_engine::{AgentIndex, AgentRecord, Unanswered};
 use lubdub_shared::command::Command;
 use lubdub_shared::id::{AgentId, CommandId, SpoolId, StoreId};
 use lubdub_shared::incident::{ActionOutcome, Incident};
 use lubdub_shared::session::Event;
 use lubdub_shared::time::{Mono, Wall};
 use lubdub_shared::view::TransitionView;
-use tokio::sync::mpsc as async_mpsc;
+use tokio::sync::{mpsc as async_mpsc, watch};
 
 mod read;
 mod schema;
 mod write;
 
 pub(crate) use read::Reader;
+use write::Writer;
 
 /// Operations that may wait. Full means the disk is behind: the collector then acts on nothing.
 const QUEUE_DEPTH: usize = 8192;
@@ -38,8 +44,8 @@ const COMMITTED_DEPTH: usize = 64;
 pub(crate) enum Op {
     /// What must be known of an agent.
     Agent(Box<AgentRecord>),
-    /// An incident, whole.
-    Incident(AgentId, Box<Incident>),
+    /// An incident, whole; of the collector itself where no agent is named.
+    Incident(Option<AgentId>, Box<Incident>),
     /// Hard facts of a sidecar; acked after the commit.
     Events {
         /// Whose.
@@ -65,11 +71,21 @@ pub(crate) enum Op {
         at: Wall,
         /// The same on the clock that its ttl is measured by.
         decided: Mono,
+        /// It waits for its sidecar until then, and is not sent.
+        expires: Option<Wall>,
     },
+    /// One line for the record; of the collector itself where no agent is named.
+    Note(Option<AgentId>, String, Wall),
+    /// The agent is not known any more.
+    Forget(AgentId),
+    /// The store's epoch, which only grows.
+    Epoch(u64),
     /// How a command ended.
     Answer {
         /// Which.
         command: CommandId,
+        /// Whose.
+        agent: AgentId,
         /// How.
         outcome: ActionOutcome,
         /// In words.
@@ -93,6 +109,14 @@ pub(crate) enum Durable {
     },
     /// A command that may now be sent, and when it was decided.
     Command(AgentIndex, Box<Command>, Mono),
+    /// A command that waits for its sidecar.
+    Waiting(CommandId),
+    /// The epoch of the store is this from now on.
+    Epoch(u64),
+    /// The disk takes nothing now; why. What was queued waits.
+    Sick(String),
+    /// It takes everything again.
+    Well,
     /// The store is broken; why.
     Broken(String),
 }
@@ -100,8 +124,8 @@ pub(crate) enum Durable {
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// The directory cannot be made.
-    #[error("cannot make the data directory {path}")]
+    /// The directory cannot be made or written.
+    #[error("cannot use the data directory {path}")]
     Directory {
         /// Which.
         path: PathBuf,
@@ -128,6 +152,25 @@ pub(crate) enum OpenError {
         /// Ours.
         known: i64,
     },
+    /// Another collector has it.
+    #[error("the store in {path} is in use by the collector with pid {owner}")]
+    Owned {
+        /// Which directory.
+        path: PathBuf,
+        /// Whose.
+        owner: String,
+    },
+    /// A version's step could not be made.
+    #[error("cannot bring the store {path} from schema {from} to {}", from + 1)]
+    Migration {
+        /// Which file.
+        path: PathBuf,
+        /// The version it has.
+        from: i64,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// The system gives no thread.
     #[error("cannot start the store's thread")]
     Thread(#[source] io::Error),
@@ -144,6 +187,8 @@ pub(crate) struct Contents {
     pub agents: Vec<AgentRecord>,
     /// Open incidents, and those resolved last, by agent.
     pub incidents: Vec<(AgentId, Incident)>,
+    /// Commands without an answer, oldest first.
+    pub unanswered: Vec<(AgentId, Unanswered)>,
 }
 
 /// The writer's handle.
@@ -152,6 +197,8 @@ pub(crate) struct Store {
     ops: Option<mpsc::SyncSender<Op>>,
     thread: Option<JoinHandle<()>>,
     path: PathBuf,
+    committed: watch::Receiver<u64>,
+    _lock: File,
 }
 
 impl Store {
@@ -165,15 +212,18 @@ impl Store {
         let making = |source| OpenError::Directory { path: directory.to_owned(), source };
         // Reasons and statuses are nobody else's business.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(making)?;
+        let lock = lock(directory)?;
         let path = directory.join("lubdub.sqlite3");
         let (connection, contents) = schema::open(&path)?;
         let (ops, queue) = mpsc::sync_channel(QUEUE_DEPTH);
-        let (done, committed) = async_mpsc::channel(COMMITTED_DEPTH);
+        let (done, durable) = async_mpsc::channel(COMMITTED_DEPTH);
+        let (commits, committed) = watch::channel(0);
         let thread = std::thread::Builder::new()
             .name("lubdub-store".to_owned())
-            .spawn(move || write::run(connection, &queue, &done))
+            .spawn(move || Writer { connection, done, commits, sick: false }.run(&queue))
             .map_err(OpenError::Thread)?;
-        Ok((Self { ops: Some(ops), thread: Some(thread), path }, contents, committed))
+        let store = Self { ops: Some(ops), thread: Some(thread), path, committed, _lock: lock };
+        Ok((store, contents, durable))
     }
 
     /// Queues an operation.
@@ -189,7 +239,28 @@ impl Store {
 
     /// Reads beside the writer.
     pub(crate) fn reader(&self) -> Reader {
-        Reader::new(self.path.clone())
+        Reader::new(self.path.clone(), self.committed.clone())
+    }
+}
+
+/// One collector a store: an advisory lock on a file that holds its owner's pid.
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Directory { path: directory.to_owned(), source };
+    let mut options = File::options();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(directory.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).map_err(failed)?;
+            file.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            file.take(16).read_to_string(&mut owner).map_err(failed)?;
+            Err(OpenError::Owned { path: directory.to_owned(), owner })
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

@@ -320,7 +320,7 @@ pub struct Report {
 }
 
 /// What a sidecar itself could not do, counted since it started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
     /// Datagrams that were malformed or came from a stranger.
     pub datagrams_dropped: u64,
@@ -328,4 +328,6 @@ pub struct Health {
     pub writes_failed: u64,
     /// Events that no collector took before the spool was full.
     pub events_dropped: u64,
+    /// Why the state directory cannot be written now; empty while it can.
+    pub sick_disk: String,
 }

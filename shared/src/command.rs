@@ -30,6 +30,14 @@ words! {
 }
 
 impl CommandKind {
+    /// It may wait for a sidecar that is not there.
+    pub fn may_wait(self) -> bool {
+        match self {
+            Self::Stop | Self::Start | Self::Revive => true,
+            Self::Restart | Self::Apoptosis => false,
+        }
+    }
+
     /// It ends a living tree.
     pub fn is_destructive(self) -> bool {
         match self {
@@ -40,7 +48,8 @@ impl CommandKind {
 }
 
 /// What must still be true when the sidecar acts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Precondition {
     /// Only the life must match: a person asked.
     LifeOnly,
@@ -151,7 +160,7 @@ impl fmt::Display for Requester {
 }
 
 /// One command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// The idempotency key.
     pub id: CommandId,
@@ -165,7 +174,8 @@ pub struct Command {
     pub epoch: u64,
     /// What must still be true.
     pub precondition: Precondition,
-    /// The report that the decision rests on; 0 when a person asked.
+    /// The report that the decision rests on; for a person's, the newest one when it was sent. 0:
+    /// none.
     pub report: u64,
     /// How long after the decision it may be carried out.
     pub ttl: Duration,
@@ -175,6 +185,8 @@ pub struct Command {
     pub requested_by: Requester,
     /// For the record.
     pub reason: String,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
 }
 
 words! {
@@ -192,6 +204,8 @@ words! {
         WrongState = "wrong_state",
         /// Another command is being carried out.
         Busy = "busy",
+        /// The intent could not be written down.
+        SickDisk = "sick_disk",
     }
 }
 

@@ -15,7 +15,7 @@ mod session;
 mod view;
 mod words;
 
-pub use view::Asked;
+pub use view::{Asked, Forgetting};
 
 /// A message that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -41,6 +41,10 @@ words! {
         Unreachable = "unreachable",
         /// Unreachable for long: a person must look.
         Missing = "missing",
+        /// Two sidecar instances report one agent.
+        Duplicate = "duplicate",
+        /// A state directory cannot be written: the sidecar's, or the collector's own.
+        SickDisk = "sick_disk",
     }
 }
 

@@ -235,12 +235,15 @@ pub fn default_act(cause: Cause) -> Act {
         | Cause::Inactive
         | Cause::Paused
         | Cause::Unreachable
-        | Cause::Missing => Act::Notify,
+        | Cause::Missing
+        | Cause::Duplicate
+        | Cause::SickDisk => Act::Notify,
     }
 }
 
 /// Whether `[policy.x.act]` may let a cause touch a living agent. What rests on the link alone
-/// never may: that path has no edge to destruction. What is dead already is the sidecar's.
+/// never may: that path has no edge to destruction. What is dead already is the sidecar's. Nor may
+/// what is no fault of the agent: two sidecars for one id, a sick disk.
 pub fn may_act(cause: Cause) -> bool {
     match cause {
         Cause::Exited
@@ -248,7 +251,9 @@ pub fn may_act(cause: Cause) -> bool {
         | Cause::KilledByOther
         | Cause::CrashLoop
         | Cause::Unreachable
-        | Cause::Missing => false,
+        | Cause::Missing
+        | Cause::Duplicate
+        | Cause::SickDisk => false,
         Cause::NeverSeen
         | Cause::Silent
         | Cause::BusySilent

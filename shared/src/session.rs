@@ -45,6 +45,8 @@ pub struct Hello {
     pub epochs: BTreeMap<StoreId, u64>,
     /// Evidence that earlier lives showed.
     pub shown: Evidence,
+    /// Held down; `None` while it is not.
+    pub held: Option<Hold>,
 }
 
 /// Answer to [`Hello`].
@@ -64,6 +66,8 @@ pub struct Welcome {
     pub acked: u64,
     /// Why this collector does not act by itself now; empty when it does.
     pub degraded: String,
+    /// Commands that waited for this sidecar: they come before a first start.
+    pub pending: Vec<Command>,
 }
 
 words! {
@@ -122,8 +126,27 @@ pub enum ToSidecar {
     },
 }
 
+/// Held down: how, why and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Stopped, quarantined or terminated.
+    pub lifecycle: Lifecycle,
+    /// Why.
+    pub reason: String,
+    /// A person's name, the engine with its cause, or the schedule.
+    pub requested_by: String,
+    /// The schedule was spent on failed exits.
+    pub crash_loop: bool,
+}
+
+impl std::fmt::Display for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} by {}: {}", self.lifecycle, self.requested_by, self.reason)
+    }
+}
+
 /// One hard fact.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// From 1, within the spool.
     pub number: u64,
@@ -133,6 +156,28 @@ pub struct Event {
     pub life: Option<Life>,
     /// What happened.
     pub what: Happening,
+}
+
+words! {
+    /// What is recorded of a fleet.
+    EventKind {
+        /// A life began.
+        Started = "started",
+        /// A life ended.
+        Exited = "exited",
+        /// A sidecar's answer to a command.
+        Outcome = "outcome",
+        /// An agent is held down.
+        Held = "held",
+        /// One line of a daemon's.
+        Note = "note",
+        /// A status or a lifecycle changed.
+        Status = "status",
+        /// A command was decided on, or asked for.
+        Command = "command",
+        /// How a command ended.
+        Answer = "answer",
+    }
 }
 
 /// What a hard fact says.
@@ -160,16 +205,7 @@ pub enum Happening {
     /// A command ended.
     Outcome(Outcome),
     /// The sidecar holds the agent down.
-    Held {
-        /// Stopped, quarantined or terminated.
-        lifecycle: Lifecycle,
-        /// Why.
-        reason: String,
-        /// A person's name, the engine with its cause, or the schedule.
-        requested_by: String,
-        /// The schedule was spent on failed exits.
-        crash_loop: bool,
-    },
+    Held(Hold),
     /// Something a person should be able to read later.
     Note {
         /// One line.
@@ -178,14 +214,14 @@ pub enum Happening {
 }
 
 impl Happening {
-    /// Its kind in one word, as events are listed and stored.
-    pub fn kind(&self) -> &'static str {
+    /// Its kind, as events are listed and stored.
+    pub fn kind(&self) -> EventKind {
         match self {
-            Self::Started { .. } => "started",
-            Self::Exited { .. } => "exited",
-            Self::Outcome(_) => "outcome",
-            Self::Held { .. } => "held",
-            Self::Note { .. } => "note",
+            Self::Started { .. } => EventKind::Started,
+            Self::Exited { .. } => EventKind::Exited,
+            Self::Outcome(_) => EventKind::Outcome,
+            Self::Held(_) => EventKind::Held,
+            Self::Note { .. } => EventKind::Note,
         }
     }
 }

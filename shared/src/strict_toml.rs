@@ -84,7 +84,11 @@ impl<'de> Deserialize<'de> for SpanOrNone {
     }
 }
 
-fn parse_span(text: &str) -> Result<Duration, String> {
+/// A duration in those words.
+///
+/// # Errors
+/// It is none, with an example.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| format!("{text:?} is not a duration such as 250ms, 90s, 10m, 1h 30m"))
 }

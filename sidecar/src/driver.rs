@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lubdub_shared::beat::Health;
-use lubdub_shared::command::CommandKind;
-use lubdub_shared::fs::Durability;
-use lubdub_shared::id::InstanceId;
-use lubdub_shared::session::{FromSidecar, Happening, Hello, ToSidecar};
+use lubdub_shared::id::{InstanceId, Life, SpoolId};
+use lubdub_shared::session::{Happening, Hold};
+use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{self, Mono, Now};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -25,12 +24,18 @@ use crate::link::{FromLink, Link};
 use crate::lock::Lock;
 use crate::process::{Process, Sweep};
 use crate::socket::{DRAIN_MAX, Door, Heard};
-use crate::state::{self, Hold, Tombstone};
+use crate::state::Tombstone;
 use crate::supervisor::{Action, Event, Supervisor};
 use crate::worker::{Job, Worker};
 
 mod begin;
+mod disk;
 mod farewell;
+mod mend;
+mod stream;
+
+use disk::Disk;
+use stream::LinkState;
 
 /// How often a tree that is being swept is looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
@@ -52,7 +57,7 @@ pub(crate) struct Driver {
     supervisor: Supervisor,
     process: Process,
     door: Door,
-    worker: Worker,
+    disk: Disk,
     outbox: Outbox,
     pace: Pace,
     link: LinkState,
@@ -64,24 +69,14 @@ pub(crate) struct Driver {
     beats: u64,
     beats_looked: u64,
     acked_at: Mono,
-    unwritten: bool,
-    failures: u64,
+    sick: bool,
+    told_unmended: bool,
+    rng: fastrand::Rng,
     asked_to_end: bool,
     ended: Option<u8>,
     events: VecDeque<Event>,
     actions: Vec<Action>,
-    _lock: Lock,
-}
-
-/// Where messages to the collector can go.
-#[derive(Debug)]
-enum LinkState {
-    Down {
-        was_up: bool,
-    },
-    /// Hello is sent, Welcome is not there.
-    Greeting(mpsc::Sender<FromSidecar>),
-    Up(mpsc::Sender<FromSidecar>),
+    lock: Lock,
 }
 
 /// What woke the driver.
@@ -92,6 +87,7 @@ enum Wake {
     Child,
     Link(Option<FromLink>),
     Shutdown(Option<i32>),
+    Disk,
 }
 
 impl Driver {
@@ -105,12 +101,13 @@ impl Driver {
                 () = tokio::time::sleep(SWEEP_EVERY), if sweeping => Wake::Sweep,
                 _ = self.children.recv() => Wake::Child,
                 from_link = self.from_link.recv() => Wake::Link(from_link),
+                () = self.disk.moved() => Wake::Disk,
                 signal = shutdown.recv(), if listening => Wake::Shutdown(signal),
             };
             let now = time::now();
             self.hear(DRAIN_MAX, now);
             match wake {
-                Wake::Door => {}
+                Wake::Door | Wake::Disk => {}
                 Wake::Tick => self.tick(now),
                 Wake::Sweep => self.sweep(now),
                 Wake::Child => self.reap(),
@@ -151,21 +148,32 @@ impl Driver {
             self.look(now);
         }
         self.sweep(now);
-        if self.worker.failures() != self.failures {
-            // The state may be among what was not written: it is tried again.
-            self.failures = self.worker.failures();
-            self.unwritten = true;
+        self.note_health();
+        if !idle {
+            self.mend_directory(now);
         }
-        self.supervisor.set_health(Health {
-            datagrams_dropped: self.door.dropped(),
-            writes_failed: self.worker.failures(),
-            events_dropped: self.outbox.dropped(),
-        });
         self.events.push_back(Event::Tick);
         if !self.outbox.is_settled() && now.mono.since(self.acked_at) >= RESEND_AFTER {
             self.acked_at = now.mono;
-            self.outbox.resume(0);
+            self.outbox.resume();
         }
+    }
+
+    fn note_health(&mut self) {
+        let progress = self.disk.progress();
+        let sick = std::mem::replace(&mut self.sick, progress.sick.is_some());
+        if sick && !self.sick {
+            // What was not written while it was sick is written now.
+            let ended = self.supervisor.memory().hold.clone();
+            let ended = ended.filter(|hold| hold.lifecycle == Lifecycle::Terminated);
+            self.actions.extend(ended.map(|hold| Action::Tombstone(Some(hold))));
+        }
+        self.supervisor.set_health(Health {
+            datagrams_dropped: self.door.dropped(),
+            writes_failed: progress.failures,
+            events_dropped: self.outbox.dropped(),
+            sick_disk: progress.sick.unwrap_or_default(),
+        });
     }
 
     fn look(&mut self, now: Now) {
@@ -200,95 +208,29 @@ impl Driver {
         }
     }
 
-    fn on_link(&mut self, heard: Option<FromLink>, now: Now) {
-        match heard {
-            Some(FromLink::Up(sender)) => {
-                let hello = FromSidecar::Hello(Box::new(self.hello(now)));
-                if sender.try_send(hello).is_ok() {
-                    self.link = LinkState::Greeting(sender);
-                }
-            }
-            Some(FromLink::Message(ToSidecar::Welcome(welcome))) => {
-                let state = LinkState::Down { was_up: true };
-                let seen = self.supervisor.memory().epochs.get(&welcome.store).copied();
-                if seen.is_some_and(|seen| welcome.epoch < seen) {
-                    // An older start of the same store: without a sender the stream ends.
-                    warn!(epoch = welcome.epoch, seen, "refused a collector of an old epoch");
-                    self.link = state;
-                } else if let LinkState::Greeting(sender) = std::mem::replace(&mut self.link, state)
-                {
-                    self.outbox.resume(welcome.acked);
-                    self.acked_at = now.mono;
-                    self.link = LinkState::Up(sender);
-                    self.events.push_back(Event::Welcome(welcome));
-                }
-            }
-            Some(FromLink::Message(ToSidecar::Ack { spool, number })) => {
-                if spool == self.outbox.spool() {
-                    self.acked_at = now.mono;
-                    self.outbox.ack(number);
-                }
-            }
-            Some(FromLink::Message(ToSidecar::Command(command))) => {
-                info!(id = %command.id, kind = %command.kind, by = %command.requested_by,
-                    reason = command.reason, "command");
-                if command.kind.is_destructive() || command.kind == CommandKind::Start {
-                    // The last word is spoken on what is true now.
-                    self.hear(DRAIN_BEFORE_COMMAND, now);
-                    self.look(now);
-                }
-                self.events.push_back(Event::Command(command));
-            }
-            Some(FromLink::Message(ToSidecar::GoAway { .. })) => {}
-            Some(FromLink::Down) | None => self.link = LinkState::Down { was_up: true },
-        }
-    }
-
-    fn hello(&mut self, now: Now) -> Hello {
-        Hello {
-            agent: self.config.agent.clone(),
-            instance: self.instance,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: self.host.clone(),
-            labels: self.config.labels.clone(),
-            spool: self.outbox.spool(),
-            last_event: self.outbox.last(),
-            report: self.supervisor.report(now.mono),
-            epochs: self.supervisor.memory().epochs.clone(),
-            shown: self.supervisor.memory().shown,
-        }
-    }
-
     /// Applies events until none is left, does what they led to, and sends what waits.
     fn settle(&mut self, now: Now) {
         loop {
             for action in std::mem::take(&mut self.actions) {
                 self.act(action, now);
             }
-            let Some(event) = self.events.pop_front() else { break };
-            self.supervisor.handle(event, now, &mut self.actions);
+            if let Some(event) = self.events.pop_front() {
+                self.supervisor.handle(event, now, &mut self.actions);
+                continue;
+            }
+            self.write_files(now);
+            self.pass_barriers(now);
+            if self.events.is_empty() && self.actions.is_empty() {
+                break;
+            }
         }
-        self.write_files(now);
-        self.send();
+        self.send(now);
     }
 
     fn act(&mut self, action: Action, now: Now) {
         match action {
-            Action::Start(life) => {
-                info!(life = life.ordinal, "starting");
-                self.pace.reset();
-                self.write(Job::Remove(self.config.heartbeat_file.clone()));
-                self.process.expect_beats(self.supervisor.policy());
-                let event = match self.process.start(life) {
-                    Ok(process) => Event::Started(process),
-                    Err(failed) => {
-                        let why = lubdub_shared::telemetry::chain(&failed);
-                        error!("{why}");
-                        Event::StartFailed(failed.exit_code(), why)
-                    }
-                };
-                self.events.push_back(event);
-            }
+            Action::Start(life) => self.disk.start_after(life, now.mono),
+            Action::Intend => self.disk.intend(now.mono),
             Action::SignalMain(number) => self.process.signal_main(number),
             Action::SignalTree(number) => self.process.signal_tree(number),
             Action::KillTree => self.process.kill_tree(now.mono),
@@ -300,15 +242,14 @@ impl Driver {
                 let report = self.supervisor.report(now.mono);
                 self.outbox.report(report);
             }
-            Action::Persist => self.unwritten = true,
+            Action::Persist => self.disk.persist(),
             Action::Tombstone(hold) => self.tombstone(hold, now),
             Action::End(code) => self.ended = Some(code),
         }
     }
 
     fn tombstone(&mut self, hold: Option<Hold>, now: Now) {
-        let path = self.config.state.join(state::TOMBSTONE);
-        let Some(hold) = hold else { return self.write(Job::Remove(path)) };
+        let Some(hold) = hold else { return self.disk.write(Job::Tombstone(None)) };
         let tombstone = Tombstone {
             v: 1,
             agent: self.config.agent.to_string(),
@@ -319,40 +260,48 @@ impl Driver {
             last_words: self.supervisor.report(now.mono).vitals.text,
         };
         let bytes = serde_json::to_vec_pretty(&tombstone).expect("keys are strings");
-        self.write(Job::Write { path, bytes, mode: 0o600, durable: Durability::Synced });
+        self.disk.write(Job::Tombstone(Some(bytes)));
     }
 
     fn write_files(&mut self, now: Now) {
-        if self.unwritten {
-            let path = self.config.state.join(state::FILE_NAME);
-            let bytes = self.supervisor.memory().render();
-            let durable = Durability::Synced;
-            self.unwritten = !self.worker.queue(Job::Write { path, bytes, mode: 0o600, durable });
-        }
+        let memory = self.supervisor.memory();
+        let fresh = || SpoolId::random(&mut self.rng);
+        self.disk.hand_over(&mut self.outbox, now.mono, || memory.render(), fresh);
         // Its content is made only when it is due: this runs after every datagram.
         if self.pace.is_due(self.supervisor.beats(), now.mono)
             && let Some(heartbeat) = self.supervisor.heartbeat(now)
         {
             let path = self.config.heartbeat_file.clone();
             let (bytes, mode) = (heartbeat.render(), self.config.heartbeat_mode);
-            self.write(Job::Write { path, bytes, mode, durable: Durability::Visible });
+            self.disk.write(Job::Heartbeat { path, bytes, mode });
         }
     }
 
-    fn write(&self, job: Job) {
-        if !self.worker.queue(job) {
-            warn!("the disk is too slow: a file was not written");
+    /// What waited for the disk goes on.
+    fn pass_barriers(&mut self, now: Now) {
+        if let Some(life) = self.disk.may_start(now.mono) {
+            self.start(life);
+        }
+        if let Some(written) = self.disk.intended(now.mono) {
+            self.look_closely(now);
+            self.events.push_back(Event::Intended(written));
         }
     }
 
-    fn send(&mut self) {
-        let LinkState::Up(sender) = &self.link else { return };
-        while let Ok(place) = sender.try_reserve() {
-            match self.outbox.next() {
-                Some(message) => place.send(message),
-                None => return,
+    fn start(&mut self, life: Life) {
+        info!(life = life.ordinal, "starting");
+        self.pace.reset();
+        self.disk.write(Job::NoHeartbeat(self.config.heartbeat_file.clone()));
+        self.process.expect_beats(self.supervisor.policy());
+        let event = match self.process.start(life) {
+            Ok(process) => Event::Started(process),
+            Err(failed) => {
+                let why = lubdub_shared::telemetry::chain(&failed);
+                error!("{why}");
+                Event::StartFailed(failed.exit_code(), why)
             }
-        }
+        };
+        self.events.push_back(event);
     }
 }
 
@@ -366,7 +315,7 @@ fn log(what: &Happening) {
             info!(command = %outcome.command, ending = ?outcome.ending, detail = outcome.detail,
                 "outcome");
         }
-        Happening::Held { lifecycle, reason, .. } => warn!(%lifecycle, reason, "held down"),
+        Happening::Held(hold) => warn!("held down: {hold}"),
         Happening::Note { text } => warn!("{text}"),
     }
 }

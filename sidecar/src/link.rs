@@ -8,6 +8,7 @@ use std::time::Duration;
 use lubdub_shared::pb::sidecar_service_client::SidecarServiceClient;
 use lubdub_shared::session::{DOWN_LEN_MAX, FromSidecar, ToSidecar};
 use lubdub_shared::telemetry::chain;
+use lubdub_shared::time;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, info, warn};
 
 pub(crate) mod outbox;
+pub(crate) mod spool;
 
 /// Messages that may wait in one stream. More would only age: reports are coalesced behind it.
 const STREAM_DEPTH: usize = 8;
@@ -23,6 +25,8 @@ const INBOUND_DEPTH: usize = 64;
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A stream that stood for so long was a good one: the next attempt comes at once.
+const STOOD: Duration = Duration::from_secs(5);
 /// A half-open connection is noticed after both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,8 +36,8 @@ const WINDOW: u32 = 1 << 20;
 /// What the link tells the driver.
 #[derive(Debug)]
 pub(crate) enum FromLink {
-    /// A connection stands; the driver sends Hello into it first.
-    Up(mpsc::Sender<FromSidecar>),
+    /// A connection to this address stands; the driver sends Hello into it first.
+    Up(mpsc::Sender<FromSidecar>, String),
     /// The collector says something.
     Message(ToSidecar),
     /// The stream is over.
@@ -43,7 +47,8 @@ pub(crate) enum FromLink {
 /// The task.
 #[derive(Debug)]
 pub(crate) struct Link {
-    endpoints: Vec<Endpoint>,
+    /// Each with the address that it was made from.
+    endpoints: Vec<(String, Endpoint)>,
     to_driver: mpsc::Sender<FromLink>,
     rng: fastrand::Rng,
 }
@@ -66,13 +71,14 @@ impl Link {
             let endpoint = Endpoint::from_shared(address.clone()).ok();
             let endpoint = endpoint.filter(|e| e.uri().scheme_str() == Some("http"));
             let endpoint = endpoint.ok_or_else(|| BadAddress(address.clone()))?;
-            Ok(endpoint
+            let endpoint = endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
                 .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
                 .keep_alive_timeout(KEEPALIVE_TIMEOUT)
                 .keep_alive_while_idle(true)
                 .initial_stream_window_size(WINDOW)
-                .initial_connection_window_size(WINDOW))
+                .initial_connection_window_size(WINDOW);
+            Ok((address.clone(), endpoint))
         };
         let endpoints = addresses.iter().map(endpoint).collect::<Result<_, _>>()?;
         let (to_driver, from_link) = mpsc::channel(INBOUND_DEPTH);
@@ -83,12 +89,14 @@ impl Link {
     pub(crate) async fn run(mut self) {
         let mut attempts = 0_u32;
         for turn in 0_usize.. {
-            let endpoint = self.endpoints[turn % self.endpoints.len()].clone();
-            let uri = endpoint.uri().clone();
+            let (uri, endpoint) = self.endpoints[turn % self.endpoints.len()].clone();
+            let began = time::now().mono;
             let retry_after = match endpoint.connect().await {
-                Ok(channel) => match self.attach(channel).await {
+                Ok(channel) => match self.attach(channel, &uri).await {
                     Ok(Ended { welcomed, retry_after }) => {
-                        attempts = if welcomed { 0 } else { attempts.saturating_add(1) };
+                        // A welcome that the driver refuses ends at once, again and again.
+                        let stood = welcomed && time::now().mono.since(began) >= STOOD;
+                        attempts = if stood { 0 } else { attempts.saturating_add(1) };
                         retry_after
                     }
                     Err(status) => {
@@ -117,11 +125,11 @@ impl Link {
     }
 
     /// One stream, from Hello to its end.
-    async fn attach(&mut self, channel: Channel) -> Result<Ended, tonic::Status> {
+    async fn attach(&mut self, channel: Channel, uri: &str) -> Result<Ended, tonic::Status> {
         let mut client = SidecarServiceClient::new(channel).max_decoding_message_size(DOWN_LEN_MAX);
         let (sender, outbound) = mpsc::channel(STREAM_DEPTH);
         let mut ended = Ended { welcomed: false, retry_after: None };
-        if self.to_driver.send(FromLink::Up(sender)).await.is_err() {
+        if self.to_driver.send(FromLink::Up(sender, uri.to_owned())).await.is_err() {
             return Ok(ended);
         }
         let outbound = ReceiverStream::new(outbound).map(Into::into);

@@ -2,15 +2,27 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+const NAME: &str = "lock";
+
 /// Held for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// The lock of this directory is still the one that is held.
+    pub(crate) fn is_there(&self, directory: &Path) -> bool {
+        let there = std::fs::symlink_metadata(directory.join(NAME));
+        let own = self.file.metadata();
+        matches!((there, own), (Ok(there), Ok(own)) if there.ino() == own.ino())
+    }
 }
 
 /// What came of trying.
@@ -21,7 +33,7 @@ pub(crate) enum Locked {
 }
 
 pub(crate) fn try_lock(directory: &Path) -> io::Result<Locked> {
-    let path = directory.join("lock");
+    let path = directory.join(NAME);
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -29,7 +41,7 @@ pub(crate) fn try_lock(directory: &Path) -> io::Result<Locked> {
             file.set_len(0)?;
             file.rewind()?;
             file.write_all(std::process::id().to_string().as_bytes())?;
-            Ok(Locked::Ours(Lock { _file: file }))
+            Ok(Locked::Ours(Lock { file }))
         }
         Err(Errno::WOULDBLOCK) => {
             let mut owner = String::new();

@@ -32,6 +32,8 @@ const LOG_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 pub struct Door {
     socket: UnixDatagram,
     path: PathBuf,
+    /// Of the path, when it was bound.
+    inode: u64,
     buffer: Vec<u8>,
     control: Vec<u8>,
     uids: [u32; 2],
@@ -97,10 +99,12 @@ impl Door {
         let socket = StdDatagram::bind(path)?;
         setsockopt(&socket, PassCred, &true)?;
         socket.set_nonblocking(true)?;
+        let inode = std::fs::symlink_metadata(path)?.ino();
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
             socket: UnixDatagram::from_std(socket)?,
             path: path.to_owned(),
+            inode,
             buffer: vec![0; DATAGRAM_LEN_MAX + 1],
             control: nix::cmsg_space!(UnixCredentials, [i32; FDS_MAX]),
             uids: [own, 0],
@@ -111,6 +115,25 @@ impl Door {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its path still leads to it.
+    pub fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode)
+    }
+
+    /// Opens it anew at its path, where that was taken away. What was sent to the old one and not
+    /// taken is lost; who is connected to that must connect again.
+    ///
+    /// # Errors
+    /// The system refuses; the old one stays.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        let mut new = Self::open(&self.path)?;
+        new.dropped = std::mem::take(&mut self.dropped);
+        // The old one must not take the new path with it.
+        self.path = PathBuf::new();
+        *self = new;
+        Ok(())
     }
 
     /// Datagrams dropped so far.
@@ -158,6 +181,9 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() || !self.is_there() {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             warn!(%error, path = %self.path.display(), "could not remove the socket");
         }

@@ -1,6 +1,6 @@
 //! What must survive a crash of the sidecar, in one file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::num::NonZeroU32;
@@ -8,13 +8,14 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use lubdub_shared::beat::Evidence;
+use lubdub_shared::command::{Command, Outcome};
 use lubdub_shared::id::{AgentId, Life, LifeId, ProcessId, StoreId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::Ledger;
-use lubdub_shared::status::Lifecycle;
+use lubdub_shared::session::Hold;
 use serde::{Deserialize, Serialize};
 
-use crate::supervisor::Gaps;
+use crate::supervisor::{Gaps, Spending};
 
 /// Name of the file in the agent's state directory.
 pub const FILE_NAME: &str = "state.json";
@@ -23,15 +24,28 @@ pub const TOMBSTONE: &str = "tombstone.json";
 
 static DEFAULT: LazyLock<Policy> = LazyLock::new(Policy::default);
 
-/// Held down: how, why and by whom.
+/// Stores whose highest epoch is remembered; beyond it the one with the lowest id is forgotten.
+const STORES_MAX: usize = 8;
+
+/// The collector store that this agent belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// Stopped, quarantined or terminated.
-    pub lifecycle: Lifecycle,
-    /// In words.
-    pub reason: String,
-    /// A person's name, the engine with its cause, or the schedule.
-    pub requested_by: String,
+pub struct Home {
+    /// Its id. Commands of any other are void.
+    pub store: StoreId,
+    /// The address that led to it last.
+    pub address: String,
+}
+
+/// A command that was accepted and has not ended: on disk before it is acted on, so that a crash
+/// of the sidecar leaves nothing half done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// What was asked.
+    pub command: Command,
+    /// The answer, as far as it is known.
+    pub outcome: Outcome,
+    /// It is being carried out.
+    pub begun: bool,
 }
 
 /// What the sidecar remembers of its agent.
@@ -44,12 +58,27 @@ pub struct Memory {
     pub life: Option<Life>,
     /// Its main process; `None` once it was seen to end.
     pub process: Option<ProcessId>,
+    /// A start was ordered, and its process is not known yet.
+    #[serde(default)]
+    pub starting: bool,
     /// Of the boot in which that process was started.
     pub boot_id: String,
     /// Restarts carried out.
     pub ledger: Ledger,
     /// Highest epoch seen of each store.
     pub epochs: BTreeMap<StoreId, u64>,
+    /// The store that this agent belongs to.
+    #[serde(default)]
+    pub home: Option<Home>,
+    /// The command under way.
+    #[serde(default)]
+    pub intent: Option<Intent>,
+    /// How the newest commands ended, so that a repeated one is answered and not repeated.
+    #[serde(default)]
+    pub outcomes: VecDeque<Outcome>,
+    /// What was spent of the energy budget.
+    #[serde(default)]
+    pub spending: Spending,
     /// The policy that a collector sent last.
     pub policy: Option<Policy>,
     /// Longest survived gaps between beats.
@@ -91,9 +120,14 @@ impl Memory {
             agent,
             life: None,
             process: None,
+            starting: false,
             boot_id,
             ledger: Ledger::default(),
             epochs: BTreeMap::new(),
+            home: None,
+            intent: None,
+            outcomes: VecDeque::new(),
+            spending: Spending::default(),
             policy: None,
             gaps: Gaps::default(),
             shown: Evidence::default(),
@@ -109,6 +143,17 @@ impl Memory {
     /// The policy in force, and the gaps that what the agent says may lengthen.
     pub(crate) fn policy_and_gaps(&mut self) -> (&Policy, &mut Gaps) {
         (self.policy.as_ref().unwrap_or(&DEFAULT), &mut self.gaps)
+    }
+
+    /// A collector was accepted.
+    pub fn accept(&mut self, home: Home, epoch: u64) {
+        let seen = self.epochs.entry(home.store).or_default();
+        *seen = epoch.max(*seen);
+        while self.epochs.len() > STORES_MAX {
+            let other = self.epochs.keys().copied().find(|store| *store != home.store);
+            self.epochs.remove(&other.expect("more than one"));
+        }
+        self.home = Some(home);
     }
 
     /// A new life begins.

@@ -15,25 +15,28 @@
 //! ```
 //!
 //! Plain supervision (exit → restart by schedule) is decided here alone, link or not. Judgement of
-//! a living agent is the collector's; its commands arrive here and are held against a fresh sample.
+//! a living agent is the collector's; its commands arrive here, are written down, and are held
+//! against a fresh sample before and after that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, Health};
-use lubdub_shared::command::{Outcome, Survivor};
+use lubdub_shared::command::{Command, Outcome, Survivor};
 use lubdub_shared::id::{Life, LifeId, ProcessId};
-use lubdub_shared::line::Message;
+use lubdub_shared::line::{Message, Spent};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::jittered;
-use lubdub_shared::session::{Happening, Welcome};
+use lubdub_shared::session::{Happening, Hold, Welcome};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now, TickClock};
 
-use crate::state::{Hold, Memory};
+use crate::state::Memory;
 use crate::vitals::TreeSample;
 
 mod ages;
+mod alone;
+mod budget;
 mod command;
 mod ending;
 mod gaps;
@@ -42,8 +45,10 @@ mod shutdown;
 mod source;
 mod stability;
 mod tasks;
+mod welcome;
 
 use ages::LifeClocks;
+pub use budget::{Budget, Spending};
 pub use gaps::Gaps;
 use report::Telling;
 
@@ -52,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a first start waits for a collector's policy.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// Reports whose sending times are remembered, so that a stale command can be told.
-const SENT_MAX: usize = 64;
+const SENT_MAX: usize = 256;
 /// Outcomes that are remembered, so that a repeated command is answered and not repeated.
 const OUTCOMES_MAX: usize = 32;
 
@@ -61,8 +66,10 @@ const OUTCOMES_MAX: usize = 32;
 pub enum Event {
     /// Time has passed.
     Tick,
-    /// The collector answered.
-    Welcome(Box<Welcome>),
+    /// A collector answered, at this address.
+    Welcome(Box<Welcome>, String),
+    /// The stream ended.
+    LinkLost,
     /// The start that was ordered has a process.
     Started(ProcessId),
     /// It has none; shells' exit code for it (126, 127) and why.
@@ -74,7 +81,9 @@ pub enum Event {
     /// The main process does not end, though it was killed.
     Unkillable(Vec<Survivor>),
     /// The collector or a person asks. A fresh sample was taken before.
-    Command(Box<lubdub_shared::command::Command>),
+    Command(Box<Command>),
+    /// The intent that was to be written down is, or cannot be. A fresh sample was taken before.
+    Intended(Result<(), String>),
     /// The sidecar itself is to end; the signal that said so.
     Shutdown(i32),
 }
@@ -96,6 +105,8 @@ pub enum Action {
     Report,
     /// Write what must survive a crash.
     Persist,
+    /// Tell when what was to be persisted so far is on disk: [`Event::Intended`].
+    Intend,
     /// Write `tombstone.json`, or take it away.
     Tombstone(Option<Hold>),
     /// The sidecar ends with this code.
@@ -128,14 +139,17 @@ enum State {
 #[derive(Debug, Clone, PartialEq)]
 enum Then {
     Start { after: Duration },
-    Hold { hold: Hold, crash_loop: bool },
+    Hold(Hold),
     End,
 }
 
-/// A command under way.
-#[derive(Debug, Clone)]
-struct Pending {
-    outcome: Outcome,
+/// What the sidecar's own file settles.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Local {
+    /// What the agent may spend.
+    pub budget: Option<Budget>,
+    /// Without a collector, a silent and inactive agent is restarted.
+    pub restart_silent: bool,
 }
 
 /// The supervisor of one agent.
@@ -143,6 +157,7 @@ struct Pending {
 pub struct Supervisor {
     state: State,
     memory: Memory,
+    local: Local,
     clock: TickClock,
     ticks: Mono,
     clocks: LifeClocks,
@@ -158,15 +173,19 @@ pub struct Supervisor {
     ran: bool,
     number: u64,
     sent: VecDeque<(u64, Mono)>,
-    pending: Option<Pending>,
-    outcomes: VecDeque<Outcome>,
+    /// Since when no collector is heard.
+    alone_since: Option<Mono>,
+    /// When a command under way came in, on the system's clock.
+    arrived: Mono,
+    /// When what changes all the time was last persisted.
+    kept: Mono,
     health: Health,
     rng: fastrand::Rng,
 }
 
 impl Supervisor {
     /// A supervisor with what it remembers; `seed` feeds life ids and jitter.
-    pub fn new(memory: Memory, seed: u64, now: Mono) -> Self {
+    pub fn new(memory: Memory, local: Local, seed: u64, now: Mono) -> Self {
         let mut clock = TickClock::new(now);
         let ticks = clock.advance(now);
         let state = match memory.hold.clone() {
@@ -177,6 +196,7 @@ impl Supervisor {
         Self {
             state,
             memory,
+            local,
             clock,
             ticks,
             clocks: LifeClocks::new(ticks),
@@ -190,8 +210,9 @@ impl Supervisor {
             ran: false,
             number: 0,
             sent: VecDeque::new(),
-            pending: None,
-            outcomes: VecDeque::new(),
+            alone_since: Some(ticks),
+            arrived: now,
+            kept: ticks,
             health: Health::default(),
             rng: fastrand::Rng::with_seed(seed),
         }
@@ -202,13 +223,15 @@ impl Supervisor {
         self.advance(now.mono);
         match event {
             Event::Tick => self.tick(out),
-            Event::Welcome(welcome) => self.welcome(*welcome, out),
+            Event::Welcome(welcome, address) => self.welcome(*welcome, address, now.mono, out),
+            Event::LinkLost => self.alone_since = self.alone_since.or(Some(self.ticks)),
             Event::Started(process) => self.started(process, out),
             Event::StartFailed(code, why) => self.start_failed(code, &why, out),
             Event::MainExited(exit) => self.main_exited(exit, out),
             Event::TreeGone(survivors) => self.tree_gone(survivors, out),
             Event::Unkillable(survivors) => self.unkillable(survivors, out),
             Event::Command(command) => self.command(*command, now.mono, out),
+            Event::Intended(written) => self.intended(written, now.mono, out),
             Event::Shutdown(signal) => self.shutdown(signal, out),
         }
         self.tell(out);
@@ -221,6 +244,11 @@ impl Supervisor {
             // As systemd documents: the agent itself says that it has recovered for good.
             self.memory.ledger.refill();
             out.push(Action::Persist);
+        }
+        if let Some(budget) = &self.local.budget
+            && message.spent != Spent::default()
+        {
+            self.memory.spending.add(message.spent, budget);
         }
         let (policy, gaps) = self.memory.policy_and_gaps();
         self.clocks.say(message, self.ticks, now.wall, policy, gaps);
@@ -289,18 +317,6 @@ impl Supervisor {
         self.process().map_or(0, |_| self.clocks.beats())
     }
 
-    /// The word for where the process is.
-    pub fn lifecycle(&self) -> Lifecycle {
-        match &self.state {
-            State::Unborn { .. } | State::Starting { .. } => Lifecycle::Starting,
-            State::Resting { .. } => Lifecycle::Restarting,
-            State::Running(_) => Lifecycle::Running,
-            State::Stopping { .. } | State::Sweeping { .. } => Lifecycle::Stopping,
-            State::Held(hold) => hold.lifecycle,
-            State::Ended(lifecycle) => *lifecycle,
-        }
-    }
-
     fn advance(&mut self, now: Mono) {
         let before = self.ticks;
         self.ticks = self.clock.advance(now);
@@ -313,16 +329,24 @@ impl Supervisor {
             self.told = None;
         }
         self.memory.ledger.age(passed);
+        if let Some(budget) = &self.local.budget {
+            self.memory.spending.age(passed, budget);
+        }
         if matches!(self.state, State::Running(_)) {
             self.clocks.advance(self.ticks);
         }
     }
 
     fn tick(&mut self, out: &mut Vec<Action>) {
+        // What waited for this sidecar is settled before a first start.
+        let idle = !self.is_intending();
         match &mut self.state {
-            State::Unborn { patience } if self.ticks >= *patience => self.start(out),
+            State::Unborn { patience } if self.ticks >= *patience && idle => self.start(out),
             State::Resting { start_at } if self.ticks >= *start_at => self.start(out),
-            State::Running(_) => self.prove(out),
+            State::Running(_) => {
+                self.prove(out);
+                self.judge_alone(out);
+            }
             State::Stopping { kill_at, then, .. } if self.ticks >= *kill_at => {
                 let then = then.clone();
                 self.state = State::Sweeping { exit: None, kill_at: None, asked: true, then };
@@ -340,20 +364,7 @@ impl Supervisor {
             | State::Held(_)
             | State::Ended(_) => {}
         }
-    }
-
-    fn welcome(&mut self, welcome: Welcome, out: &mut Vec<Action>) {
-        self.interval = welcome.interval;
-        if *self.policy() != welcome.policy {
-            self.clocks.rebase();
-        }
-        self.memory.policy = Some(welcome.policy);
-        let seen = self.memory.epochs.entry(welcome.store).or_default();
-        *seen = welcome.epoch.max(*seen);
-        out.push(Action::Persist);
-        if matches!(self.state, State::Unborn { .. }) {
-            self.start(out);
-        }
+        self.keep(out);
     }
 
     fn start(&mut self, out: &mut Vec<Action>) {
@@ -362,6 +373,7 @@ impl Supervisor {
         self.clocks = LifeClocks::new(self.ticks);
         self.sample = None;
         self.unproven_until = Duration::ZERO;
+        self.memory.starting = true;
         out.push(Action::Persist);
         out.push(Action::Start(life));
     }
@@ -371,12 +383,12 @@ impl Supervisor {
         self.ran = true;
         self.state = State::Running(process);
         self.memory.process = Some(process);
+        self.memory.starting = false;
         out.push(Action::Persist);
         let used = self.memory.ledger.used();
         out.push(Action::Emit(self.memory.life, Happening::Started { process, used }));
-        if let Some(mut pending) = self.pending.take() {
-            pending.outcome.to = self.memory.life;
-            self.finish(pending.outcome, out);
+        if let Some(intent) = self.memory.intent.take_if(|intent| intent.begun) {
+            self.finish(Outcome { to: self.memory.life, ..intent.outcome }, out);
         }
         if let Some(signal) = shutdown {
             self.shutdown(signal, out);

@@ -1,37 +1,68 @@
 //! The one thread beside the runtime: it writes the files, so that a slow or sick disk delays no
-//! beat. What it cannot write is counted and told once a minute; nothing dies of it.
+//! beat. How far it got is told through a watch; what it cannot write is counted and logged once a
+//! minute; nothing dies of it.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lubdub_shared::fs::{Durability, write_atomic};
 use lubdub_shared::time::{self, Mono};
-use tracing::warn;
+use tokio::sync::watch;
+use tracing::{info, warn};
 
-/// Writes that may wait. A full queue drops the write, counted: a newer one follows.
+use crate::link::outbox;
+use crate::link::spool::SpoolFile;
+use crate::state;
+
+/// Jobs that may wait. When it is full the caller keeps what it has, and tries again.
 const QUEUE_DEPTH: usize = 64;
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// One thing to do to a file.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Replace it.
-    Write {
-        /// Which.
+    /// The state file, as of a generation.
+    State {
+        /// Grows with each.
+        generation: u64,
+        /// Its new content.
+        bytes: Vec<u8>,
+    },
+    /// The spool.
+    Spool(outbox::Write),
+    /// The tombstone, or none.
+    Tombstone(Option<Vec<u8>>),
+    /// The heartbeat file.
+    Heartbeat {
+        /// Where.
         path: PathBuf,
         /// Its new content.
         bytes: Vec<u8>,
         /// Its permissions.
         mode: u32,
-        /// How far it must get.
-        durable: Durability,
     },
-    /// Take it away.
-    Remove(PathBuf),
+    /// Takes the heartbeat file away.
+    NoHeartbeat(PathBuf),
+}
+
+/// How far the thread got.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Newest generation of the state that is on disk.
+    pub(crate) state: u64,
+    /// Newest generation that was tried.
+    pub(crate) state_tried: u64,
+    /// Newest write of the spool that is on disk.
+    pub(crate) spool: u64,
+    /// Writes of the spool that failed.
+    pub(crate) spool_failures: u64,
+    /// Files that could not be written, of any kind.
+    pub(crate) failures: u64,
+    /// Why the state directory cannot be written: the newest try of some file there failed.
+    pub(crate) sick: Option<String>,
 }
 
 /// The thread's handle. Dropping it waits until what was queued is written.
@@ -39,33 +70,39 @@ pub(crate) enum Job {
 pub(crate) struct Worker {
     jobs: Option<mpsc::SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
-    failures: Arc<AtomicU64>,
 }
 
 impl Worker {
-    /// Starts the thread.
+    /// Starts the thread for a state directory.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(directory: &Path) -> io::Result<(Self, watch::Receiver<Progress>)> {
         let (jobs, queue) = mpsc::sync_channel(QUEUE_DEPTH);
-        let failures = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&failures);
+        let (progress, seen) = watch::channel(Progress::default());
+        let files = Files {
+            state: directory.join(state::FILE_NAME),
+            tombstone: directory.join(state::TOMBSTONE),
+            spool: SpoolFile::new(directory),
+            progress,
+            sick: Sick::default(),
+            told: None,
+        };
         let thread = std::thread::Builder::new()
             .name("lubdub-files".to_owned())
-            .spawn(move || Files { failures: counter, told: None }.run(&queue))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), failures })
+            .spawn(move || files.run(&queue))?;
+        Ok((Self { jobs: Some(jobs), thread: Some(thread) }, seen))
     }
 
-    /// Queues a job. False when the queue is full: the caller tries again later.
-    #[must_use]
-    pub(crate) fn queue(&self, job: Job) -> bool {
-        self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
-    }
-
-    /// Jobs that failed so far.
-    pub(crate) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+    /// Queues a job.
+    ///
+    /// # Errors
+    /// The queue is full; the job is given back.
+    pub(crate) fn queue(&self, job: Job) -> Result<(), Job> {
+        let Some(jobs) = &self.jobs else { return Err(job) };
+        jobs.try_send(job).map_err(|error| match error {
+            mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => job,
+        })
     }
 }
 
@@ -80,39 +117,113 @@ impl Drop for Worker {
     }
 }
 
+/// Which files of the state directory could not be written when they were last tried.
+#[derive(Debug, Default)]
+struct Sick {
+    state: Option<String>,
+    spool: Option<String>,
+    tombstone: Option<String>,
+}
+
 struct Files {
-    failures: Arc<AtomicU64>,
+    state: PathBuf,
+    tombstone: PathBuf,
+    spool: SpoolFile,
+    progress: watch::Sender<Progress>,
+    sick: Sick,
     told: Option<Mono>,
 }
 
 impl Files {
     fn run(mut self, queue: &mpsc::Receiver<Job>) {
         while let Ok(job) = queue.recv() {
-            let (path, done) = match job {
-                Job::Write { path, bytes, mode, durable } => {
-                    let done = write_atomic(&path, &bytes, mode, durable);
-                    (path, done)
-                }
-                Job::Remove(path) => {
-                    let done = match std::fs::remove_file(&path) {
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                        done => done,
+            match job {
+                Job::State { generation, bytes } => self.write_state(generation, &bytes),
+                Job::Spool(write) => self.write_spool(write),
+                Job::Tombstone(content) => {
+                    let done = match content {
+                        Some(bytes) => replace(&self.tombstone, &bytes),
+                        None => remove(&self.tombstone),
                     };
-                    (path, done)
+                    self.sick.tombstone = self.note(&self.tombstone.clone(), done);
                 }
-            };
-            if let Err(error) = done {
-                self.note(&path, &error);
+                Job::Heartbeat { path, bytes, mode } => {
+                    let done = write_atomic(&path, &bytes, mode, Durability::Visible);
+                    self.note(&path, done);
+                }
+                Job::NoHeartbeat(path) => {
+                    let done = remove(&path);
+                    self.note(&path, done);
+                }
             }
+            self.tell_health();
         }
     }
 
-    fn note(&mut self, path: &std::path::Path, error: &io::Error) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+    fn write_state(&mut self, generation: u64, bytes: &[u8]) {
+        let done = replace(&self.state, bytes);
+        self.sick.state = self.note(&self.state.clone(), done);
+        let written = self.sick.state.is_none();
+        self.progress.send_modify(|progress| {
+            progress.state_tried = generation;
+            if written {
+                progress.state = generation;
+            }
+        });
+    }
+
+    fn write_spool(&mut self, write: outbox::Write) {
+        let (ticket, done) = match write {
+            outbox::Write::Append { ticket, bytes } => {
+                (ticket, self.spool.append(&bytes, ticket.is_some()))
+            }
+            outbox::Write::Rewrite { ticket, bytes } => (Some(ticket), self.spool.rewrite(&bytes)),
+        };
+        let path = self.spool.path().to_owned();
+        self.sick.spool = self.note(&path, done);
+        let written = self.sick.spool.is_none();
+        self.progress.send_modify(|progress| match ticket {
+            Some(ticket) if written => progress.spool = ticket,
+            _ if written => {}
+            _ => progress.spool_failures += 1,
+        });
+    }
+
+    /// Counts a failure, tells it once a minute, and gives its words.
+    fn note(&mut self, path: &Path, done: io::Result<()>) -> Option<String> {
+        let error = done.err()?;
+        self.progress.send_modify(|progress| progress.failures += 1);
         let now = time::now().mono;
         if self.told.is_none_or(|told| now.since(told) >= LOG_EVERY) {
             self.told = Some(now);
-            warn!(path = %path.display(), %error, failures, "cannot write; going on without");
+            warn!(path = %path.display(), %error, "cannot write; going on without");
         }
+        Some(format!("{}: {error}", path.display()))
+    }
+
+    fn tell_health(&self) {
+        let Sick { state, spool, tombstone } = &self.sick;
+        let sick = state.as_ref().or(spool.as_ref()).or(tombstone.as_ref());
+        self.progress.send_if_modified(|progress| {
+            let changed = progress.sick.is_some() != sick.is_some();
+            if changed {
+                if sick.is_none() {
+                    info!("the state directory can be written again");
+                }
+                progress.sick = sick.cloned();
+            }
+            changed
+        });
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomic(path, bytes, 0o600, Durability::Synced)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }

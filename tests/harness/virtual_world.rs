@@ -35,7 +35,7 @@ use lubdub_shared::status::Status;
 use lubdub_shared::strict_toml;
 use lubdub_shared::time::{Mono, Now, TICK, Wall, words};
 use lubdub_sidecar::state::Memory;
-use lubdub_sidecar::supervisor::{Action, Event as Told, Supervisor};
+use lubdub_sidecar::supervisor::{Action, Event as Told, Local, Supervisor};
 use lubdub_sidecar::vitals::TreeSample;
 use lubdub_sidecar::vitals::activity::Counters;
 
@@ -112,8 +112,14 @@ impl VirtualWorld {
         let wall = Wall::parse("2026-11-22T00:00:00Z").expect("valid");
         let now = Now { mono: Mono(3_600_000_000_000), wall };
         let id: AgentId = AGENT.parse().expect("an id");
-        let identity = Identity { store: StoreId::random(rng), epoch: 1, interval: INTERVAL };
-        let mut supervisor = Supervisor::new(Memory::empty(id.clone(), String::new()), 1, now.mono);
+        let identity = Identity {
+            store: StoreId::random(rng),
+            epoch: 1,
+            interval: INTERVAL,
+            reports_per_second: 1000,
+        };
+        let memory = Memory::empty(id.clone(), String::new());
+        let mut supervisor = Supervisor::new(memory, Local::default(), 1, now.mono);
         let hello = Hello {
             agent: id,
             instance: InstanceId::random(rng),
@@ -125,6 +131,7 @@ impl VirtualWorld {
             report: supervisor.report(now.mono),
             epochs: std::collections::BTreeMap::new(),
             shown: lubdub_shared::beat::Evidence::default(),
+            held: None,
         };
         Self {
             now,
@@ -225,20 +232,24 @@ impl VirtualWorld {
         self.hello.report = self.supervisor.report(self.now.mono);
         let (policy, hello) = (Arc::new(self.policy.clone()), self.hello.clone());
         let attached = self.fleet.attach(hello, policy, self.session, self.now, &mut self.effects);
-        let Attached::As { agent } = attached else { panic!("refused") };
+        let Attached::As { agent, pending, .. } = attached else { panic!("refused") };
         (self.agent, self.linked) = (Some(agent), true);
-        self.tell(Told::Welcome(Box::new(Welcome {
-            session: self.session,
-            store: self.identity.store,
-            epoch: self.identity.epoch,
-            interval: INTERVAL,
-            policy: self.policy.clone(),
-            acked: 0,
-            degraded: String::new(),
-        })));
+        self.tell(Told::Welcome(
+            Box::new(Welcome {
+                session: self.session,
+                store: self.identity.store,
+                epoch: self.identity.epoch,
+                interval: INTERVAL,
+                policy: self.policy.clone(),
+                acked: 0,
+                degraded: String::new(),
+                pending,
+            }),
+            "virtual".to_owned(),
+        ));
         let spool = std::mem::take(&mut self.spool);
         for event in spool {
-            self.feed(Event::Happened(Box::new(event)));
+            self.feed(Event::Happened(self.hello.spool, Box::new(event)));
         }
     }
 
@@ -248,6 +259,7 @@ impl VirtualWorld {
         let lost = Event::Detached(Detached::Lost);
         self.fleet.handle(agent, lost, self.now, &mut self.effects);
         self.dispatch();
+        self.tell(Told::LinkLost);
     }
 
     fn person(&mut self, kind: &str) {
@@ -256,6 +268,8 @@ impl VirtualWorld {
             kind: CommandKind::from_word(kind).expect("an act"),
             reason: "asked".to_owned(),
             requested_by: "somebody".to_owned(),
+            dry_run: false,
+            expires: Duration::from_secs(3600),
         };
         self.feed(Event::Asked(request));
     }
@@ -380,7 +394,7 @@ impl VirtualWorld {
                     let number = self.numbered;
                     let event = session::Event { number, at: self.now.wall, life, what };
                     if self.linked {
-                        self.feed(Event::Happened(Box::new(event)));
+                        self.feed(Event::Happened(self.hello.spool, Box::new(event)));
                     } else {
                         self.spool.push(event);
                     }
@@ -394,6 +408,8 @@ impl VirtualWorld {
                     self.note(&format!("{words} tombstone.json"));
                 }
                 Action::Persist => {}
+                // The virtual disk takes everything at once.
+                Action::Intend => self.tell(Told::Intended(Ok(()))),
                 Action::End(code) => self.note(&format!("the sidecar ends with {code}")),
             }
         }
@@ -425,7 +441,9 @@ impl VirtualWorld {
                     let act = act.unwrap_or_default();
                     self.note(&format!("incident {} {level} {state}{act}", incident.cause));
                 }
-                Effect::Remember(_) => {}
+                Effect::Remember(_) | Effect::Forget => {}
+                Effect::Keep(command, _) => self.note(&format!("waits: {}", command.kind)),
+                Effect::Note(text) => self.note(&text),
                 Effect::Answered { outcome, detail, .. } => {
                     self.note(&format!("<- {outcome}: {detail}"));
                 }

@@ -10,7 +10,7 @@ use lubdub_shared::telemetry;
 use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 
 use crate::client::Failed;
-use crate::{command, explain, incidents, render, status, up};
+use crate::{command, demo, events, explain, forget, incidents, render, show, status, up};
 
 const USAGE: u8 = 64;
 
@@ -28,10 +28,14 @@ enum Verb {
     Up(Box<up::Up>),
     /// Show all agents.
     Status(status::Args),
+    /// Show one agent.
+    Show(show::Args),
     /// Why an agent's status is what it is, and what comes next.
     Explain(explain::Args),
     /// List incidents; open ones unless --all.
     Incidents(incidents::Args),
+    /// List what happened; -f goes on as it happens.
+    Events(events::Args),
     /// Stop an agent's whole tree and start it anew.
     Restart(command::Args),
     /// Stop an agent and hold it down.
@@ -42,6 +46,17 @@ enum Verb {
     Apoptosis(command::Args),
     /// End an apoptosis.
     Revive(command::Args),
+    /// Take an agent that is gone for good out of sight.
+    Forget(forget::Args),
+    /// Watch five sample agents misbehave, and what becomes of them; in two minutes, in a
+    /// directory that is taken away afterwards.
+    Demo(demo::Args),
+    /// The sidecar of a sample agent.
+    #[command(hide = true)]
+    DemoSidecar(Box<lubdub_sidecar::cli::Run>),
+    /// A sample agent.
+    #[command(hide = true)]
+    DemoAgent(demo::agent::Args),
 }
 
 /// Where the collector is, and how to print.
@@ -69,9 +84,8 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let code = if error.use_stderr() { USAGE } else { 0 };
             let (Ok(()) | Err(_)) = error.print();
-            return ExitCode::from(code);
+            return ExitCode::from(usage_code(&error));
         }
     };
     let done = match cli.verb {
@@ -79,7 +93,16 @@ pub fn run() -> ExitCode {
             telemetry::init(Some(std::env::var("LUBDUB_LOG").as_deref().unwrap_or("warn")));
             return up::run(*args);
         }
-        Verb::Status(args) => block_on(status::run(args)),
+        Verb::Demo(args) => return demo::run(&args),
+        Verb::DemoSidecar(args) => return demo::sidecar(*args),
+        Verb::DemoAgent(args) => return demo::agent::run(&args),
+        Verb::Status(args) => match block_on(status::run(args)) {
+            Ok(code) => return ExitCode::from(code),
+            Err(failed) => Err(failed),
+        },
+        Verb::Show(args) => block_on(show::run(args)),
+        Verb::Events(args) => block_on(events::run(args)),
+        Verb::Forget(args) => block_on(forget::run(args)),
         Verb::Explain(args) => block_on(explain::run(args)),
         Verb::Incidents(args) => block_on(incidents::run(args)),
         Verb::Restart(args) => block_on(command::run(args, CommandKind::Restart)),
@@ -94,7 +117,16 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn block_on(future: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+/// Help and version are asked for. A monitoring plugin knows no other mistake than "unknown".
+fn usage_code(error: &clap::Error) -> u8 {
+    match error.use_stderr() {
+        false => 0,
+        true if std::env::args().any(|word| word == "--exit-code") => 3,
+        true => USAGE,
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

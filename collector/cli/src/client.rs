@@ -8,12 +8,15 @@ use lubdub_shared::pb;
 use lubdub_shared::pb::query_service_client::QueryServiceClient;
 use lubdub_shared::session::DOWN_LEN_MAX;
 use lubdub_shared::telemetry::chain;
-use lubdub_shared::view::{AgentView, CollectorView, Explanation, IncidentView};
+use lubdub_shared::view::{AgentView, CollectorView, EventView, Explanation, IncidentView};
 use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Exit code: nobody answers, or what is known is stale.
+pub(crate) const UNREACHABLE: u8 = 3;
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ impl Failed {
     }
 
     fn unreachable(why: impl Into<String>) -> Self {
-        Self { code: 3, why: why.into() }
+        Self { code: UNREACHABLE, why: why.into() }
     }
 }
 
@@ -41,7 +44,9 @@ impl From<Status> for Failed {
         let code = match status.code() {
             Code::NotFound => 4,
             Code::InvalidArgument => 64,
-            Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled => 3,
+            Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled => {
+                UNREACHABLE
+            }
             Code::Ok
             | Code::AlreadyExists
             | Code::PermissionDenied
@@ -111,6 +116,44 @@ impl Client {
                 return Ok((collector, agents));
             }
         }
+    }
+
+    /// One agent.
+    ///
+    /// # Errors
+    /// There is no such agent, or the collector went away.
+    pub(crate) async fn agent(
+        &mut self,
+        agent: &AgentId,
+    ) -> Result<(CollectorView, AgentView), Failed> {
+        let request = pb::ListAgentsRequest { after: String::new(), only: agent.to_string() };
+        let page = self.inner.list_agents(request).await?.into_inner();
+        let collector = page.collector.unwrap_or_default().try_into()?;
+        let view = page.agents.into_iter().next();
+        let view = view.ok_or_else(|| Failed::refused("the collector's answer is empty"))?;
+        Ok((collector, view.try_into()?))
+    }
+
+    /// A page of events, and where to go on.
+    ///
+    /// # Errors
+    /// The collector refused, or went away.
+    pub(crate) async fn events(
+        &mut self,
+        request: pb::ListEventsRequest,
+    ) -> Result<(Vec<EventView>, u64), Failed> {
+        let page = self.inner.list_events(request).await?.into_inner();
+        let events = page.events.into_iter().map(|event| Ok(event.try_into()?));
+        Ok((events.collect::<Result<_, Failed>>()?, page.last))
+    }
+
+    /// Forgets an agent.
+    ///
+    /// # Errors
+    /// There is no such agent, it is connected, or the collector went away.
+    pub(crate) async fn forget(&mut self, request: pb::ForgetRequest) -> Result<(), Failed> {
+        self.inner.forget(request).await?;
+        Ok(())
     }
 
     /// One agent, explained.

@@ -1,17 +1,21 @@
-//! `lubdub restart|stop|start|apoptosis|revive AGENT --reason TEXT [--wait]`.
+//! `lubdub restart|stop|start|apoptosis|revive AGENT --reason TEXT [--wait] [--dry-run]`.
+//!
+//! Each carries an id of its own: when the answer is lost on its way, the same question is put once
+//! more, and the collector answers it without doing anything twice.
 
 use std::time::Duration;
 
 use lubdub_shared::command::CommandKind;
 use lubdub_shared::convert::command_id;
-use lubdub_shared::id::AgentId;
+use lubdub_shared::id::{AgentId, CommandId};
 use lubdub_shared::incident::ActionOutcome;
 use lubdub_shared::pb;
-use lubdub_shared::time::millis;
+use lubdub_shared::strict_toml::parse_span;
+use lubdub_shared::time::{self, millis};
 use serde::Serialize;
 
 use crate::cli::{Common, Output, parse_agent};
-use crate::client::{Client, Failed};
+use crate::client::{Client, Failed, UNREACHABLE};
 use crate::render;
 
 /// How long `--wait` waits.
@@ -29,6 +33,13 @@ pub(crate) struct Args {
     /// Wait for the outcome (at most 10 minutes).
     #[arg(long)]
     wait: bool,
+    /// Check everything and say what would be done; do nothing.
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// How long stop, start and revive may wait for a sidecar that is not connected, at most 30
+    /// days. [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
+    expires: Option<Duration>,
     #[command(flatten)]
     common: Common,
 }
@@ -48,7 +59,7 @@ struct ActJson<'a> {
 /// # Errors
 /// It was refused or failed, or the collector did not answer.
 pub(crate) async fn run(args: Args, kind: CommandKind) -> Result<(), Failed> {
-    let mut client = Client::connect(&args.common.collector).await?;
+    let id = CommandId::ordered(time::now().wall, &mut fastrand::Rng::new());
     let wait = if args.wait { WAIT } else { Duration::ZERO };
     let request = pb::ActRequest {
         agent: args.agent.to_string(),
@@ -56,8 +67,11 @@ pub(crate) async fn run(args: Args, kind: CommandKind) -> Result<(), Failed> {
         reason: args.reason,
         requested_by: person(),
         wait_ms: millis(wait),
+        command: id.as_bytes().to_vec(),
+        dry_run: args.dry_run,
+        expires_ms: args.expires.map(millis).unwrap_or_default(),
     };
-    let response = client.act(request).await?;
+    let response = ask(&args.common.collector, request).await?;
     let outcome = ActionOutcome::try_from(response.outcome())?;
     let command = command_id(&response.command)?.to_string();
     match args.common.output {
@@ -82,8 +96,29 @@ pub(crate) async fn run(args: Args, kind: CommandKind) -> Result<(), Failed> {
     }
 }
 
+async fn ask(collector: &str, request: pb::ActRequest) -> Result<pb::ActResponse, Failed> {
+    let mut client = Client::connect(collector).await?;
+    match client.act(request.clone()).await {
+        Err(lost) if lost.code == UNREACHABLE => {
+            let mut again = Client::connect(collector).await.map_err(|_| lost)?;
+            again.act(request).await
+        }
+        answer => answer,
+    }
+}
+
+const EXPIRY_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+fn parse_expiry(text: &str) -> Result<Duration, String> {
+    let span = parse_span(text)?;
+    if span.is_zero() || span > EXPIRY_MAX {
+        return Err("between 1ms and 30 days".to_owned());
+    }
+    Ok(span)
+}
+
 /// Who asks, for the record: what the environment says, since nobody signs in here yet.
-fn person() -> String {
+pub(crate) fn person() -> String {
     let name = |key| std::env::var(key).ok().filter(|name| !name.is_empty());
     let uid = || format!("uid {}", rustix::process::getuid().as_raw());
     name("SUDO_USER").or_else(|| name("USER")).unwrap_or_else(uid)

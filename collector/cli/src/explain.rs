@@ -1,5 +1,6 @@
 //! `lubdub explain AGENT`: what is known, what it means, what comes next, what would stop it.
 
+use lubdub_shared::beat::Health;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{self, Wall, words};
@@ -15,6 +16,9 @@ pub(crate) struct Args {
     /// Which agent.
     #[arg(value_parser = parse_agent)]
     agent: AgentId,
+    /// Look again each second until interrupted.
+    #[arg(short, long)]
+    watch: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -25,14 +29,17 @@ pub(crate) struct Args {
 /// There is no such agent, or the collector did not answer.
 pub(crate) async fn run(args: Args) -> Result<(), Failed> {
     let mut client = Client::connect(&args.common.collector).await?;
-    let explanation = client.explain(&args.agent).await?;
-    match args.common.output {
-        Output::Json => render::json(&ExplainJson::new(&explanation)),
-        Output::Table => {
-            let lines = lines(&explanation, time::now().wall);
-            lines.iter().try_for_each(|line| render::line(&clean(line)))
-        }
-    }
+    render::watch(args.watch, async || {
+        let explanation = client.explain(&args.agent).await?;
+        Ok(match args.common.output {
+            Output::Json => render::json_text(&ExplainJson::new(&explanation), args.watch),
+            Output::Table => {
+                let lines = lines(&explanation, time::now().wall);
+                lines.iter().map(|line| clean(line) + "\n").collect()
+            }
+        })
+    })
+    .await
 }
 
 fn lines(explanation: &Explanation, now: Wall) -> Vec<String> {
@@ -88,7 +95,7 @@ fn way_back(view: &AgentView) -> String {
 }
 
 /// What the newest report says; its ages are as old as the report.
-fn seen(view: &AgentView, lines: &mut Vec<String>) {
+pub(crate) fn seen(view: &AgentView, lines: &mut Vec<String>) {
     let Some(report) = &view.report else { return };
     let (ages, vitals, health) = (&report.ages, &report.vitals, &report.health);
     if let Some(pid) = view.pid {
@@ -122,7 +129,8 @@ fn seen(view: &AgentView, lines: &mut Vec<String>) {
          response {response}",
         tasks.done, tasks.failed, tasks.open
     ));
-    if *health != lubdub_shared::beat::Health::default() {
+    let quiet = Health { sick_disk: String::new(), ..health.clone() };
+    if quiet != Health::default() {
         lines.push(format!(
             "  sidecar    {} datagrams dropped, {} writes failed, {} events dropped",
             health.datagrams_dropped, health.writes_failed, health.events_dropped

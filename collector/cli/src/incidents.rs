@@ -1,6 +1,7 @@
 //! `lubdub incidents`.
 
 use lubdub_shared::id::AgentId;
+use lubdub_shared::status::Status;
 use lubdub_shared::time;
 use lubdub_shared::view::{IncidentView, IncidentsJson};
 
@@ -17,6 +18,9 @@ pub(crate) struct Args {
     /// Only of this agent.
     #[arg(value_parser = parse_agent)]
     agent: Option<AgentId>,
+    /// Look again each second until interrupted.
+    #[arg(short, long)]
+    watch: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -27,16 +31,28 @@ pub(crate) struct Args {
 /// The collector did not answer.
 pub(crate) async fn run(args: Args) -> Result<(), Failed> {
     let mut client = Client::connect(&args.common.collector).await?;
-    let incidents = client.incidents(args.all, args.agent.as_ref()).await?;
-    match args.common.output {
-        Output::Json => render::json(&IncidentsJson::new(&incidents)),
-        Output::Table if incidents.is_empty() && args.all => render::line("no incidents"),
-        Output::Table if incidents.is_empty() => render::line("no open incidents"),
-        Output::Table => {
-            let head = ["OPENED", "AGENT", "CAUSE", "LEVEL", "STATE", "LIFE", "SUMMARY", "ACTIONS"];
-            render::table(head, incidents.iter().map(row).collect())
-        }
-    }
+    render::watch(args.watch, async || {
+        let incidents = client.incidents(args.all, args.agent.as_ref()).await?;
+        Ok(match args.common.output {
+            Output::Json => render::json_text(&IncidentsJson::new(&incidents), args.watch),
+            Output::Table if incidents.is_empty() && args.all => "no incidents\n".to_owned(),
+            Output::Table if incidents.is_empty() => "no open incidents\n".to_owned(),
+            Output::Table => {
+                let head =
+                    ["OPENED", "AGENT", "CAUSE", "LEVEL", "STATE", "LIFE", "SUMMARY", "ACTIONS"];
+                render::table(
+                    head,
+                    incidents.iter().map(|view| (colour(view), row(view))).collect(),
+                )
+            }
+        })
+    })
+    .await
+}
+
+/// What is over is no trouble any more.
+fn colour(view: &IncidentView) -> Status {
+    if view.incident.resolved.is_some() { Status::Ok } else { view.incident.level }
 }
 
 fn row(view: &IncidentView) -> [String; 8] {
@@ -51,7 +67,7 @@ fn row(view: &IncidentView) -> [String; 8] {
     let actions: Vec<String> = incident.actions.iter().map(action).collect();
     [
         incident.opened.to_string(),
-        view.agent.to_string(),
+        view.agent.as_ref().map_or_else(|| "(collector)".to_owned(), AgentId::to_string),
         incident.cause.to_string(),
         incident.level.to_string(),
         state,

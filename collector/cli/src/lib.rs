@@ -3,8 +3,13 @@
 pub mod cli;
 mod client;
 mod command;
+mod demo;
+mod embedded;
+mod events;
 mod explain;
+mod forget;
 mod incidents;
 mod render;
+mod show;
 mod status;
 mod up;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use lubdub_shared::status::Status;
 use lubdub_shared::time::{Wall, words};
 use serde::Serialize;
 
@@ -30,22 +31,91 @@ pub(crate) fn line(text: &str) -> Result<(), Failed> {
 /// # Errors
 /// Nobody reads any more.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failed> {
-    let text = serde_json::to_string_pretty(value).expect("views are plain data");
-    put(&format!("{text}\n"))
+    put(&json_text(value, false))
 }
 
-/// Prints a value as JSON on one line.
-///
-/// # Errors
-/// Nobody reads any more.
-pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failed> {
-    let text = serde_json::to_string(value).expect("views are plain data");
-    put(&format!("{text}\n"))
+/// A value as JSON: for one look on lines of its own, for one of many on one line.
+pub(crate) fn json_text(value: &impl Serialize, one_line: bool) -> String {
+    let text =
+        if one_line { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
+    text.expect("views are plain data") + "\n"
 }
 
 /// Somebody looks at a screen.
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Colours are wanted: somebody looks, and has not said no (no-color.org).
+fn is_coloured() -> bool {
+    let says = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    is_terminal() && says("NO_COLOR").is_none() && says("TERM").is_some_and(|t| t != "dumb")
+}
+
+/// The colour of a status, when colours are wanted: red, yellow, and dim for what is not known.
+fn paint(line: &str, status: Status) -> String {
+    let colour = match status {
+        Status::Ok => return line.to_owned(),
+        Status::Warning => "33",
+        Status::Critical => "31",
+        Status::Unknown => "2",
+    };
+    format!("\x1b[{colour}m{line}\x1b[0m")
+}
+
+/// How often `--watch` looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks once, or each second until interrupted: on a screen over what stood there, else below.
+///
+/// # Errors
+/// The first look that failed.
+pub(crate) async fn watch(
+    watch: bool,
+    mut look: impl AsyncFnMut() -> Result<String, Failed>,
+) -> Result<(), Failed> {
+    loop {
+        let text = look().await?;
+        if watch && is_terminal() {
+            screen(&text)?;
+        } else {
+            put(&text)?;
+        }
+        if !watch {
+            return Ok(());
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+/// Shows a text over what stood on the screen, each line cut to its width.
+///
+/// # Errors
+/// Nobody reads any more.
+pub(crate) fn screen(text: &str) -> Result<(), Failed> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
+    // Home, each line to its end, then clear what follows: no flicker.
+    let mut out = String::from("\x1b[H");
+    for line in text.lines() {
+        out += &cut(line, width.unwrap_or(usize::MAX));
+        out += "\x1b[K\n";
+    }
+    put(&(out + "\x1b[J"))
+}
+
+/// A line cut to so many columns; our own colours take none.
+fn cut(line: &str, width: usize) -> String {
+    let (mut out, mut columns, mut escape) = (String::new(), 0, false);
+    for c in line.chars() {
+        escape |= c == '\x1b';
+        if escape || columns < width {
+            out.push(c);
+        }
+        columns += usize::from(!escape);
+        escape &= c != 'm';
+    }
+    out
 }
 
 /// A text cut to what a table's last column may hold; `explain` shows it whole.
@@ -57,20 +127,27 @@ pub(crate) fn short(text: &str) -> String {
     text.chars().take(LEN_MAX - 1).chain(['…']).collect()
 }
 
-/// Prints rows under a head, in columns.
+/// Rows under a head, in columns, each in the colour of its status.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: Vec<(Status, [String; N])>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(head);
+    let (statuses, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    table.add_rows(rows.into_iter().map(|row| row.map(|cell| clean(&cell))));
+    let coloured = is_coloured();
+    // A row is one line: cells hold no line breaks.
+    let statuses = std::iter::once(Status::Ok).chain(statuses);
+    let lines = table.lines().zip(statuses).map(|(line, status)| {
+        let line = line.trim_end().trim_start_matches(' ');
+        if coloured { paint(line, status) } else { line.to_owned() }
+    });
+    lines.map(|line| line + "\n").collect()
+}
+
+/// Prints text as it is.
 ///
 /// # Errors
 /// Nobody reads any more.
-pub(crate) fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> Result<(), Failed> {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(head);
-    table.add_rows(rows.into_iter().map(|row| row.map(|cell| clean(&cell))));
-    let lines: Vec<String> =
-        table.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned()).collect();
-    put(&format!("{}\n", lines.join("\n")))
-}
-
-fn put(text: &str) -> Result<(), Failed> {
+pub(crate) fn put(text: &str) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
     let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match done {

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use lubdub_shared::status::Status;
 use lubdub_shared::time::{self, Wall};
 use lubdub_shared::view::{AgentView, CollectorView, StatusJson};
 
 use crate::cli::{Common, Output};
 use crate::client::{Client, Failed};
 use crate::render::{self, bytes, clean, or_dash};
-
-/// How often `--watch` looks.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// A report younger than this is as good as now.
 const FRESH: Duration = Duration::from_secs(10);
@@ -23,42 +21,53 @@ pub(crate) struct Args {
     /// Look again each second until interrupted.
     #[arg(short, long)]
     watch: bool,
+    /// Exit as a monitoring plugin: 0 ok, 1 warning, 2 critical, 3 unknown or no agents; the worst
+    /// of all.
+    #[arg(long, conflicts_with = "watch")]
+    exit_code: bool,
 }
 
-/// Shows all agents.
+/// Shows all agents; the exit code.
 ///
 /// # Errors
 /// The collector did not answer.
-pub(crate) async fn run(args: Args) -> Result<(), Failed> {
+pub(crate) async fn run(args: Args) -> Result<u8, Failed> {
     let mut client = Client::connect(&args.common.collector).await?;
-    loop {
+    let mut worst = 0;
+    render::watch(args.watch, async || {
         let (collector, agents) = client.agents().await?;
         let now = time::now().wall;
-        if args.watch && args.common.output == Output::Table && render::is_terminal() {
-            // Home, then clear what follows: no flicker.
-            render::line("\x1b[H\x1b[J\x1b[A")?;
-        }
-        match args.common.output {
+        worst = plugin_code(&agents);
+        Ok(match args.common.output {
             // One line a look, for programs that read along.
-            Output::Json if args.watch => {
-                render::json_line(&StatusJson::new(&collector, &agents, now))?;
+            Output::Json => {
+                render::json_text(&StatusJson::new(&collector, &agents, now), args.watch)
             }
-            Output::Json => render::json(&StatusJson::new(&collector, &agents, now))?,
-            Output::Table => show(&collector, &agents, now)?,
-        }
-        if !args.watch {
-            return Ok(());
-        }
-        tokio::time::sleep(WATCH_EVERY).await;
+            Output::Table => text(&collector, &agents, now),
+        })
+    })
+    .await?;
+    Ok(if args.exit_code { worst } else { 0 })
+}
+
+/// As monitoring plugins exit: the worst of critical, warning, unknown, ok.
+fn plugin_code(agents: &[AgentView]) -> u8 {
+    let worst = agents.iter().map(|agent| agent.status).max_by_key(|status| status.severity());
+    match worst {
+        Some(Status::Ok) => 0,
+        Some(Status::Warning) => 1,
+        Some(Status::Critical) => 2,
+        Some(Status::Unknown) | None => 3,
     }
 }
 
-fn show(collector: &CollectorView, agents: &[AgentView], now: Wall) -> Result<(), Failed> {
-    if !collector.degraded.is_empty() {
-        render::line(&format!("collector degraded: {}", clean(&collector.degraded)))?;
-    }
+pub(crate) fn text(collector: &CollectorView, agents: &[AgentView], now: Wall) -> String {
+    let degraded = match collector.degraded.as_str() {
+        "" => String::new(),
+        why => format!("collector degraded: {}\n", clean(why)),
+    };
     if agents.is_empty() {
-        return render::line("no agents yet: start one with lubdub-sidecar run, or lubdub up");
+        return degraded + "no agents yet: start one with lubdub-sidecar run, or lubdub up\n";
     }
     let head = [
         "AGENT",
@@ -74,7 +83,8 @@ fn show(collector: &CollectorView, agents: &[AgentView], now: Wall) -> Result<()
         "RESTARTS",
         "WHY",
     ];
-    render::table(head, agents.iter().map(|agent| row(agent, now)).collect())
+    let rows = agents.iter().map(|agent| (agent.status, row(agent, now))).collect();
+    degraded + &render::table(head, rows)
 }
 
 fn row(view: &AgentView, now: Wall) -> [String; 12] {

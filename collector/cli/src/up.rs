@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use lubdub_collector::config::Flags;
-use lubdub_collector::{Collector, Config, Transitions};
+use lubdub_collector::{Config, Transitions};
 use lubdub_shared::fs::state_root;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::status::Lifecycle;
@@ -22,10 +22,10 @@ use lubdub_sidecar::config::File;
 use lubdub_sidecar::{Config as SidecarConfig, Sidecar};
 use tokio::runtime::Builder;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{oneshot, watch};
 
 use crate::cli::parse_agent;
 use crate::client::Failed;
+use crate::embedded::{Embedded, Standing};
 use crate::render;
 
 /// Flags of `up`.
@@ -42,12 +42,6 @@ pub(crate) struct Up {
     /// The agent's program and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
-}
-
-/// What the collector's thread tells when it stands.
-struct Standing {
-    grpc: std::net::SocketAddr,
-    http: std::net::SocketAddr,
 }
 
 /// Runs both halves; the agent's exit code.
@@ -72,28 +66,14 @@ fn start(args: Up) -> Result<u8, Failed> {
         .ok_or_else(|| usage("no agent name can be made of the command; give one with --id"))?;
     let config =
         Config::load(None, args.collector, Some(&root)).map_err(|e| usage(e.to_string()))?;
-    let (stop, stopped) = watch::channel(false);
-    let (standing, stands) = oneshot::channel();
-    let collector = std::thread::Builder::new()
-        .name("lubdub-collector".to_owned())
-        .spawn(move || {
-            let ended = collect(config, standing, stopped);
-            if let Err(error) = &ended {
-                // Nobody reading is no reason to fail here.
-                let words = render::clean(&format!("{error:#}"));
-                drop(say(&format!("the collector has ended, nobody judges: {words}")));
-            }
-            ended
-        })
-        .map_err(|error| Failed::refused(format!("cannot start a thread: {error}")))?;
+    let mut collector = Embedded::start(config, tell, told_of_its_end)?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::refused(format!("cannot start: {error}")))?;
     let code = runtime.block_on(async {
-        let Ok(standing) = stands.await else { return Ok(None) };
+        let Ok(standing) = collector.stands().await else { return Ok(None) };
         supervise(agent, args.command, &root, &standing).await.map(Some)
     });
-    stop.send_replace(true);
-    let collected = collector.join().map_err(|_| Failed::refused("the collector panicked"))?;
+    let collected = collector.stop()?;
     match (code?, collected) {
         // The agent ran: its code counts, whatever became of the collector.
         (Some(code), _) => Ok(code),
@@ -102,22 +82,11 @@ fn start(args: Up) -> Result<u8, Failed> {
     }
 }
 
-/// The collector's half: its own thread and runtime.
-fn collect(
-    config: Config,
-    standing: oneshot::Sender<Standing>,
-    stopped: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let collector = Collector::begin(config).await?;
-        let addresses =
-            Standing { grpc: collector.grpc_address()?, http: collector.http_address()? };
-        tokio::spawn(tell(collector.transitions()));
-        let gone = |_| anyhow::anyhow!("the sidecar's half is gone");
-        standing.send(addresses).map_err(|_| gone(()))?;
-        collector.run(stopped).await
-    })
+/// The collector's thread has ended before the agent did.
+fn told_of_its_end(error: &anyhow::Error) {
+    // Nobody reading is no reason to fail here.
+    let words = render::clean(&format!("{error:#}"));
+    drop(say(&format!("the collector has ended, nobody judges: {words}")));
 }
 
 /// The sidecar's half.
@@ -162,7 +131,7 @@ async fn tell(mut transitions: Transitions) {
     }
 }
 
-fn sentence(transition: &Arc<TransitionView>) -> String {
+pub(crate) fn sentence(transition: &Arc<TransitionView>) -> String {
     let TransitionView { at, agent, to, lifecycle, why, .. } = &**transition;
     let after = match (why.as_str(), lifecycle) {
         ("", Lifecycle::Terminated) => format!("; lubdub revive {agent} ends that"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::{Evidence, Exit, Report};
-use lubdub_shared::command::CommandKind;
+use lubdub_shared::command::{Command, Requester};
 use lubdub_shared::id::{AgentId, CommandId, InstanceId, Life, SpoolId};
 use lubdub_shared::incident::{Cause, Finding, Incident};
 use lubdub_shared::policy::Policy;
@@ -13,6 +13,13 @@ use lubdub_shared::schedule::LedgerView;
 use lubdub_shared::session::GoodbyeReason;
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::{Mono, Now, Wall};
+use serde::{Deserialize, Serialize};
+
+/// Spools of one agent that are remembered: a lasting one, and those of a disk that was sick.
+const SPOOLS_MAX: usize = 8;
+
+/// Another instance that did not knock for so long is gone: twice its longest pause.
+pub(crate) const RIVAL_GONE: Duration = Duration::from_secs(60);
 
 /// The stream to an agent's sidecar.
 ///
@@ -53,14 +60,40 @@ pub struct Standing {
 /// A command that was sent and not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFlight {
-    /// Which.
-    pub command: CommandId,
     /// What.
-    pub kind: CommandKind,
-    /// The cause that it treats; `None` when a person asked.
-    pub cause: Option<Cause>,
+    pub command: Box<Command>,
+    /// When it was decided.
+    pub decided: Now,
     /// When nobody waits for its answer any more.
     pub due: Mono,
+}
+
+impl InFlight {
+    /// The cause that it treats; `None` when a person asked.
+    pub fn cause(&self) -> Option<Cause> {
+        match self.command.requested_by {
+            Requester::Engine(cause) => Some(cause),
+            Requester::Person(_) => None,
+        }
+    }
+}
+
+/// A command that waits for a sidecar that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// What.
+    pub command: Box<Command>,
+    /// When nobody waits for that any more.
+    pub until: Mono,
+}
+
+/// Another sidecar instance that reports this agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rival {
+    pub(crate) instance: InstanceId,
+    /// When it was first and last turned away.
+    pub(crate) first: Mono,
+    pub(crate) last: Mono,
 }
 
 /// A new life that has yet to be proven.
@@ -85,8 +118,12 @@ pub struct Agent {
     pub labels: BTreeMap<String, String>,
     /// The stream.
     pub link: Link,
+    /// Another instance that knocks.
+    pub(crate) rival: Option<Rival>,
     /// When its sidecar was last heard.
     pub heard: Mono,
+    /// Between reports when nothing happens, as its sidecar was told.
+    pub interval: Duration,
     /// The life that runs, or ran last.
     pub life: Option<Life>,
     /// When that life began.
@@ -109,12 +146,14 @@ pub struct Agent {
     pub treating: Option<Standing>,
     /// The command under way.
     pub act: Option<InFlight>,
+    /// A command that waits for the sidecar.
+    pub waiting: Option<Waiting>,
     /// No automatic act before this moment.
     pub rest_until: Mono,
     /// The proof under way.
     pub verify: Option<Verification>,
-    /// The newest event that was applied.
-    pub applied: Option<(SpoolId, u64)>,
+    /// The newest event that was applied of each of its newest spools, the newest spool last.
+    pub applied: Vec<(SpoolId, u64)>,
     /// Held down: how, by whom and why.
     pub held: Option<String>,
     /// The newest command: when it was asked or answered, which, and what of it.
@@ -143,10 +182,51 @@ pub struct AgentRecord {
     pub shown: Evidence,
     /// Its sidecar had left on purpose, for good.
     pub left: bool,
-    /// The newest event that was applied.
-    pub applied: Option<(SpoolId, u64)>,
+    /// The newest event that was applied of each of its newest spools, the newest spool last.
+    pub applied: Vec<(SpoolId, u64)>,
     /// Held down: how, by whom and why.
     pub held: Option<String>,
+    /// The trouble that is being treated.
+    pub treating: Option<Treated>,
+    /// A life had yet to be proven.
+    pub verifying: bool,
+}
+
+/// A trouble under treatment, as it survives the collector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Treated {
+    /// What it is.
+    pub cause: Cause,
+    /// How bad it is.
+    pub level: Status,
+    /// One line.
+    pub detail: String,
+    /// Since when.
+    pub since: Wall,
+}
+
+/// A command that had no answer when the collector ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// What.
+    pub command: Command,
+    /// When it was decided.
+    pub decided: Wall,
+    /// It waits for a sidecar, until then; `None`: it was sent.
+    pub expires: Option<Wall>,
+}
+
+/// What of an agent is remembered and changes: compared before and after each event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    life: Option<Life>,
+    lifecycle: Lifecycle,
+    shown: Evidence,
+    left: bool,
+    held: bool,
+    applied: Option<(SpoolId, u64)>,
+    treating: Option<(Cause, Wall)>,
+    verifying: bool,
 }
 
 impl Agent {
@@ -157,7 +237,9 @@ impl Agent {
             host: record.host,
             labels: record.labels,
             link: if record.left { Link::Left { back_by: None } } else { Link::Lost },
+            rival: None,
             heard: now,
+            interval: Duration::ZERO,
             life: record.life,
             started: record.started,
             lifecycle: record.lifecycle,
@@ -169,6 +251,7 @@ impl Agent {
             incidents: Vec::new(),
             treating: None,
             act: None,
+            waiting: None,
             rest_until: Mono::default(),
             verify: None,
             applied: record.applied,
@@ -189,9 +272,44 @@ impl Agent {
             lifecycle: self.lifecycle,
             shown: self.shown,
             left: matches!(self.link, Link::Left { back_by: None }),
-            applied: self.applied,
+            applied: self.applied.clone(),
             held: self.held.clone(),
+            treating: self.treating.as_ref().map(|standing| Treated {
+                cause: standing.finding.cause,
+                level: standing.finding.level,
+                detail: standing.finding.detail.clone(),
+                since: standing.since.wall,
+            }),
+            verifying: self.verify.is_some(),
         }
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        let treating = self.treating.as_ref();
+        Mark {
+            life: self.life,
+            lifecycle: self.lifecycle,
+            shown: self.shown,
+            left: matches!(self.link, Link::Left { back_by: None }),
+            held: self.held.is_some(),
+            applied: self.applied.last().copied(),
+            treating: treating.map(|standing| (standing.finding.cause, standing.since.wall)),
+            verifying: self.verify.is_some(),
+        }
+    }
+
+    /// Notes an event as applied; false when it was before.
+    pub(crate) fn apply(&mut self, spool: SpoolId, number: u64) -> bool {
+        if let Some((_, applied)) = self.applied.iter_mut().find(|(known, _)| *known == spool) {
+            let new = number > *applied;
+            *applied = number.max(*applied);
+            return new;
+        }
+        if self.applied.len() == SPOOLS_MAX {
+            self.applied.remove(0);
+        }
+        self.applied.push((spool, number));
+        true
     }
 
     /// The stream stands.
@@ -207,8 +325,8 @@ impl Agent {
     }
 
     /// When a silent link is called so.
-    pub(crate) fn unreachable_at(&self, interval: Duration) -> Option<Mono> {
-        let patience = self.policy.unreachable_after.max(3 * interval);
+    pub(crate) fn unreachable_at(&self) -> Option<Mono> {
+        let patience = self.policy.unreachable_after.max(3 * self.interval);
         match self.link {
             Link::Up { .. } | Link::Lost => Some(self.heard.after(patience)),
             Link::Left { back_by } => back_by,
@@ -216,15 +334,17 @@ impl Agent {
     }
 
     /// When the engine must look at this agent though nothing happened.
-    pub(crate) fn next_due(&self, now: Mono, interval: Duration, warm_at: Mono) -> Option<Mono> {
-        let link = self.unreachable_at(interval).and_then(|at| {
+    pub(crate) fn next_due(&self, now: Mono, warm_at: Mono) -> Option<Mono> {
+        let link = self.unreachable_at().and_then(|at| {
             let missing = at.after(self.policy.missing_after);
             // What is not concluded while warming up is looked at again right after.
             [at, at.max(warm_at), missing].into_iter().filter(|moment| *moment > now).min()
         });
         let act = self.act.as_ref().map(|act| act.due);
         let verify = self.verify.as_ref().map(|verify| verify.due).filter(|due| *due > now);
-        [link, act, verify].into_iter().flatten().min()
+        let waiting = self.waiting.as_ref().map(|waiting| waiting.until);
+        let rival = self.rival.map(|rival| rival.last.after(RIVAL_GONE)).filter(|at| *at > now);
+        [link, act, verify, waiting, rival].into_iter().flatten().min()
     }
 
     /// A life has begun: whatever was counted belonged to the one before.

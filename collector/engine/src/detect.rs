@@ -15,6 +15,8 @@
 //! | stopped or frozen | Paused | Warning, Critical at paused_max |
 //! | a failed exit, not yet proven healed | Crashed, KilledByOther, CrashLoop | Critical |
 //! | no report | Unreachable, Missing | Unknown, Critical |
+//! | two instances that report one agent for 10 s | Duplicate | Critical |
+//! | a state directory that cannot be written | SickDisk | Warning |
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +29,8 @@ use lubdub_shared::time::{Mono, words};
 
 use crate::agent::Agent;
 
+mod disk;
+mod duplicate;
 mod lease;
 mod link;
 mod paused;
@@ -38,8 +42,6 @@ mod silence;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     pub(crate) now: Mono,
-    /// Between reports of a healthy sidecar.
-    pub(crate) interval: Duration,
     /// The engine was away itself: it concludes nothing from what it did not hear.
     pub(crate) warming: bool,
 }
@@ -62,6 +64,8 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
             found.extend(reported::find(ages));
         }
     }
+    found.extend(duplicate::find(agent, view));
+    found.extend(disk::find(agent));
     found
 }
 

@@ -15,7 +15,7 @@ use crate::agent::Agent;
 /// The next step of the ladder, if nothing changes.
 pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
     if let Some(act) = &agent.act {
-        return Some(NextRung { rung: act.kind.to_string(), within: Duration::ZERO });
+        return Some(NextRung { rung: act.command.kind.to_string(), within: Duration::ZERO });
     }
     if let Some(verify) = &agent.verify {
         return Some(NextRung { rung: "verify".to_owned(), within: verify.due.since(now) });
@@ -41,7 +41,7 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
         Cause::Paused => left(policy.paused_max, ages.paused?),
         Cause::ReportedFailure if worst.finding.level == Status::Critical => Duration::ZERO,
         Cause::Unreachable => {
-            let missing = agent.unreachable_at(Duration::ZERO)?.after(policy.missing_after);
+            let missing = agent.unreachable_at()?.after(policy.missing_after);
             missing.since(now)
         }
         Cause::Exited
@@ -51,7 +51,9 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
         | Cause::LeaseExpired
         | Cause::ReportedFailure
         | Cause::Inactive
-        | Cause::Missing => return None,
+        | Cause::Missing
+        | Cause::Duplicate
+        | Cause::SickDisk => return None,
     };
     let acts = policy.act(worst.finding.cause) >= Act::Restart;
     let rung = match policy.mode {

@@ -5,21 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::id::{AgentId, CommandId, StoreId};
-use lubdub_shared::incident::Incident;
 use lubdub_shared::policy::Policy;
-use lubdub_shared::session::Hello;
-use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now};
 
-use crate::agent::{Agent, AgentRecord, InFlight, Link, Standing, left};
+use crate::agent::{Agent, AgentRecord};
 use crate::deadlines::Deadlines;
 use crate::detect::View;
 use crate::{Effect, Event};
 
+mod attach;
+mod forget;
 mod judge;
 mod outcome;
+mod request;
+mod restore;
 
+pub use attach::Attached;
+pub use forget::StillConnected;
 use judge::Judge;
+pub use restore::Known;
 
 /// The engine looks at its own clock at least this often, so that it knows when it was away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -32,7 +36,7 @@ const AWAY_MAX: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(60);
 
 /// Dense number of an agent, given when it first attaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AgentIndex(u32);
 
 /// Whose commands these are.
@@ -42,20 +46,10 @@ pub struct Identity {
     pub store: StoreId,
     /// Of this start of the collector.
     pub epoch: u64,
-    /// Between reports of a healthy sidecar.
+    /// Between reports of a healthy sidecar, as long as the fleet is small.
     pub interval: Duration,
-}
-
-/// The answer to a Hello.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attached {
-    /// Welcome.
-    As {
-        /// Whose stream it is.
-        agent: AgentIndex,
-    },
-    /// Another sidecar instance is heard for this agent.
-    OtherInstance,
+    /// Reports that the collector takes in a second: a larger fleet reports less often.
+    pub reports_per_second: u32,
 }
 
 /// The one automatic act that may be under way. It is over when the tree has ended, when the
@@ -72,6 +66,8 @@ struct Slot {
 pub struct Fleet {
     identity: Identity,
     agents: Vec<Agent>,
+    /// Numbers of agents that were forgotten, to be given again.
+    free: Vec<AgentIndex>,
     index: BTreeMap<AgentId, AgentIndex>,
     deadlines: Deadlines,
     rng: fastrand::Rng,
@@ -89,6 +85,7 @@ impl Fleet {
         Self {
             identity,
             agents: Vec::new(),
+            free: Vec::new(),
             index: BTreeMap::new(),
             deadlines: Deadlines::default(),
             rng: fastrand::Rng::with_seed(seed),
@@ -97,72 +94,6 @@ impl Fleet {
             warm_at: now,
             no_authority: None,
         }
-    }
-
-    /// Takes up an agent that the store knows. The engine is warming up then: whoever does not
-    /// come back is not missed before.
-    pub fn restore(
-        &mut self,
-        record: AgentRecord,
-        policy: Arc<Policy>,
-        incidents: Vec<Incident>,
-        now: Now,
-    ) {
-        self.warm_at = self.looked.after(WARM_UP);
-        let index = self.intern(record, policy, now.mono);
-        let agent = self.agent_mut(index);
-        agent.incidents = incidents;
-        agent.treating = outcome::treating_of(agent, now);
-        self.arm(index, now.mono);
-    }
-
-    /// A stream begins.
-    pub fn attach(
-        &mut self,
-        hello: Hello,
-        policy: Arc<Policy>,
-        session: u64,
-        now: Now,
-        out: &mut Vec<(AgentIndex, Effect)>,
-    ) -> Attached {
-        self.look(now.mono);
-        let index = self.index.get(&hello.agent).copied().unwrap_or_else(|| {
-            let record = AgentRecord {
-                id: hello.agent.clone(),
-                host: String::new(),
-                labels: BTreeMap::new(),
-                life: None,
-                started: None,
-                lifecycle: Lifecycle::Starting,
-                shown: hello.shown,
-                left: false,
-                applied: None,
-                held: None,
-            };
-            self.intern(record, Arc::clone(&policy), now.mono)
-        });
-        let patience = 3 * self.identity.interval;
-        let agent = self.agent_mut(index);
-        if let Link::Up { instance, .. } = agent.link
-            && instance != hello.instance
-            && now.mono.since(agent.heard) < patience
-        {
-            return Attached::OtherInstance;
-        }
-        agent.link = Link::Up { session, instance: hello.instance };
-        agent.policy = policy;
-        agent.host = hello.host;
-        agent.labels = hello.labels;
-        agent.shown = agent.shown.union(hello.shown);
-        let applied = match agent.applied {
-            Some((spool, number)) if spool == hello.spool => number,
-            Some(_) | None => 0,
-        };
-        agent.applied = Some((hello.spool, applied));
-        out.push((index, Effect::Remember(Box::new(agent.record()))));
-        self.judge(index, now, out).report(hello.report);
-        self.arm(index, now.mono);
-        Attached::As { agent: index }
     }
 
     /// Applies an event to an agent.
@@ -174,12 +105,28 @@ impl Fleet {
         out: &mut Vec<(AgentIndex, Effect)>,
     ) {
         self.look(now.mono);
-        let mut judge = self.judge(index, now, out);
-        match event {
+        self.judged(index, now, out, |judge| match event {
             Event::Report(report) => judge.report(*report),
-            Event::Happened(event) => judge.happened(*event),
+            Event::Happened(spool, event) => judge.happened(spool, *event),
             Event::Detached(how) => judge.detached(how),
             Event::Asked(request) => judge.asked(request),
+        });
+    }
+
+    /// Lets an agent be judged. What must be remembered of it goes out last: what was applied has
+    /// left its mark by then.
+    fn judged(
+        &mut self,
+        index: AgentIndex,
+        now: Now,
+        out: &mut Vec<(AgentIndex, Effect)>,
+        act: impl FnOnce(&mut Judge<'_>),
+    ) {
+        let before = self.agent(index).mark();
+        act(&mut self.judge(index, now, out));
+        let agent = self.agent(index);
+        if agent.mark() != before {
+            out.push((index, Effect::Remember(Box::new(agent.record()))));
         }
         self.arm(index, now.mono);
     }
@@ -191,8 +138,7 @@ impl Fleet {
             let agent = self.agent_mut(index);
             if agent.wake == Some(due) {
                 agent.wake = None;
-                self.judge(index, now, out).look();
-                self.arm(index, now.mono);
+                self.judged(index, now, out, |judge| judge.look());
             }
         }
     }
@@ -242,18 +188,54 @@ impl Fleet {
 
     /// Number of agents.
     pub fn len(&self) -> usize {
-        self.agents.len()
+        self.index.len()
     }
 
-    /// No agent was ever seen.
+    /// No agent is known.
     pub fn is_empty(&self) -> bool {
-        self.agents.is_empty()
+        self.index.is_empty()
+    }
+
+    /// Everything that must be known after a restart of the collector: for a store that lost some
+    /// of it.
+    pub fn remember_all(&self, out: &mut Vec<(AgentIndex, Effect)>) {
+        for index in self.index.values().copied() {
+            let agent = self.agent(index);
+            for incident in &agent.incidents {
+                out.push((index, Effect::Incident(Box::new(incident.clone()))));
+            }
+            out.push((index, Effect::Remember(Box::new(agent.record()))));
+        }
+    }
+
+    /// A sidecar has seen a higher epoch of this store: it was restored from a backup.
+    pub fn raise_epoch(&mut self, epoch: u64) {
+        self.identity.epoch = self.identity.epoch.max(epoch);
+    }
+
+    /// Between reports of each agent.
+    fn interval(&self) -> Duration {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let enough = Duration::from_secs(1) * count / self.identity.reports_per_second.max(1);
+        self.identity.interval.max(enough)
     }
 
     fn intern(&mut self, record: AgentRecord, policy: Arc<Policy>, now: Mono) -> AgentIndex {
-        let index = AgentIndex(u32::try_from(self.agents.len()).expect("agents fit in 32 bits"));
-        self.index.insert(record.id.clone(), index);
-        self.agents.push(Agent::new(record, policy, now));
+        let mut agent = Agent::new(record, policy, now);
+        agent.interval = self.interval();
+        let id = agent.id.clone();
+        let index = match self.free.pop() {
+            Some(index) => {
+                *self.agent_mut(index) = agent;
+                index
+            }
+            None => {
+                self.agents.push(agent);
+                let newest = self.agents.len() - 1;
+                AgentIndex(u32::try_from(newest).expect("agents fit in 32 bits"))
+            }
+        };
+        self.index.insert(id, index);
         index
     }
 
@@ -275,11 +257,7 @@ impl Fleet {
         now: Now,
         out: &'f mut Vec<(AgentIndex, Effect)>,
     ) -> Judge<'f> {
-        let view = View {
-            now: now.mono,
-            interval: self.identity.interval,
-            warming: now.mono < self.warm_at,
-        };
+        let view = View { now: now.mono, warming: now.mono < self.warm_at };
         Judge {
             index,
             agent: &mut self.agents[index.0 as usize],
@@ -295,7 +273,7 @@ impl Fleet {
 
     fn arm(&mut self, index: AgentIndex, now: Mono) {
         let agent = &mut self.agents[index.0 as usize];
-        let due = agent.next_due(now, self.identity.interval, self.warm_at);
+        let due = agent.next_due(now, self.warm_at);
         self.deadlines.arm(index, due, &mut agent.wake);
     }
 }

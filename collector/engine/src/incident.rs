@@ -31,7 +31,9 @@ fn family(cause: Cause) -> Cause {
         | Cause::ReportedFailure
         | Cause::Inactive
         | Cause::Paused
-        | Cause::Unreachable => cause,
+        | Cause::Unreachable
+        | Cause::Duplicate
+        | Cause::SickDisk => cause,
     }
 }
 

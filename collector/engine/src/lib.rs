@@ -13,10 +13,13 @@
 //! An agent's clocks are the ages in its newest report, stamped by its sidecar. What the engine
 //! times by itself is only its own business: links, commands under way, verifications, warm-up.
 
+use std::time::Duration;
+
 use lubdub_shared::command::{Command, CommandKind, Outcome};
-use lubdub_shared::id::CommandId;
+use lubdub_shared::id::{CommandId, SpoolId};
 use lubdub_shared::incident::{ActionOutcome, Incident, Transition};
 use lubdub_shared::session;
+use lubdub_shared::time::Wall;
 
 pub mod agent;
 mod deadlines;
@@ -26,16 +29,16 @@ mod fleet;
 mod incident;
 mod policy;
 
-pub use agent::{Agent, AgentRecord, Link};
-pub use fleet::{AgentIndex, Attached, Fleet, Identity};
+pub use agent::{Agent, AgentRecord, Link, Treated, Unanswered};
+pub use fleet::{AgentIndex, Attached, Fleet, Identity, Known, StillConnected};
 
 /// What the engine is told of one agent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A stream began; what its Hello said was applied by [`Fleet::attach`].
     Report(Box<lubdub_shared::beat::Report>),
-    /// A hard fact, in order, once.
-    Happened(Box<session::Event>),
+    /// A hard fact of a spool, in order, once.
+    Happened(SpoolId, Box<session::Event>),
     /// The stream ended.
     Detached(Detached),
     /// A person asks for an act.
@@ -52,7 +55,7 @@ pub enum Detached {
         /// Why.
         reason: session::GoodbyeReason,
         /// When it means to be back.
-        back_within: Option<std::time::Duration>,
+        back_within: Option<Duration>,
     },
 }
 
@@ -67,6 +70,10 @@ pub struct Request {
     pub reason: String,
     /// Who.
     pub requested_by: String,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// How long it may wait for a sidecar that is not there.
+    pub expires: Duration,
 }
 
 /// What the engine wants done. Nothing here can fail in a way that changes a decision.
@@ -74,6 +81,8 @@ pub struct Request {
 pub enum Effect {
     /// Write it down, sync, then send it to the agent's sidecar.
     Send(Box<Command>),
+    /// Write it down, sync: it waits for a sidecar that is not there, until then.
+    Keep(Box<Command>, Wall),
     /// The agent's status or lifecycle changed.
     Transition(Transition),
     /// The new content of an incident.
@@ -91,6 +100,10 @@ pub enum Effect {
         /// The sidecar's own answer, when there is one.
         full: Option<Box<Outcome>>,
     },
+    /// Something that a person should be able to read later.
+    Note(String),
+    /// The agent is not known any more.
+    Forget,
     /// Mode `shadow`: what would have been done.
     WouldHave {
         /// The act.

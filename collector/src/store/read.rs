@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use lubdub_engine::AgentRecord;
+use lubdub_engine::{AgentRecord, Treated, Unanswered};
 use lubdub_shared::beat::Evidence;
-use lubdub_shared::id::{AgentId, IncidentId, Life, SpoolId};
-use lubdub_shared::incident::{Action, Cause, Incident};
+use lubdub_shared::id::{AgentId, CommandId, IncidentId, Life, SpoolId};
+use lubdub_shared::incident::{Action, ActionOutcome, Cause, Incident};
+use lubdub_shared::session::EventKind;
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Wall;
-use lubdub_shared::view::IncidentView;
+use lubdub_shared::view::{EventView, IncidentView};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// Incidents of one answer at most.
 const INCIDENTS_MAX: i64 = 1000;
+
+/// Events of one answer at most.
+const EVENTS_MAX: u32 = 1000;
 
 /// The JSON of an agent's row.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,22 +32,27 @@ pub(super) struct AgentRow {
     lifecycle: Lifecycle,
     shown: Evidence,
     left: bool,
-    applied: Option<(SpoolId, u64)>,
+    applied: Vec<(SpoolId, u64)>,
     held: Option<String>,
+    treating: Option<Treated>,
+    verifying: bool,
 }
 
 impl From<&AgentRecord> for AgentRow {
     fn from(record: &AgentRecord) -> Self {
+        let record = record.clone();
         Self {
-            host: record.host.clone(),
-            labels: record.labels.clone(),
+            host: record.host,
+            labels: record.labels,
             life: record.life,
             started: record.started,
             lifecycle: record.lifecycle,
             shown: record.shown,
             left: record.left,
             applied: record.applied,
-            held: record.held.clone(),
+            held: record.held,
+            treating: record.treating,
+            verifying: record.verifying,
         }
     }
 }
@@ -61,10 +71,12 @@ pub(super) fn agent_of(row: &Row<'_>) -> rusqlite::Result<AgentRecord> {
         left: agent.left,
         applied: agent.applied,
         held: agent.held,
+        treating: agent.treating,
+        verifying: agent.verifying,
     })
 }
 
-pub(super) fn incident_of(row: &Row<'_>) -> rusqlite::Result<(AgentId, Incident)> {
+pub(super) fn incident_of(row: &Row<'_>) -> rusqlite::Result<(Option<AgentId>, Incident)> {
     let id: Vec<u8> = row.get(0)?;
     let incident = Incident {
         id: IncidentId::from_slice(&id).ok_or_else(|| bad(0, Type::Blob))?,
@@ -76,7 +88,37 @@ pub(super) fn incident_of(row: &Row<'_>) -> rusqlite::Result<(AgentId, Incident)
         summary: row.get(7)?,
         actions: text(row, 8, |text| serde_json::from_str::<Vec<Action>>(text).ok())?,
     };
-    Ok((text(row, 1, |text| text.parse().ok())?, incident))
+    Ok((agent_or_none(row, 1)?, incident))
+}
+
+pub(super) fn unanswered_of(row: &Row<'_>) -> rusqlite::Result<(AgentId, Unanswered)> {
+    let unanswered = Unanswered {
+        command: text(row, 1, |text| serde_json::from_str(text).ok())?,
+        decided: Wall(row.get(2)?),
+        expires: row.get::<_, Option<i64>>(3)?.map(Wall),
+    };
+    Ok((text(row, 0, |text| text.parse().ok())?, unanswered))
+}
+
+fn event_of(row: &Row<'_>) -> rusqlite::Result<EventView> {
+    Ok(EventView {
+        seq: sequence(row, 0)?,
+        at: Wall(row.get(1)?),
+        agent: agent_or_none(row, 2)?,
+        incarnation: row.get(3)?,
+        kind: text(row, 4, EventKind::from_word)?,
+        detail: row.get(5)?,
+    })
+}
+
+/// SQLite counts rows from 1, in i64.
+fn sequence(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    row.get(at).map(|seq: i64| seq.unsigned_abs())
+}
+
+/// Empty is the collector itself.
+fn agent_or_none(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<AgentId>> {
+    text(row, at, |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) })
 }
 
 fn text<T>(row: &Row<'_>, at: usize, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
@@ -92,11 +134,46 @@ fn bad(column: usize, kind: Type) -> rusqlite::Error {
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
     path: PathBuf,
+    committed: watch::Receiver<u64>,
+}
+
+/// A command as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) outcome: ActionOutcome,
+    pub(crate) detail: String,
 }
 
 impl Reader {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub(super) fn new(path: PathBuf, committed: watch::Receiver<u64>) -> Self {
+        Self { path, committed }
+    }
+
+    /// Changes with each commit.
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.committed.clone()
+    }
+
+    /// Runs a query on a thread that may wait.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Self) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<T> {
+        let reader = self.clone();
+        let done = tokio::task::spawn_blocking(move || query(&reader)).await;
+        done.unwrap_or_else(|panicked| {
+            Err(rusqlite::Error::ToSqlConversionFailure(panicked.into()))
+        })
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        Ok(connection)
     }
 
     /// Incidents, newest first.
@@ -108,9 +185,7 @@ impl Reader {
         all: bool,
         agent: Option<&AgentId>,
     ) -> rusqlite::Result<Vec<IncidentView>> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let connection = self.connect()?;
         let mut query = connection.prepare(
             "SELECT id, agent, cause, level, opened, resolved, incarnation, summary, actions
              FROM incidents WHERE (?1 OR resolved IS NULL) AND (?2 IS NULL OR agent = ?2)
@@ -119,5 +194,64 @@ impl Reader {
         let agent = agent.map(AgentId::as_str);
         let rows = query.query_map((all, agent, INCIDENTS_MAX), incident_of)?;
         rows.map(|row| row.map(|(agent, incident)| IncidentView { agent, incident })).collect()
+    }
+
+    /// A page of events, oldest first: the newest ones, or those behind `after`. Also where to go
+    /// on.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub(crate) fn events(
+        &self,
+        agent: Option<&AgentId>,
+        after: u64,
+        newest: u32,
+    ) -> rusqlite::Result<(Vec<EventView>, u64)> {
+        let connection = self.connect()?;
+        let agent = agent.map(AgentId::as_str);
+        let columns = "seq, at, agent, incarnation, kind, detail";
+        let (sql, limit) = if newest > 0 {
+            let inner = format!(
+                "SELECT {columns} FROM events WHERE ?1 >= 0 AND (?2 IS NULL OR agent = ?2)
+                 ORDER BY seq DESC LIMIT ?3"
+            );
+            (format!("SELECT * FROM ({inner}) ORDER BY seq"), newest.min(EVENTS_MAX))
+        } else {
+            let sql = format!(
+                "SELECT {columns} FROM events WHERE seq > ?1 AND (?2 IS NULL OR agent = ?2)
+                 ORDER BY seq LIMIT ?3"
+            );
+            (sql, EVENTS_MAX)
+        };
+        // First the end, then the page: what comes in between is found by the next call.
+        let end = "SELECT coalesce(max(seq), 0) FROM events";
+        let end = connection.query_row(end, [], |row| sequence(row, 0))?;
+        let mut query = connection.prepare(&sql)?;
+        let behind = i64::try_from(after).unwrap_or(i64::MAX);
+        let rows = query.query_map((behind, agent, limit), event_of)?;
+        let events = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        let full = events.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+        let last = match events.last() {
+            Some(event) if full && newest == 0 => event.seq,
+            Some(event) => end.max(event.seq),
+            None => end.max(after),
+        };
+        Ok((events, last))
+    }
+
+    /// A command by its id.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub(crate) fn command(&self, id: CommandId) -> rusqlite::Result<Option<Recorded>> {
+        let connection = self.connect()?;
+        let row = |row: &Row<'_>| {
+            let outcome = text(row, 0, ActionOutcome::from_word)?;
+            Ok(Recorded { outcome, detail: row.get(1)? })
+        };
+        let id = id.as_bytes().as_slice();
+        connection
+            .query_row("SELECT outcome, detail FROM commands WHERE id = ?1", [id], row)
+            .optional()
     }
 }

@@ -3,6 +3,8 @@ use lubdub_shared::incident::{Action, Cause};
 use lubdub_shared::session::Happening;
 use lubdub_shared::status::{Lifecycle, Status};
 
+use lubdub_engine::Treated;
+
 use super::*;
 
 fn record(id: &str) -> AgentRecord {
@@ -19,8 +21,15 @@ fn record(id: &str) -> AgentRecord {
         lifecycle: Lifecycle::Running,
         shown: lubdub_shared::beat::Evidence { beats: true, ..Default::default() },
         left: false,
-        applied: Some((SpoolId::random(rng), 3)),
+        applied: vec![(SpoolId::random(rng), 3)],
         held: Some("stopped by p: r".to_owned()),
+        treating: Some(Treated {
+            cause: Cause::Silent,
+            level: Status::Critical,
+            detail: "d".to_owned(),
+            since: Wall(6_000_000),
+        }),
+        verifying: true,
     }
 }
 
@@ -51,7 +60,7 @@ fn what_was_written_is_found_again_with_a_higher_epoch() {
     assert_eq!((contents.epoch, contents.agents.len()), (1, 0));
     store.queue(Op::Agent(Box::new(record("a1")))).expect("room");
     let agent: AgentId = "a1".parse().expect("an id");
-    store.queue(Op::Incident(agent.clone(), Box::new(incident()))).expect("room");
+    store.queue(Op::Incident(Some(agent.clone()), Box::new(incident()))).expect("room");
     drop((store, committed));
     let (store, again, _committed) = Store::open(directory.path()).expect("opens");
     assert_eq!((again.id, again.epoch), (contents.id, 2));
@@ -119,4 +128,160 @@ fn a_broken_store_says_so_and_acks_nothing() {
         matches!(&durable, Some(Durable::Broken(why)) if why.contains("events")),
         "{durable:?}"
     );
+}
+
+/// A store as an older version left it: the tables of its first step, with rows that a later step
+/// must carry over.
+fn older_store(directory: &Path, spoil: &str) {
+    let connection = rusqlite::Connection::open(directory.join("lubdub.sqlite3")).expect("opens");
+    connection.execute_batch(schema::MIGRATIONS[0]).expect("the first step");
+    connection.pragma_update(None, "user_version", 1).expect("writes");
+    let spool = SpoolId::random(&mut fastrand::Rng::with_seed(4));
+    let agent = |id: &str, applied: &str| {
+        let record = format!(
+            r#"{{"host":"h","labels":{{}},"life":null,"started":null,"lifecycle":"running",
+                "shown":{{"beats":true,"progress":false,"ready":false}},"left":false,
+                "applied":{applied},"held":null}}"#
+        );
+        let insert = "INSERT INTO agents (id, record) VALUES (?1, ?2)";
+        connection.execute(insert, (id, record)).expect("writes");
+    };
+    agent("old", &format!("[\"{spool}\", 17]"));
+    agent("new", "null");
+    let command = "INSERT INTO commands (id, agent, kind, requested_by, reason, asked, outcome,
+                   detail) VALUES (x'00', 'old', 'restart', 'p', 'r', 1, 'accepted', '')";
+    connection.execute(command, []).expect("writes");
+    connection.execute_batch(spoil).expect("spoils");
+}
+
+#[test]
+fn an_older_store_is_brought_up_step_by_step() {
+    let directory = tempfile::tempdir().expect("a directory");
+    older_store(directory.path(), "");
+    let (store, contents, _durable) = Store::open(directory.path()).expect("opens");
+    let applied: Vec<_> = contents.agents.iter().map(|agent| &agent.applied).collect();
+    let spool = SpoolId::random(&mut fastrand::Rng::with_seed(4));
+    assert_eq!(applied, [&vec![], &vec![(spool, 17)]]);
+    assert_eq!(contents.unanswered, [], "what was asked long ago is asked no more");
+    drop(store);
+    let connection =
+        rusqlite::Connection::open(directory.path().join("lubdub.sqlite3")).expect("opens");
+    let version: i64 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("reads");
+    assert_eq!(version, schema::VERSION);
+    let outcome: String =
+        connection.query_row("SELECT outcome FROM commands", [], |row| row.get(0)).expect("reads");
+    assert_eq!(outcome, "expired");
+}
+
+#[test]
+fn a_step_that_cannot_be_made_leaves_the_store_as_it_was() {
+    let directory = tempfile::tempdir().expect("a directory");
+    older_store(directory.path(), "UPDATE agents SET record = 'torn' WHERE id = 'new'");
+    let refused = Store::open(directory.path()).expect_err("a record that is no JSON");
+    assert!(matches!(refused, OpenError::Migration { from: 1, .. }), "{refused}");
+    let connection =
+        rusqlite::Connection::open(directory.path().join("lubdub.sqlite3")).expect("opens");
+    let version: i64 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("reads");
+    assert_eq!(version, 1);
+    let columns = connection.prepare("SELECT * FROM commands").expect("reads").column_count();
+    assert_eq!(columns, 10, "no column of the step stayed");
+}
+
+#[test]
+fn one_collector_a_store() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_store, _, _durable) = Store::open(directory.path()).expect("opens");
+    let refused = Store::open(directory.path()).expect_err("it is taken");
+    assert!(matches!(&refused, OpenError::Owned { owner, .. }
+        if *owner == std::process::id().to_string()));
+}
+
+fn restart(seed: u64) -> Box<Command> {
+    let rng = &mut fastrand::Rng::with_seed(seed);
+    Box::new(Command {
+        id: CommandId::random(rng),
+        kind: lubdub_shared::command::CommandKind::Restart,
+        life: Some(LifeId::random(rng)),
+        store: StoreId::random(rng),
+        epoch: 3,
+        precondition: lubdub_shared::command::Precondition::NoBeat { beats: 4 },
+        report: 7,
+        ttl: std::time::Duration::from_secs(30),
+        age: std::time::Duration::ZERO,
+        requested_by: lubdub_shared::command::Requester::Engine(Cause::Silent),
+        reason: "r".to_owned(),
+        dry_run: false,
+    })
+}
+
+#[test]
+fn commands_without_an_answer_are_found_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _, mut durable) = Store::open(directory.path()).expect("opens");
+    let agent: AgentId = "a1".parse().expect("an id");
+    let index = AgentIndex::default();
+    let op = |seed, expires| Op::Command {
+        agent: agent.clone(),
+        index,
+        command: restart(seed),
+        at: Wall(i64::try_from(seed).expect("small")),
+        decided: Mono::default(),
+        expires,
+    };
+    for (seed, expires) in [(1, None), (2, Some(Wall(99))), (3, None)] {
+        store.queue(op(seed, expires)).expect("room");
+    }
+    assert!(matches!(durable.blocking_recv(), Some(Durable::Command(..))));
+    assert!(matches!(durable.blocking_recv(), Some(Durable::Waiting(_))), "it is not sent");
+    let answered = restart(3).id;
+    let (outcome, detail) = (ActionOutcome::Done, "d".to_owned());
+    let at = Wall(5);
+    let answer = Op::Answer { command: answered, agent: agent.clone(), outcome, detail, at };
+    store.queue(answer).expect("room");
+    let reader = store.reader();
+    drop((store, durable));
+    let recorded = reader.command(answered).expect("reads").expect("it is there");
+    assert_eq!(recorded.outcome, ActionOutcome::Done);
+    assert_eq!(reader.command(restart(9).id).expect("reads"), None);
+    let (_store, contents, _durable) = Store::open(directory.path()).expect("opens");
+    let left = |seed, expires| {
+        let decided = Wall(i64::try_from(seed).expect("small"));
+        (agent.clone(), Unanswered { command: *restart(seed), decided, expires })
+    };
+    assert_eq!(contents.unanswered, [left(1, None), left(2, Some(Wall(99)))]);
+}
+
+#[test]
+fn events_are_read_in_pages_and_from_the_end() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _, durable) = Store::open(directory.path()).expect("opens");
+    let reader = store.reader();
+    for number in 0..2500 {
+        let agent = if number % 2 == 0 { Some("a1".parse().expect("an id")) } else { None };
+        store.queue(Op::Note(agent, number.to_string(), Wall(number))).expect("room");
+    }
+    drop((store, durable));
+    let (page, last) = reader.events(None, 0, 0).expect("reads");
+    assert_eq!((page.len(), last), (1000, 1000));
+    let (page, last) = reader.events(None, 2000, 0).expect("reads");
+    assert_eq!((page.len(), last), (500, 2500));
+    let a1: AgentId = "a1".parse().expect("an id");
+    let (page, last) = reader.events(Some(&a1), 2498, 0).expect("reads");
+    assert_eq!((page.len(), last), (1, 2500));
+    let (newest, last) = reader.events(None, 0, 3).expect("reads");
+    let seqs: Vec<u64> = newest.iter().map(|event| event.seq).collect();
+    assert_eq!((seqs, last), (vec![2498, 2499, 2500], 2500));
+    assert_eq!(newest[0].agent, None, "the collector's own");
+}
+
+#[test]
+fn a_disk_without_space_may_be_well_again_and_a_broken_one_is_not() {
+    let connection = rusqlite::Connection::open_in_memory().expect("opens");
+    connection.execute_batch("CREATE TABLE t (b BLOB); PRAGMA max_page_count = 8").expect("made");
+    let full = connection.execute("INSERT INTO t VALUES (zeroblob(1000000))", []);
+    assert!(write::took_nothing(&full.expect_err("full")));
+    let gone = connection.execute("INSERT INTO nothing VALUES (1)", []);
+    assert!(!write::took_nothing(&gone.expect_err("no such table")));
 }

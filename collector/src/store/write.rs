@@ -1,45 +1,130 @@
 //! Writing: the thread, and one statement an operation.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use lubdub_shared::command::Command;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::incident::{ActionOutcome, Incident};
-use lubdub_shared::session::Event;
+use lubdub_shared::session::{Event, EventKind};
 use lubdub_shared::time::Wall;
-use lubdub_shared::view::TransitionView;
-use rusqlite::{Connection, Transaction};
-use tokio::sync::mpsc as async_mpsc;
-use tracing::error;
+use rusqlite::{Connection, ErrorCode, Transaction};
+use serde_json::json;
+use tokio::sync::{mpsc as async_mpsc, watch};
+use tracing::{error, warn};
 
 use super::read::AgentRow;
 use super::{Durable, GROUP_MAX, Op};
 
-/// Writes groups until the queue is closed, or something fails.
-pub(super) fn run(
-    mut connection: Connection,
-    queue: &mpsc::Receiver<Op>,
-    done: &async_mpsc::Sender<Durable>,
-) {
-    while let Ok(first) = queue.recv() {
-        let mut group = vec![first];
-        group.extend(queue.try_iter().take(GROUP_MAX - 1));
-        match write(&mut connection, &group) {
-            Ok(()) => {
-                for durable in group.into_iter().filter_map(durable) {
-                    if done.blocking_send(durable).is_err() {
-                        return;
-                    }
+/// How soon a disk that took nothing is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Rows that are kept; beyond it the oldest go, of incidents the resolved ones.
+const EVENTS_KEPT: i64 = 1_000_000;
+const COMMANDS_KEPT: i64 = 100_000;
+const INCIDENTS_KEPT: i64 = 100_000;
+/// Operations between two looks at what is too much.
+const TRIM_EVERY: usize = 10_000;
+
+/// The thread's own.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) done: async_mpsc::Sender<Durable>,
+    /// Counts commits, for readers that wait for news.
+    pub(super) commits: watch::Sender<u64>,
+    pub(super) sick: bool,
+}
+
+impl Writer {
+    /// Writes groups until the queue is closed, or something fails.
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Op>) {
+        let mut written = 0;
+        while let Ok(first) = queue.recv() {
+            let mut group = vec![first];
+            group.extend(queue.try_iter().take(GROUP_MAX - 1));
+            written += group.len();
+            if !self.commit(&group) {
+                return;
+            }
+            self.commits.send_modify(|commits| *commits += 1);
+            for durable in group.into_iter().filter_map(durable) {
+                if self.done.blocking_send(durable).is_err() {
+                    return;
                 }
             }
-            Err(failed) => {
-                error!(error = %failed, "the store failed; the collector stops");
-                // Without the driver there is nobody left to stop.
-                let (Ok(()) | Err(_)) = done.blocking_send(Durable::Broken(failed.to_string()));
-                return;
+            if written >= TRIM_EVERY {
+                written = 0;
+                if let Err(error) = trim(&self.connection) {
+                    warn!(%error, "old rows could not be removed");
+                }
             }
         }
     }
+
+    /// Writes a group, however long a full disk makes it wait. False when there is nobody left to
+    /// write for.
+    fn commit(&mut self, group: &[Op]) -> bool {
+        loop {
+            match write(&mut self.connection, group) {
+                Ok(()) if self.sick => {
+                    self.sick = false;
+                    return self.done.blocking_send(Durable::Well).is_ok();
+                }
+                Ok(()) => return true,
+                Err(refused) if took_nothing(&refused) => {
+                    if !std::mem::replace(&mut self.sick, true) {
+                        error!(error = %refused, "the store takes nothing; nothing is acked");
+                        let sick = Durable::Sick(refused.to_string());
+                        if self.done.blocking_send(sick).is_err() {
+                            return false;
+                        }
+                    }
+                    if self.done.is_closed() {
+                        return false;
+                    }
+                    std::thread::park_timeout(RETRY_AFTER);
+                }
+                Err(failed) => {
+                    error!(error = %failed, "the store failed; the collector stops");
+                    let broken = Durable::Broken(failed.to_string());
+                    // Without the driver there is nobody left to stop.
+                    let (Ok(()) | Err(_)) = self.done.blocking_send(broken);
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// The transaction was refused whole, by a disk that may be well again: no space, read-only, or
+/// another process in the way.
+pub(super) fn took_nothing(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+        )
+    )
+}
+
+fn trim(connection: &Connection) -> rusqlite::Result<()> {
+    let newest = "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?1";
+    connection.execute(newest, [EVENTS_KEPT])?;
+    connection.execute(
+        "DELETE FROM commands WHERE outcome NOT IN ('accepted', 'pending') AND rowid <=
+           (SELECT max(rowid) FROM commands) - ?1",
+        [COMMANDS_KEPT],
+    )?;
+    connection.execute(
+        "DELETE FROM incidents WHERE resolved IS NOT NULL AND rowid <=
+           (SELECT max(rowid) FROM incidents) - ?1",
+        [INCIDENTS_KEPT],
+    )?;
+    Ok(())
 }
 
 fn durable(op: Op) -> Option<Durable> {
@@ -48,48 +133,81 @@ fn durable(op: Op) -> Option<Durable> {
             let number = events.last()?.number;
             Some(Durable::Events { session, spool, number })
         }
+        Op::Command { command, expires: Some(_), .. } => Some(Durable::Waiting(command.id)),
         Op::Command { index, command, decided, .. } => {
             Some(Durable::Command(index, command, decided))
         }
-        Op::Agent(_) | Op::Incident(..) | Op::Transition(_) | Op::Answer { .. } => None,
+        Op::Epoch(epoch) => Some(Durable::Epoch(epoch)),
+        Op::Agent(_)
+        | Op::Incident(..)
+        | Op::Transition(_)
+        | Op::Answer { .. }
+        | Op::Note(..)
+        | Op::Forget(_) => None,
     }
 }
 
 fn write(connection: &mut Connection, group: &[Op]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for op in group {
-        match op {
-            Op::Agent(record) => {
-                let row = json(&AgentRow::from(&**record));
-                transaction
-                    .prepare_cached("INSERT OR REPLACE INTO agents (id, record) VALUES (?1, ?2)")?
-                    .execute((record.id.as_str(), row))?;
-            }
-            Op::Incident(agent, incident) => put_incident(&transaction, agent, incident)?,
-            Op::Events { agent, spool, events, .. } => {
-                for event in events {
-                    put_event(&transaction, agent, spool.as_bytes(), event)?;
-                }
-            }
-            Op::Transition(transition) => put_transition(&transaction, transition)?,
-            Op::Command { agent, command, at, .. } => {
-                put_command(&transaction, agent, command, *at)?;
-            }
-            Op::Answer { command, outcome, detail, at } => {
-                transaction
-                    .prepare_cached(
-                        "UPDATE commands SET outcome = ?2, detail = ?3, ended = ?4 WHERE id = ?1",
-                    )?
-                    .execute((command.as_bytes().as_slice(), outcome.as_str(), detail, at.0))?;
-            }
-        }
+        put(&transaction, op)?;
     }
     transaction.commit()
 }
 
+fn put(transaction: &Transaction<'_>, op: &Op) -> rusqlite::Result<()> {
+    match op {
+        Op::Agent(record) => {
+            let row = json(&AgentRow::from(&**record));
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO agents (id, record) VALUES (?1, ?2)")?
+                .execute((record.id.as_str(), row))?;
+        }
+        Op::Incident(agent, incident) => {
+            put_incident(transaction, agent.as_ref().map_or("", AgentId::as_str), incident)?;
+        }
+        Op::Events { agent, spool, events, .. } => {
+            for event in events {
+                put_event(transaction, agent, spool.as_bytes(), event)?;
+            }
+        }
+        Op::Transition(t) => {
+            let detail = json!({
+                "from": t.from, "to": t.to, "lifecycle": t.lifecycle, "why": t.why,
+            });
+            put_own(transaction, Some(&t.agent), EventKind::Status, t.at, &detail)?;
+        }
+        Op::Command { agent, command, at, expires, .. } => {
+            put_command(transaction, agent, command, *at, *expires)?;
+        }
+        Op::Answer { command, agent, outcome, detail, at } => {
+            let said = json!({ "command": command, "outcome": outcome, "detail": detail });
+            put_own(transaction, Some(agent), EventKind::Answer, *at, &said)?;
+            transaction
+                .prepare_cached(
+                    "UPDATE commands SET outcome = ?2, detail = ?3, ended = ?4 WHERE id = ?1",
+                )?
+                .execute((command.as_bytes().as_slice(), outcome.as_str(), detail, at.0))?;
+        }
+        Op::Note(agent, text, at) => {
+            put_own(transaction, agent.as_ref(), EventKind::Note, *at, &json!({ "text": text }))?;
+        }
+        Op::Forget(agent) => {
+            transaction.execute("DELETE FROM agents WHERE id = ?1", [agent.as_str()])?;
+        }
+        Op::Epoch(epoch) => {
+            transaction.execute(
+                "UPDATE meta SET value = ?1 WHERE key = 'epoch' AND value < ?1",
+                [epoch.to_be_bytes().as_slice()],
+            )?;
+        }
+    }
+    Ok(())
+}
+
 fn put_incident(
     transaction: &Transaction<'_>,
-    agent: &AgentId,
+    agent: &str,
     incident: &Incident,
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
@@ -99,7 +217,7 @@ fn put_incident(
     )?;
     statement.execute((
         incident.id.as_bytes().as_slice(),
-        agent.as_str(),
+        agent,
         incident.cause.as_str(),
         incident.level.as_str(),
         incident.opened.0,
@@ -128,19 +246,23 @@ fn put_event(
         event.at.0,
         agent.as_str(),
         event.life.map(|life| life.ordinal.get()),
-        event.what.kind(),
+        event.what.kind().as_str(),
         json(&event.what),
     ))?;
     Ok(())
 }
 
-fn put_transition(transaction: &Transaction<'_>, t: &TransitionView) -> rusqlite::Result<()> {
-    let detail = serde_json::json!({
-        "from": t.from, "to": t.to, "lifecycle": t.lifecycle, "why": t.why,
-    });
+/// What the collector itself says.
+fn put_own(
+    transaction: &Transaction<'_>,
+    agent: Option<&AgentId>,
+    kind: EventKind,
+    at: Wall,
+    detail: &serde_json::Value,
+) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("INSERT INTO events (at, agent, kind, detail) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((t.at.0, t.agent.as_str(), "status", detail.to_string()))?;
+        .execute((at.0, agent.map_or("", AgentId::as_str), kind.as_str(), detail.to_string()))?;
     Ok(())
 }
 
@@ -149,12 +271,21 @@ fn put_command(
     agent: &AgentId,
     command: &Command,
     at: Wall,
+    expires: Option<Wall>,
 ) -> rusqlite::Result<()> {
+    let said = json!({
+        "command": command.id, "kind": command.kind, "reason": command.reason,
+        "requested_by": command.requested_by.to_string(), "dry_run": command.dry_run,
+    });
+    put_own(transaction, Some(agent), EventKind::Command, at, &said)?;
+    // An id that is there already belongs to the same request: who asked may ask again.
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO commands
-           (id, agent, kind, life, requested_by, reason, asked, outcome, detail, ended)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', NULL)",
+        "INSERT OR IGNORE INTO commands
+           (id, agent, kind, life, requested_by, reason, asked, outcome, detail, ended, command,
+            expires)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', NULL, ?9, ?10)",
     )?;
+    let outcome = if expires.is_some() { ActionOutcome::Pending } else { ActionOutcome::Accepted };
     statement.execute((
         command.id.as_bytes().as_slice(),
         agent.as_str(),
@@ -163,7 +294,9 @@ fn put_command(
         command.requested_by.to_string(),
         &command.reason,
         at.0,
-        ActionOutcome::Accepted.as_str(),
+        outcome.as_str(),
+        json(command),
+        expires.map(|at| at.0),
     ))?;
     Ok(())
 }

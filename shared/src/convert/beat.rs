@@ -250,6 +250,7 @@ impl From<Report> for pb::Report {
                 datagrams_dropped: report.health.datagrams_dropped,
                 writes_failed: report.health.writes_failed,
                 events_dropped: report.health.events_dropped,
+                sick_disk: report.health.sick_disk,
             }),
             starts_in_ms: report.starts_in.map(ms),
         }
@@ -273,6 +274,7 @@ impl TryFrom<pb::Report> for Report {
                 datagrams_dropped: health.datagrams_dropped,
                 writes_failed: health.writes_failed,
                 events_dropped: health.events_dropped,
+                sick_disk: crate::line::clip(health.sick_disk.into()),
             },
             starts_in: report.starts_in_ms.map(duration),
         })

@@ -29,6 +29,7 @@ impl From<Command> for pb::Command {
             requested_by,
             automatic,
             reason: command.reason,
+            dry_run: command.dry_run,
         }
     }
 }
@@ -60,6 +61,7 @@ impl TryFrom<pb::Command> for Command {
             age: duration(command.age_ms),
             requested_by,
             reason: clip(command.reason.into()),
+            dry_run: command.dry_run,
         })
     }
 }

@@ -6,7 +6,7 @@ use super::words::Word as _;
 use super::{Invalid, Required as _, duration, id, ms, pb, process, stamp, wall};
 use crate::line::clip;
 use crate::session::{
-    EVENT_BATCH_MAX, Event, FromSidecar, GoodbyeReason, Happening, Hello, ToSidecar, Welcome,
+    EVENT_BATCH_MAX, Event, FromSidecar, GoodbyeReason, Happening, Hello, Hold, ToSidecar, Welcome,
 };
 use crate::status::Lifecycle;
 
@@ -75,6 +75,7 @@ impl From<Hello> for pb::Hello {
             report: Some(hello.report.into()),
             epochs: hello.epochs.into_iter().map(epoch).collect(),
             shown: Some(hello.shown.into()),
+            held: hello.held.map(Into::into),
         }
     }
 }
@@ -100,6 +101,7 @@ impl TryFrom<pb::Hello> for Hello {
             report: hello.report.required("hello.report")?.try_into()?,
             epochs: hello.epochs.into_iter().map(epoch).collect::<Result<_, _>>()?,
             shown: hello.shown.required("hello.shown")?.into(),
+            held: hello.held.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -150,6 +152,7 @@ impl From<Welcome> for pb::Welcome {
             policy: Some(welcome.policy.into()),
             acked_event: welcome.acked,
             degraded: welcome.degraded,
+            pending: welcome.pending.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -166,6 +169,35 @@ impl TryFrom<pb::Welcome> for Welcome {
             policy: welcome.policy.required("welcome.policy")?.try_into()?,
             acked: welcome.acked_event,
             degraded: clip(welcome.degraded.into()),
+            pending: welcome
+                .pending
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<Hold> for pb::Held {
+    fn from(hold: Hold) -> Self {
+        Self {
+            lifecycle: hold.lifecycle.to_wire(),
+            reason: hold.reason,
+            crash_loop: hold.crash_loop,
+            requested_by: hold.requested_by,
+        }
+    }
+}
+
+impl TryFrom<pb::Held> for Hold {
+    type Error = Invalid;
+
+    fn try_from(held: pb::Held) -> Result<Self, Invalid> {
+        Ok(Self {
+            lifecycle: Lifecycle::from_wire("held.lifecycle", held.lifecycle)?,
+            reason: clip(held.reason.into()),
+            requested_by: clip(held.requested_by.into()),
+            crash_loop: held.crash_loop,
         })
     }
 }
@@ -186,10 +218,7 @@ impl From<Event> for pb::Event {
                 survivors: survivors.into_iter().map(Into::into).collect(),
             }),
             Happening::Outcome(outcome) => What::Outcome(outcome.into()),
-            Happening::Held { lifecycle, reason, requested_by, crash_loop } => {
-                let lifecycle = lifecycle.to_wire();
-                What::Held(pb::Held { lifecycle, reason, crash_loop, requested_by })
-            }
+            Happening::Held(hold) => What::Held(hold.into()),
             Happening::Note { text } => What::Note(pb::Note { text }),
         };
         Self {
@@ -218,12 +247,7 @@ impl TryFrom<pb::Event> for Event {
                 survivors: exited.survivors.into_iter().map(Into::into).collect(),
             },
             What::Outcome(outcome) => Happening::Outcome(outcome.try_into()?),
-            What::Held(held) => Happening::Held {
-                lifecycle: Lifecycle::from_wire("held.lifecycle", held.lifecycle)?,
-                reason: clip(held.reason.into()),
-                requested_by: clip(held.requested_by.into()),
-                crash_loop: held.crash_loop,
-            },
+            What::Held(held) => Happening::Held(held.try_into()?),
             What::Note(note) => Happening::Note { text: clip(note.text.into()) },
         };
         Ok(Self {

@@ -13,7 +13,9 @@ use crate::id::Life;
 use crate::incident::Cause;
 use crate::policy::{Act, Policy};
 use crate::schedule::LedgerView;
-use crate::session::{Event, FromSidecar, GoodbyeReason, Happening, Hello, ToSidecar, Welcome};
+use crate::session::{
+    Event, FromSidecar, GoodbyeReason, Happening, Hello, Hold, ToSidecar, Welcome,
+};
 use crate::status::Lifecycle;
 
 fn life(rng: &mut fastrand::Rng) -> Life {
@@ -55,7 +57,12 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             ..Vitals::default()
         },
         ledger: LedgerView { used: 1, limit: 3, next_delay: Some(second), spent: String::new() },
-        health: Health { datagrams_dropped: 1, writes_failed: 2, events_dropped: 3 },
+        health: Health {
+            datagrams_dropped: 1,
+            writes_failed: 2,
+            events_dropped: 3,
+            sick_disk: "full".to_owned(),
+        },
         starts_in: Some(second),
     }
 }
@@ -97,6 +104,12 @@ fn what_goes_up_comes_back() {
         report: report(rng),
         epochs: BTreeMap::from([(store, 4)]),
         shown: Evidence { beats: true, progress: false, ready: true },
+        held: Some(Hold {
+            lifecycle: Lifecycle::Terminated,
+            reason: "y".to_owned(),
+            requested_by: "q".to_owned(),
+            crash_loop: false,
+        }),
     })));
     up(&FromSidecar::Report(Box::new(report(rng))));
     up(&FromSidecar::Goodbye { reason: GoodbyeReason::AgentEnded, back_within: None });
@@ -106,12 +119,12 @@ fn what_goes_up_comes_back() {
         Happening::Started { process: ProcessId { pid, start_time: 5 }, used: 2 },
         Happening::Exited { exit, clean: false, next: Lifecycle::Restarting, survivors: vec![] },
         Happening::Outcome(outcome(rng)),
-        Happening::Held {
+        Happening::Held(Hold {
             lifecycle: Lifecycle::Quarantined,
             reason: "x".to_owned(),
             requested_by: "p".to_owned(),
             crash_loop: true,
-        },
+        }),
         Happening::Note { text: "n".to_owned() },
     ];
     let at = Wall::from_unix_ms(1_795_305_600_123);
@@ -133,6 +146,7 @@ fn what_goes_down_comes_back() {
         policy,
         acked: 3,
         degraded: String::new(),
+        pending: Vec::new(),
     })));
     down(&ToSidecar::Ack { spool: SpoolId::random(rng), number: 3 });
     let retry_after = Duration::from_secs(1);
@@ -160,6 +174,7 @@ fn what_goes_down_comes_back() {
             age: Duration::from_millis(3),
             requested_by: Requester::Engine(Cause::Silent),
             reason: "why".to_owned(),
+            dry_run: true,
         })));
     }
 }

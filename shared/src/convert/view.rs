@@ -3,10 +3,13 @@
 use super::words::Word as _;
 use super::{Invalid, Required as _, duration, id, ms, pb, stamp, wall};
 use crate::command::CommandKind;
+use crate::id::{AgentId, CommandId};
 use crate::incident::{Action, ActionOutcome, Cause, Incident};
+use crate::session::EventKind;
 use crate::status::{Lifecycle, Status};
 use crate::view::{
-    AgentView, CollectorView, Explanation, FindingView, IncidentView, NextRung, TransitionView,
+    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, NextRung,
+    TransitionView,
 };
 
 /// An act that a person asks for.
@@ -20,22 +23,64 @@ pub struct Asked {
     pub requested_by: String,
     /// How long to wait for the outcome.
     pub wait: std::time::Duration,
+    /// The idempotency key that whoever asks has chosen.
+    pub command: Option<CommandId>,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// How long it may wait for a sidecar that is not there.
+    pub expires: std::time::Duration,
 }
+
+/// How long a command may wait for a sidecar that is not there, unless somebody says otherwise.
+const EXPIRES: std::time::Duration = std::time::Duration::from_secs(60 * 60);
 
 impl TryFrom<&pb::ActRequest> for Asked {
     type Error = Invalid;
 
     fn try_from(request: &pb::ActRequest) -> Result<Self, Invalid> {
-        let text = |field, text: &str| match text.trim() {
-            "" => Err(Invalid::missing(field)),
-            text => Ok(crate::line::clip(text.into())),
-        };
         Ok(Self {
             kind: CommandKind::from_wire("kind", request.kind)?,
-            reason: text("reason", &request.reason)?,
-            requested_by: text("requested_by", &request.requested_by)?,
+            reason: said("reason", &request.reason)?,
+            requested_by: said("requested_by", &request.requested_by)?,
             wait: duration(request.wait_ms),
+            command: match request.command.as_slice() {
+                [] => None,
+                bytes => Some(id("command", bytes)?),
+            },
+            dry_run: request.dry_run,
+            expires: match request.expires_ms {
+                0 => EXPIRES,
+                ms => duration(ms),
+            },
         })
+    }
+}
+
+/// Who wants an agent to be forgotten, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgetting {
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub requested_by: String,
+}
+
+impl TryFrom<&pb::ForgetRequest> for Forgetting {
+    type Error = Invalid;
+
+    fn try_from(request: &pb::ForgetRequest) -> Result<Self, Invalid> {
+        Ok(Self {
+            reason: said("reason", &request.reason)?,
+            requested_by: said("requested_by", &request.requested_by)?,
+        })
+    }
+}
+
+/// A text that must be there.
+fn said(field: &'static str, text: &str) -> Result<String, Invalid> {
+    match text.trim() {
+        "" => Err(Invalid::missing(field)),
+        text => Ok(crate::line::clip(text.into())),
     }
 }
 
@@ -191,7 +236,7 @@ impl From<IncidentView> for pb::Incident {
         };
         Self {
             id: incident.id.as_bytes().to_vec(),
-            agent: view.agent.to_string(),
+            agent: view.agent.map(|agent| agent.to_string()).unwrap_or_default(),
             cause: incident.cause.to_wire(),
             level: incident.level.to_wire(),
             opened: Some(stamp(incident.opened)),
@@ -216,9 +261,8 @@ impl TryFrom<pb::Incident> for IncidentView {
                 at: wall(a.at.required("action.at")?),
             })
         };
-        let agent = incident.agent.parse();
         Ok(Self {
-            agent: agent.map_err(|_| Invalid::new("agent", "not an agent id"))?,
+            agent: agent_or_none(&incident.agent)?,
             incident: Incident {
                 id: id("incident.id", &incident.id)?,
                 cause: Cause::from_wire("incident.cause", incident.cause)?,
@@ -229,6 +273,43 @@ impl TryFrom<pb::Incident> for IncidentView {
                 summary: incident.summary,
                 actions: incident.actions.into_iter().map(action).collect::<Result<_, _>>()?,
             },
+        })
+    }
+}
+
+/// Empty is the collector itself.
+fn agent_or_none(text: &str) -> Result<Option<AgentId>, Invalid> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Invalid::new("agent", "not an agent id"))
+}
+
+impl From<EventView> for pb::RecordedEvent {
+    fn from(view: EventView) -> Self {
+        Self {
+            seq: view.seq,
+            at: Some(stamp(view.at)),
+            agent: view.agent.map(|agent| agent.to_string()).unwrap_or_default(),
+            incarnation: view.incarnation.unwrap_or_default(),
+            kind: view.kind.to_string(),
+            detail: view.detail,
+        }
+    }
+}
+
+impl TryFrom<pb::RecordedEvent> for EventView {
+    type Error = Invalid;
+
+    fn try_from(event: pb::RecordedEvent) -> Result<Self, Invalid> {
+        let kind = EventKind::from_word(&event.kind);
+        Ok(Self {
+            seq: event.seq,
+            at: wall(event.at.required("event.at")?),
+            agent: agent_or_none(&event.agent)?,
+            incarnation: Some(event.incarnation).filter(|&ordinal| ordinal > 0),
+            kind: kind.ok_or_else(|| Invalid::new("event.kind", "not known here"))?,
+            detail: event.detail,
         })
     }
 }

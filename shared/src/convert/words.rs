@@ -46,11 +46,11 @@ words_on_the_wire! {
     }
     Cause {
         Exited, Crashed, KilledByOther, CrashLoop, NeverSeen, Silent, BusySilent, NoProgress,
-        LeaseExpired, ReportedFailure, Inactive, Paused, Unreachable, Missing,
+        LeaseExpired, ReportedFailure, Inactive, Paused, Unreachable, Missing, Duplicate, SickDisk,
     }
     ActivityKind { Output, Io, Child, Cpu }
     CommandKind { Restart, Stop, Start, Apoptosis, Revive }
-    Refusal { PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy }
+    Refusal { PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk }
     ActionOutcome { Accepted, Done, Refused, Expired, Failed, Pending }
     Mode { Observe, Shadow, Enforce }
     ExpectBeats { Auto, Always, Never }

@@ -8,12 +8,13 @@ use lubdub_shared::time::{self, TICK};
 use tracing::warn;
 
 use super::{
-    Config, Door, Driver, Event, Link, LinkState, MissedTickBehavior, Outbox, Pace, Process,
+    Config, Disk, Door, Driver, Event, Link, LinkState, MissedTickBehavior, Outbox, Pace, Process,
     SignalKind, Supervisor, VecDeque, Worker, interval, long_ago, parents, signal,
 };
 use crate::BeginError;
+use crate::link::spool;
 use crate::lock::{self, Locked};
-use crate::process::{Spec, sweep_leftovers};
+use crate::process::{Spec, find_main, sweep_leftovers};
 use crate::socket::private_directory;
 use crate::state::{Found, Memory};
 use crate::vitals;
@@ -31,7 +32,11 @@ impl Driver {
                 return Err(BeginError::Owned { agent: config.agent, owner });
             }
         };
-        let (memory, notes) = recall(&config)?;
+        let (memory, mut notes) = recall(&config)?;
+        let contents = spool::load(&config.state).map_err(state_error)?;
+        if let Some(damage) = &contents.damage {
+            notes.push(format!("the spool was damaged, events may be lost: {damage}"));
+        }
         let door_error = |source| BeginError::Door { path: config.socket.clone(), source };
         let door = Door::open(&config.socket).map_err(door_error)?;
         let spec = Spec {
@@ -48,18 +53,19 @@ impl Driver {
         let now = time::now();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut outbox = Outbox::new(SpoolId::random(&mut rng));
+        let mut outbox = Outbox::new(contents, SpoolId::random(&mut rng));
+        let (worker, progress) = Worker::start(&config.state).map_err(system("start a thread"))?;
         for text in notes {
             warn!("{text}");
             outbox.push(now.wall, None, Happening::Note { text });
         }
-        let driver = Self {
+        let mut driver = Self {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             instance: InstanceId::random(&mut rng),
-            supervisor: Supervisor::new(memory, rng.u64(..), now.mono),
+            supervisor: Supervisor::new(memory, config.local, rng.u64(..), now.mono),
             process: Process::new(spec).map_err(system("adopt orphans"))?,
             door,
-            worker: Worker::start().map_err(system("start a thread"))?,
+            disk: Disk::new(worker, progress),
             outbox,
             pace: Pace::default(),
             link: LinkState::Down { was_up: false },
@@ -71,18 +77,32 @@ impl Driver {
             beats: 0,
             beats_looked: 0,
             acked_at: now.mono,
-            unwritten: true,
-            failures: 0,
+            sick: false,
+            told_unmended: false,
+            rng,
             asked_to_end: false,
             ended: None,
             events: VecDeque::from([Event::Tick]),
             actions: Vec::new(),
             config,
-            _lock: lock,
+            lock,
         };
+        driver.supervisor.finish_what_was_begun(&mut driver.actions);
         tokio::spawn(link.run());
         Ok(driver)
     }
+}
+
+/// The main process of the life that is remembered, if it lives on.
+fn still_runs(memory: &Memory) -> Option<u32> {
+    if memory.starting {
+        // The sidecar was killed between the start and the note of its pid.
+        return memory.life.and_then(|life| find_main(life.id));
+    }
+    let process = memory.process?;
+    let stat = vitals::stat(process.pid.get())?;
+    let lives = stat.start_time == process.start_time && stat.state != 'Z';
+    lives.then_some(process.pid.get())
 }
 
 /// What is remembered, what a person should know of it, and no leftovers of an earlier life.
@@ -104,12 +124,7 @@ fn recall(config: &Config) -> Result<(Memory, Vec<String>), BeginError> {
         }
     };
     if memory.boot_id == boot_id {
-        if let Some(process) = memory.process
-            && !config.die_with_sidecar
-            && vitals::stat(process.pid.get())
-                .is_some_and(|stat| stat.start_time == process.start_time && stat.state != 'Z')
-        {
-            let pid = process.pid.get();
+        if let Some(pid) = still_runs(&memory).filter(|_| !config.die_with_sidecar) {
             return Err(BeginError::StillRuns { agent: config.agent.clone(), pid });
         }
         if let (Some(process), Some(life)) = (memory.process, memory.life) {
@@ -121,7 +136,7 @@ fn recall(config: &Config) -> Result<(Memory, Vec<String>), BeginError> {
             notes.push(format!("ended {left} processes that an earlier life left behind"));
         }
     }
-    memory.process = None;
+    (memory.process, memory.starting) = (None, false);
     memory.boot_id = boot_id;
     Ok((memory, notes))
 }

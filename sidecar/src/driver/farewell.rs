@@ -16,7 +16,7 @@ impl Driver {
     /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
     pub(super) async fn finish(mut self, code: u8) -> u8 {
         let patience = match self.link {
-            LinkState::Up(_) | LinkState::Greeting(_) => FLUSH_PATIENCE,
+            LinkState::Up(_) | LinkState::Greeting(..) => FLUSH_PATIENCE,
             LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,
             LinkState::Down { was_up: false } => Duration::ZERO,
         };
@@ -25,9 +25,10 @@ impl Driver {
         }
         let reason =
             if self.asked_to_end { GoodbyeReason::Shutdown } else { GoodbyeReason::AgentEnded };
+        let back_within = self.config.back_within.filter(|_| self.asked_to_end);
         let state = LinkState::Down { was_up: true };
         if let LinkState::Up(sender) = std::mem::replace(&mut self.link, state)
-            && sender.send(FromSidecar::Goodbye { reason, back_within: None }).await.is_ok()
+            && sender.send(FromSidecar::Goodbye { reason, back_within }).await.is_ok()
         {
             drop(sender);
             let gone = async {
@@ -44,16 +45,23 @@ impl Driver {
         let now = time::now();
         let last = self.supervisor.report(now.mono);
         self.outbox.report(last);
-        self.send();
+        self.write_files(now);
+        self.send(now);
         while !self.outbox.is_settled() {
-            let heard = self.from_link.recv().await;
-            if heard.is_none() {
-                return;
+            tokio::select! {
+                heard = self.from_link.recv() => {
+                    if heard.is_none() {
+                        return;
+                    }
+                    self.on_link(heard, time::now());
+                }
+                () = self.disk.moved() => {}
             }
-            self.on_link(heard, time::now());
             // No command is carried out any more: there is nothing left to act on.
             self.events.clear();
-            self.send();
+            let now = time::now();
+            self.write_files(now);
+            self.send(now);
         }
     }
 }

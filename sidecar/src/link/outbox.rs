@@ -1,32 +1,104 @@
 //! PURE: what waits for the collector. Reports are soft: the newest replaces the one before.
-//! Events are hard: numbered, kept until acked, sent in batches, in order, again after a
-//! reconnect.
+//! Events are hard: numbered, on disk before they are sent, kept until acked, sent in batches, in
+//! order, again after a reconnect.
+//!
+//! ```text
+//!  front ──────▶ sent ──────▶ safe ──────▶ handed ──────▶ back
+//!        unacked      may go       on its way     to be
+//!                                  to the disk    written
+//! ```
+//!
+//! A disk that does not take them: what was not safe yet is numbered anew in a new spool, kept in
+//! memory only and sent from there, until the whole of it could be written again.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use lubdub_shared::beat::Report;
 use lubdub_shared::id::{Life, SpoolId};
 use lubdub_shared::session::{EVENT_BATCH_MAX, Event, FromSidecar, Happening};
-use lubdub_shared::time::Wall;
+use lubdub_shared::time::{Mono, Wall};
 
-/// Events that are kept; beyond it the oldest is dropped and counted.
+use super::spool::{Contents, Line};
+
+/// Events that are kept.
 const EVENTS_MAX: usize = 4096;
+/// Events that are dropped at one time when there are as many: one rewrite of the file for all.
+const DROP_BATCH: usize = 256;
+/// The file is written anew when it has grown by this much.
+const GROWTH_MAX: usize = 256 * 1024;
+
+/// How long a report waits for the events before it.
+const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What must be written.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Behind what is there. `ticket` is `None` where nobody waits for it.
+    Append {
+        /// Comes back in [`Outbox::written`].
+        ticket: Option<u64>,
+        /// Whole lines.
+        bytes: Vec<u8>,
+    },
+    /// In place of what is there.
+    Rewrite {
+        /// Comes back in [`Outbox::written`].
+        ticket: u64,
+        /// Whole lines.
+        bytes: Vec<u8>,
+    },
+}
 
 /// What waits for the collector.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     spool: SpoolId,
-    events: VecDeque<Event>,
     last: u64,
-    sent: u64,
+    events: VecDeque<(SpoolId, Event)>,
+    sent: usize,
+    safe: usize,
+    handed: usize,
+    /// Writes on their way, and how many of the events they make safe.
+    writes: VecDeque<(u64, usize)>,
+    tickets: u64,
+    /// The file has to be written anew.
+    stale: bool,
+    grown: usize,
+    acked: Option<(SpoolId, u64)>,
+    /// The disk does not take events: they are kept here alone.
+    in_memory: bool,
+    /// It was asked once more: nothing goes until it has answered.
+    probing: bool,
     dropped: u64,
+    untold: u64,
+    /// Since when the oldest event that may not go waits for the disk.
+    waiting_since: Option<Mono>,
     report: Option<Box<Report>>,
 }
 
 impl Outbox {
-    /// An empty one.
-    pub(crate) fn new(spool: SpoolId) -> Self {
-        Self { spool, events: VecDeque::new(), last: 0, sent: 0, dropped: 0, report: None }
+    /// What an earlier sidecar left; `fresh` names a new spool where there is none to go on in.
+    pub(crate) fn new(contents: Contents, fresh: SpoolId) -> Self {
+        Self {
+            spool: contents.spool.unwrap_or(fresh),
+            last: contents.last,
+            events: contents.events.into(),
+            sent: 0,
+            safe: 0,
+            handed: 0,
+            writes: VecDeque::new(),
+            tickets: 0,
+            stale: true,
+            grown: 0,
+            acked: None,
+            in_memory: false,
+            probing: false,
+            dropped: 0,
+            untold: 0,
+            waiting_since: None,
+            report: None,
+        }
     }
 
     /// Its identity.
@@ -51,12 +123,49 @@ impl Outbox {
 
     /// Adds a hard fact.
     pub(crate) fn push(&mut self, at: Wall, life: Option<Life>, what: Happening) {
-        if self.events.len() == EVENTS_MAX {
-            self.events.pop_front();
-            self.dropped += 1;
+        if self.events.len() >= EVENTS_MAX {
+            self.drop_some(life);
+        } else if self.untold > 0 && self.events.len() + DROP_BATCH < EVENTS_MAX {
+            let count = std::mem::take(&mut self.untold);
+            let text = format!("the spool was full: {count} events were dropped");
+            self.add(at, life, Happening::Note { text });
         }
+        self.add(at, life, what);
+    }
+
+    fn add(&mut self, at: Wall, life: Option<Life>, what: Happening) {
         self.last += 1;
-        self.events.push_back(Event { number: self.last, at, life, what });
+        self.events.push_back((self.spool, Event { number: self.last, at, life, what }));
+    }
+
+    /// Full: the oldest go, those of earlier lives first, and of the life that runs the notes and
+    /// answers before its start and its end.
+    fn drop_some(&mut self, life: Option<Life>) {
+        let ranks: [fn(&Event, Option<Life>) -> bool; 3] = [
+            |event, life| event.life != life,
+            |event, _| matches!(event.what, Happening::Note { .. } | Happening::Outcome(_)),
+            |_, _| true,
+        ];
+        let mut left = DROP_BATCH;
+        for may_go in ranks {
+            let mut at = 0;
+            while left > 0 && at < self.events.len() {
+                if !may_go(&self.events[at].1, life) {
+                    at += 1;
+                    continue;
+                }
+                self.events.remove(at);
+                left -= 1;
+                self.sent -= usize::from(at < self.sent);
+                self.safe -= usize::from(at < self.safe);
+            }
+        }
+        let gone = (DROP_BATCH - left) as u64;
+        self.dropped += gone;
+        self.untold += gone;
+        // What is on its way counted positions that are others now.
+        self.writes.clear();
+        self.rewrite();
     }
 
     /// Replaces the report that waits.
@@ -64,70 +173,128 @@ impl Outbox {
         self.report = Some(Box::new(report));
     }
 
-    /// Events up to this number are durable.
-    pub(crate) fn ack(&mut self, number: u64) {
-        while self.events.front().is_some_and(|event| event.number <= number) {
+    /// Events of a spool up to this number are durable at the collector.
+    pub(crate) fn ack(&mut self, spool: SpoolId, number: u64) {
+        let before = self.events.len();
+        while self.events.front().is_some_and(|(own, e)| *own == spool && e.number <= number) {
             self.events.pop_front();
+        }
+        let gone = before - self.events.len();
+        if gone > 0 {
+            self.sent = self.sent.saturating_sub(gone);
+            self.safe = self.safe.saturating_sub(gone);
+            self.handed = self.handed.saturating_sub(gone);
+            for (_, upto) in &mut self.writes {
+                *upto = upto.saturating_sub(gone);
+            }
+            self.acked = Some((spool, number));
         }
     }
 
     /// A stream begins: what was not acked goes again.
-    pub(crate) fn resume(&mut self, acked: u64) {
-        self.ack(acked);
-        self.sent = acked;
+    pub(crate) fn resume(&mut self) {
+        self.sent = 0;
     }
 
-    /// The next message: events before the report that may rest on them.
-    pub(crate) fn next(&mut self) -> Option<FromSidecar> {
-        let sent = self.sent;
-        let unsent = self.events.iter().filter(|event| event.number > sent);
-        let events: Vec<Event> = unsent.take(EVENT_BATCH_MAX).cloned().collect();
-        if let Some(newest) = events.last() {
-            self.sent = newest.number;
-            return Some(FromSidecar::Events { spool: self.spool, events });
+    /// The next message: events before the report that may rest on them. A report waits for events
+    /// that wait for the disk, but not for long: a slow disk delays no report.
+    pub(crate) fn next(&mut self, now: Mono) -> Option<FromSidecar> {
+        let end = match (self.in_memory, self.probing) {
+            (true, false) => self.events.len(),
+            (true, true) => self.sent,
+            (false, _) => self.safe,
+        };
+        if self.sent < end {
+            let spool = self.events[self.sent].0;
+            let run = self.events.range(self.sent..end).take_while(|(own, _)| *own == spool);
+            let events: Vec<Event> = run.take(EVENT_BATCH_MAX).map(|(_, e)| e.clone()).collect();
+            self.sent += events.len();
+            return Some(FromSidecar::Events { spool, events });
+        }
+        if self.sent == self.events.len() {
+            self.waiting_since = None;
+        } else if now.since(*self.waiting_since.get_or_insert(now)) < REPORT_PATIENCE {
+            return None;
         }
         self.report.take().map(FromSidecar::Report)
+    }
+
+    /// The whole file has to be written: it was lost, has grown, or the disk is well again.
+    pub(crate) fn rewrite(&mut self) {
+        self.stale = true;
+    }
+
+    /// What must be written now.
+    pub(crate) fn next_write(&mut self) -> Option<Write> {
+        if self.stale || (self.grown > GROWTH_MAX && !self.in_memory) {
+            return Some(self.whole());
+        }
+        let mut bytes = Vec::new();
+        if let Some((spool, number)) = self.acked.take() {
+            Line::Acked { spool, number }.render(&mut bytes);
+        }
+        let events = self.handed..self.events.len();
+        if self.in_memory || events.is_empty() && bytes.is_empty() {
+            return None;
+        }
+        for (_, event) in self.events.range(events.clone()) {
+            Line::Event(event.clone()).render(&mut bytes);
+        }
+        self.grown += bytes.len();
+        let ticket = (!events.is_empty()).then(|| self.ticket());
+        Some(Write::Append { ticket, bytes })
+    }
+
+    fn whole(&mut self) -> Write {
+        let (mut bytes, mut head) = (Vec::new(), None);
+        for (spool, event) in &self.events {
+            if head != Some(*spool) {
+                head = Some(*spool);
+                Line::Head { spool: *spool, last: event.number - 1 }.render(&mut bytes);
+            }
+            Line::Event(event.clone()).render(&mut bytes);
+        }
+        Line::Head { spool: self.spool, last: self.last }.render(&mut bytes);
+        (self.stale, self.grown, self.acked) = (false, 0, None);
+        self.probing = self.in_memory;
+        Write::Rewrite { ticket: self.ticket(), bytes }
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.handed = self.events.len();
+        self.tickets += 1;
+        self.writes.push_back((self.tickets, self.handed));
+        self.tickets
+    }
+
+    /// Writes up to this ticket are on disk.
+    pub(crate) fn written(&mut self, ticket: u64) {
+        while let Some((own, upto)) = self.writes.front().copied()
+            && own <= ticket
+        {
+            self.writes.pop_front();
+            self.safe = self.safe.max(upto);
+            (self.in_memory, self.probing) = (false, false);
+        }
+    }
+
+    /// The disk does not take events: what was not safe yet goes on in memory, in a new spool.
+    pub(crate) fn fail(&mut self, fresh: SpoolId) {
+        self.writes.clear();
+        self.stale = false;
+        if self.in_memory {
+            self.probing = false;
+            return;
+        }
+        self.in_memory = true;
+        self.spool = fresh;
+        self.last = 0;
+        for (spool, event) in self.events.range_mut(self.safe..) {
+            self.last += 1;
+            (*spool, event.number) = (fresh, self.last);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outbox(events: u64) -> Outbox {
-        let mut outbox = Outbox::new(SpoolId::random(&mut fastrand::Rng::with_seed(1)));
-        for number in 0..events {
-            outbox.push(Wall(0), None, Happening::Note { text: number.to_string() });
-        }
-        outbox
-    }
-
-    fn numbers(message: Option<FromSidecar>) -> Option<(u64, u64)> {
-        let Some(FromSidecar::Events { events, .. }) = message else { return None };
-        let consecutive = events.windows(2).all(|pair| pair[1].number == pair[0].number + 1);
-        assert!(consecutive, "a batch has gaps");
-        Some((events.first()?.number, events.last()?.number))
-    }
-
-    #[test]
-    fn events_go_once_in_order_in_batches() {
-        let mut outbox = outbox(300);
-        assert_eq!(numbers(outbox.next()), Some((1, 256)));
-        assert_eq!(numbers(outbox.next()), Some((257, 300)));
-        assert_eq!(outbox.next(), None);
-        outbox.ack(260);
-        assert_eq!(outbox.next(), None, "sent and not acked is not sent again");
-        outbox.resume(260);
-        assert_eq!(numbers(outbox.next()), Some((261, 300)));
-        outbox.ack(300);
-        assert!(outbox.is_settled());
-    }
-
-    #[test]
-    fn a_full_outbox_drops_the_oldest_and_counts() {
-        let mut outbox = outbox(4100);
-        assert_eq!(outbox.dropped(), 4);
-        assert_eq!(numbers(outbox.next()), Some((5, 260)));
-        assert_eq!(outbox.last(), 4100);
-    }
-}
+mod tests;

@@ -166,6 +166,14 @@ fn marked(marker: &str) -> Vec<Stat> {
     marked.filter_map(vitals::stat).filter(is_alive).collect()
 }
 
+/// The main process of a life that runs under no sidecar: of those that carry its marker, the one
+/// whose parent does not.
+pub fn find_main(life: LifeId) -> Option<u32> {
+    let marked = marked(&spawn::marker(life));
+    let main = marked.iter().find(|stat| !marked.iter().any(|other| other.pid == stat.parent));
+    main.map(|stat| stat.pid)
+}
+
 /// Kills what an earlier life left behind when its sidecar was killed. Returns how many there
 /// were.
 pub fn sweep_leftovers(agent: &AgentId, life: LifeId) -> usize {

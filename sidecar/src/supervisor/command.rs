@@ -1,18 +1,20 @@
 //! PURE: commands, and the sidecar's last word on them.
 //!
-//! In order: a repeated command is answered, not repeated; then epoch, age, life, lifecycle,
-//! schedule, and last the precondition against the sample that was taken right before.
+//! In order: a repeated command is answered, not repeated; then store, epoch, age, life,
+//! lifecycle, schedule, and last the precondition against the sample that was taken right before.
+//! What passes is written down as an intent; when that is on disk everything is checked once more,
+//! and then it is done. An intent that a crash left behind is finished by the next sidecar.
 
 use std::time::Duration;
 
 use lubdub_shared::command::{Command, CommandKind, Ending, Outcome, Refusal, Requester};
 use lubdub_shared::schedule::Next;
-use lubdub_shared::session::Happening;
+use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, words};
 
-use super::{Action, OUTCOMES_MAX, Pending, State, Supervisor, Then};
-use crate::state::Hold;
+use super::{Action, OUTCOMES_MAX, State, Supervisor, Then};
+use crate::state::Intent;
 
 type Refused = (Ending, String);
 
@@ -22,47 +24,102 @@ fn refuse<T>(refusal: Refusal, why: impl Into<String>) -> Result<T, Refused> {
 
 impl Supervisor {
     pub(super) fn command(&mut self, command: Command, now: Mono, out: &mut Vec<Action>) {
-        if let Some(before) = self.outcomes.iter().find(|known| known.command == command.id) {
+        let known = self.memory.outcomes.iter().find(|known| known.command == command.id);
+        if let Some(before) = known {
             let again = Happening::Outcome(before.clone());
             return out.push(Action::Emit(self.memory.life, again));
         }
-        if self.pending.as_ref().is_some_and(|pending| pending.outcome.command == command.id) {
+        if self.memory.intent.as_ref().is_some_and(|intent| intent.command.id == command.id) {
             return;
         }
         let mut outcome = Outcome {
             command: command.id,
             ending: Ending::Done,
-            detail: String::new(),
+            detail: format!("{} by {}", command.kind, command.requested_by),
             previous: self.lifecycle(),
             task_cancelled: false,
             survivors: Vec::new(),
             to: None,
         };
-        let checked = self.check(&command, now).and_then(|()| self.plan(&command));
-        match checked {
-            Err((ending, why)) => {
-                outcome.ending = ending;
-                outcome.detail = why;
+        let planned = self.check(&command, Duration::ZERO, now).and_then(|()| self.plan(&command));
+        match planned {
+            Err((ending, detail)) => self.finish(Outcome { ending, detail, ..outcome }, out),
+            Ok(plan) if command.dry_run => {
+                outcome.detail = format!("would {}", plan.words(&self.policy().restart));
                 self.finish(outcome, out);
             }
-            Ok(plan) => {
-                let runs = matches!(self.state, State::Running(_));
-                outcome.task_cancelled = runs && self.clocks.tasks.any_open();
-                outcome.detail = format!("{} by {}", command.kind, command.requested_by);
-                self.carry_out(plan, outcome, out);
+            Ok(_) => {
+                self.arrived = now;
+                self.memory.intent = Some(Intent { command, outcome, begun: false });
+                out.push(Action::Persist);
+                out.push(Action::Intend);
             }
         }
     }
 
-    /// What has nothing to do with where the process is.
-    fn check(&self, command: &Command, now: Mono) -> Result<(), Refused> {
-        match self.memory.epochs.get(&command.store) {
-            Some(seen) if command.epoch >= *seen => {}
-            Some(seen) => {
-                let why = format!("epoch {} of the store, {seen} was seen", command.epoch);
-                return refuse(Refusal::Fenced, why);
+    /// The intent is on disk, or cannot be: the agent may have moved on meanwhile.
+    pub(super) fn intended(
+        &mut self,
+        written: Result<(), String>,
+        now: Mono,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(intent) = self.memory.intent.take_if(|intent| !intent.begun) else { return };
+        let Intent { command, mut outcome, .. } = intent;
+        let waited = now.since(self.arrived);
+        let planned = match written {
+            // What ends a living tree is not done without a record of it.
+            Err(why) if command.kind.is_destructive() => refuse(Refusal::SickDisk, why),
+            Ok(()) | Err(_) => self.check(&command, waited, now).and_then(|()| self.plan(&command)),
+        };
+        match planned {
+            Err((ending, detail)) => self.finish(Outcome { ending, detail, ..outcome }, out),
+            Ok(plan) => {
+                let runs = matches!(self.state, State::Running(_));
+                outcome.task_cancelled = runs && self.clocks.tasks.any_open();
+                self.memory.intent = Some(Intent { command, outcome, begun: true });
+                self.carry_out(plan, out);
             }
-            None => return refuse(Refusal::Fenced, "an unknown store"),
+        }
+    }
+
+    /// What an earlier sidecar had begun, or was about to, when it was killed. Its agent's life is
+    /// over: what the command wanted in its place comes now.
+    pub fn finish_what_was_begun(&mut self, out: &mut Vec<Action>) {
+        let Some(intent) = &mut self.memory.intent else { return };
+        intent.begun = true;
+        intent.outcome.detail.push_str(", finished after a crash of the sidecar");
+        let hold = hold_of(&intent.command);
+        match intent.command.kind {
+            // The start that comes anyway ends them.
+            CommandKind::Restart => {}
+            CommandKind::Start | CommandKind::Revive => {
+                if matches!(self.state, State::Held(_)) {
+                    self.resume(out);
+                }
+            }
+            CommandKind::Stop | CommandKind::Apoptosis => self.hold(hold, out),
+        }
+    }
+
+    /// Another store is the agent's home now: what the old one asked for is not begun any more.
+    pub(super) fn void_intent(&mut self, out: &mut Vec<Action>) {
+        if let Some(intent) = self.memory.intent.take_if(|intent| !intent.begun) {
+            let (ending, detail) =
+                (Ending::Refused(Refusal::Fenced), "its store is not this agent's".to_owned());
+            self.finish(Outcome { ending, detail, ..intent.outcome }, out);
+        }
+    }
+
+    /// What has nothing to do with where the process is. The command waited here for some time.
+    fn check(&self, command: &Command, waited: Duration, now: Mono) -> Result<(), Refused> {
+        if self.memory.home.as_ref().is_none_or(|home| home.store != command.store) {
+            return refuse(Refusal::Fenced, "its store is not this agent's");
+        }
+        let seen = self.memory.epochs.get(&command.store).copied().unwrap_or_default();
+        if command.epoch < seen {
+            let why = format!("epoch {} of the store, {seen} was seen", command.epoch);
+            return refuse(Refusal::Fenced, why);
         }
         // What the verdict rests on is as old as the report, by this sidecar's own record.
         let sent = self.sent.iter().find(|(number, _)| *number == command.report);
@@ -71,7 +128,7 @@ impl Supervisor {
             (_, Some((_, at))) => now.since(*at),
             (_, None) => Duration::MAX,
         };
-        let age = command.age.max(rests_on);
+        let age = command.age.saturating_add(waited).max(rests_on);
         if age > command.ttl {
             let why = match age {
                 Duration::MAX => "it rests on a report that is long gone".to_owned(),
@@ -87,41 +144,30 @@ impl Supervisor {
     }
 
     /// What the command does where the process is now.
-    fn plan(&mut self, command: &Command) -> Result<Plan, Refused> {
+    fn plan(&self, command: &Command) -> Result<Plan, Refused> {
         let person = matches!(command.requested_by, Requester::Person(_));
-        let hold = |lifecycle| Hold {
-            lifecycle,
-            reason: command.reason.clone(),
-            requested_by: command.requested_by.to_string(),
-        };
-        let down = if person { Lifecycle::Stopped } else { Lifecycle::Quarantined };
+        if self.memory.intent.is_some() {
+            return refuse(Refusal::Busy, "another command is under way");
+        }
         match (&self.state, command.kind) {
             (State::Running(_), CommandKind::Restart) => {
                 let after = self.afford_restart(person)?;
                 self.still_true(command)?;
-                Ok(Plan::Stop { then: Then::Start { after }, counts: !person })
+                Ok(Plan::Restart { after, counts: !person })
             }
-            (State::Running(_), CommandKind::Stop) => {
+            (State::Running(_), CommandKind::Stop | CommandKind::Apoptosis) => {
                 self.still_true(command)?;
-                let then = Then::Hold { hold: hold(down), crash_loop: false };
-                Ok(Plan::Stop { then, counts: false })
-            }
-            (State::Running(_), CommandKind::Apoptosis) => {
-                self.still_true(command)?;
-                let hold = hold(Lifecycle::Terminated);
-                Ok(Plan::Stop { then: Then::Hold { hold, crash_loop: false }, counts: false })
+                Ok(Plan::Stop(hold_of(command)))
             }
             (State::Resting { .. }, CommandKind::Restart) if person => Ok(Plan::StartNow),
-            (State::Resting { .. } | State::Unborn { .. }, CommandKind::Stop) => {
-                Ok(Plan::Hold(hold(down)))
-            }
-            (State::Resting { .. } | State::Unborn { .. }, CommandKind::Apoptosis) => {
-                Ok(Plan::Hold(hold(Lifecycle::Terminated)))
-            }
+            (
+                State::Resting { .. } | State::Unborn { .. },
+                CommandKind::Stop | CommandKind::Apoptosis,
+            ) => Ok(Plan::Hold(hold_of(command))),
             (State::Held(held), CommandKind::Apoptosis)
                 if held.lifecycle != Lifecycle::Terminated =>
             {
-                Ok(Plan::Hold(hold(Lifecycle::Terminated)))
+                Ok(Plan::Hold(hold_of(command)))
             }
             (State::Held(held), CommandKind::Start) if held.lifecycle != Lifecycle::Terminated => {
                 Ok(Plan::Resume)
@@ -153,12 +199,12 @@ impl Supervisor {
         }
     }
 
-    fn afford_restart(&mut self, person: bool) -> Result<Duration, Refused> {
+    fn afford_restart(&self, person: bool) -> Result<Duration, Refused> {
         if person {
             return Ok(Duration::ZERO);
         }
         match self.memory.ledger.next(&self.policy().restart) {
-            Next::After(delay) => Ok(self.spread(delay)),
+            Next::After(delay) => Ok(delay),
             Next::Spent(why) => refuse(Refusal::OverBudget, why),
         }
     }
@@ -171,56 +217,89 @@ impl Supervisor {
         }
     }
 
-    fn carry_out(&mut self, plan: Plan, outcome: Outcome, out: &mut Vec<Action>) {
-        if let Some(before) = self.pending.replace(Pending { outcome }) {
-            self.fail(before, "another command came before it was done", out);
-        }
-        match plan {
-            Plan::Stop { then, counts } => {
-                let State::Running(process) = self.state else { return };
+    fn carry_out(&mut self, plan: Plan, out: &mut Vec<Action>) {
+        let then = match plan {
+            Plan::Restart { after, counts } => {
                 if counts {
                     self.memory.ledger.record();
                 }
-                let restart = &self.policy().restart;
-                let (signal, kill_at) = (restart.stop_signal, self.ticks.after(restart.term_grace));
-                self.state = State::Stopping { process, kill_at, then };
-                out.push(Action::Persist);
-                out.push(Action::SignalMain(signal));
+                Then::Start { after: self.spread(after) }
             }
-            Plan::StartNow => self.start(out),
-            Plan::Hold(hold) => self.hold(hold, false, out),
-            Plan::Resume => {
-                // A person started it anew: the schedule begins again with it.
-                self.memory.ledger.clear();
-                if self.memory.hold.take().is_some_and(|h| h.lifecycle == Lifecycle::Terminated) {
-                    out.push(Action::Tombstone(None));
-                }
-                self.start(out);
-            }
+            Plan::Stop(hold) => Then::Hold(hold),
+            Plan::StartNow => return self.start(out),
+            Plan::Hold(hold) => return self.hold(hold, out),
+            Plan::Resume => return self.resume(out),
+        };
+        let State::Running(process) = self.state else { return };
+        let restart = &self.policy().restart;
+        let (signal, kill_at) = (restart.stop_signal, self.ticks.after(restart.term_grace));
+        self.state = State::Stopping { process, kill_at, then };
+        out.push(Action::Persist);
+        out.push(Action::SignalMain(signal));
+    }
+
+    /// A person started it anew: the schedule begins again with it.
+    fn resume(&mut self, out: &mut Vec<Action>) {
+        self.memory.ledger.clear();
+        if self.memory.hold.take().is_some_and(|hold| hold.lifecycle == Lifecycle::Terminated) {
+            out.push(Action::Tombstone(None));
         }
+        self.start(out);
     }
 
     /// A command under way will not be done.
-    pub(super) fn fail(&mut self, pending: Pending, why: &str, out: &mut Vec<Action>) {
+    pub(super) fn fail(&mut self, intent: Intent, why: &str, out: &mut Vec<Action>) {
         let detail = why.to_owned();
-        self.finish(Outcome { ending: Ending::Failed, detail, ..pending.outcome }, out);
+        self.finish(Outcome { ending: Ending::Failed, detail, ..intent.outcome }, out);
     }
 
     /// A command has ended: it is remembered, and the collector is told.
     pub(super) fn finish(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
-        if self.outcomes.len() == OUTCOMES_MAX {
-            self.outcomes.pop_front();
+        if self.memory.outcomes.len() == OUTCOMES_MAX {
+            self.memory.outcomes.pop_front();
         }
-        self.outcomes.push_back(outcome.clone());
+        self.memory.outcomes.push_back(outcome.clone());
+        out.push(Action::Persist);
         out.push(Action::Emit(self.memory.life, Happening::Outcome(outcome)));
         out.push(Action::Report);
     }
 }
 
+/// How the agent is held down by a command that asks for it.
+fn hold_of(command: &Command) -> Hold {
+    let lifecycle = match (command.kind, &command.requested_by) {
+        (CommandKind::Apoptosis, _) => Lifecycle::Terminated,
+        (_, Requester::Person(_)) => Lifecycle::Stopped,
+        (_, Requester::Engine(_)) => Lifecycle::Quarantined,
+    };
+    let (reason, requested_by) = (command.reason.clone(), command.requested_by.to_string());
+    Hold { lifecycle, reason, requested_by, crash_loop: false }
+}
+
 /// What is done.
 enum Plan {
-    Stop { then: Then, counts: bool },
+    Restart { after: Duration, counts: bool },
+    Stop(Hold),
     StartNow,
     Hold(Hold),
     Resume,
+}
+
+impl Plan {
+    /// For a dry run.
+    fn words(&self, restart: &lubdub_shared::policy::RestartPolicy) -> String {
+        let stop = format!(
+            "send signal {} to the main process, and kill the whole tree after {}",
+            restart.stop_signal,
+            words(restart.term_grace)
+        );
+        match self {
+            Self::Restart { after, .. } => {
+                format!("{stop}, then start anew after {}", words(*after))
+            }
+            Self::Stop(hold) => format!("{stop}, then hold it {}", hold.lifecycle),
+            Self::StartNow | Self::Resume => "start it now".to_owned(),
+            Self::Hold(hold) => format!("hold it {}", hold.lifecycle),
+        }
+    }
 }

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, ExitHow};
-use lubdub_shared::command::{Ending, Survivor};
+use lubdub_shared::command::{Ending, Outcome, Survivor};
 use lubdub_shared::policy::{Exhausted, RestartOn};
 use lubdub_shared::schedule::Next;
-use lubdub_shared::session::Happening;
+use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
 
 use super::{Action, State, Supervisor, Then};
-use crate::state::Hold;
 
 /// Between a clean exit and the next start under `restart.on = "always"`.
 const RESPAWN_MIN: Duration = Duration::from_secs(1);
@@ -76,11 +75,9 @@ impl Supervisor {
         let names: Vec<String> =
             survivors.iter().map(|s| format!("{} ({})", s.pid, s.comm)).collect();
         let text = format!("killed, and still there: {}", names.join(", "));
-        if let Some(mut pending) = self.pending.take() {
-            pending.outcome.ending = Ending::Failed;
-            pending.outcome.detail.clone_from(&text);
-            pending.outcome.survivors = survivors;
-            self.finish(pending.outcome, out);
+        if let Some(intent) = self.memory.intent.take_if(|intent| intent.begun) {
+            let (ending, detail) = (Ending::Failed, text.clone());
+            self.finish(Outcome { ending, detail, survivors, ..intent.outcome }, out);
         }
         out.push(Action::Emit(self.memory.life, Happening::Note { text }));
     }
@@ -91,25 +88,26 @@ impl Supervisor {
         let code = code.unwrap_or_else(|| exit_code(&exit));
         let life = self.memory.life;
         self.memory.process = None;
+        self.memory.starting = false;
         let clean = asked || self.is_success(&exit);
         let next = match &then {
             Then::Start { .. } => Lifecycle::Restarting,
-            Then::Hold { hold, .. } => hold.lifecycle,
+            Then::Hold(hold) => hold.lifecycle,
             Then::End if clean => Lifecycle::Stopped,
             Then::End => Lifecycle::Failed,
         };
-        if let Some(pending) = &mut self.pending {
-            pending.outcome.survivors.clone_from(&survivors);
+        if let Some(intent) = self.memory.intent.as_mut().filter(|intent| intent.begun) {
+            intent.outcome.survivors.clone_from(&survivors);
         }
         out.push(Action::Emit(life, Happening::Exited { exit, clean, next, survivors }));
         match then {
             Then::Start { after } => {
                 self.state = State::Resting { start_at: self.ticks.after(after) };
             }
-            Then::Hold { hold, crash_loop } => self.hold(hold, crash_loop, out),
+            Then::Hold(hold) => self.hold(hold, out),
             Then::End => {
-                if let Some(pending) = self.pending.take() {
-                    self.fail(pending, "the sidecar was told to end", out);
+                if let Some(intent) = self.memory.intent.take() {
+                    self.fail(intent, "the sidecar was told to end", out);
                 }
                 self.state = State::Ended(next);
                 out.push(Action::End(code));
@@ -118,22 +116,20 @@ impl Supervisor {
         out.push(Action::Persist);
     }
 
-    pub(super) fn hold(&mut self, hold: Hold, crash_loop: bool, out: &mut Vec<Action>) {
-        let lifecycle = hold.lifecycle;
-        if lifecycle == Lifecycle::Terminated {
+    pub(super) fn hold(&mut self, hold: Hold, out: &mut Vec<Action>) {
+        if hold.lifecycle == Lifecycle::Terminated {
             out.push(Action::Tombstone(Some(hold.clone())));
         }
-        let (reason, requested_by) = (hold.reason.clone(), hold.requested_by.clone());
-        let held = Happening::Held { lifecycle, reason, requested_by, crash_loop };
-        out.push(Action::Emit(self.memory.life, held));
+        let crash_loop = hold.crash_loop;
+        out.push(Action::Emit(self.memory.life, Happening::Held(hold.clone())));
         self.memory.hold = Some(hold.clone());
         self.state = State::Held(hold);
         out.push(Action::Persist);
-        match self.pending.take() {
-            Some(pending) if crash_loop => {
-                self.fail(pending, "the schedule was spent on failed exits", out);
+        match self.memory.intent.take_if(|intent| intent.begun) {
+            Some(intent) if crash_loop => {
+                self.fail(intent, "the schedule was spent on failed exits", out);
             }
-            Some(pending) => self.finish(pending.outcome, out),
+            Some(intent) => self.finish(intent.outcome, out),
             None => {}
         }
     }
@@ -165,16 +161,16 @@ impl Supervisor {
                 self.memory.ledger.record();
                 Then::Start { after: self.spread(delay) }
             }
-            Next::Spent(why) => Then::Hold { hold: self.exhausted(why), crash_loop: true },
+            Next::Spent(why) => Then::Hold(self.exhausted(why)),
         }
     }
 
-    fn exhausted(&self, reason: String) -> Hold {
+    pub(super) fn exhausted(&self, reason: String) -> Hold {
         let lifecycle = match self.policy().restart.exhausted {
             Exhausted::Apoptosis => Lifecycle::Terminated,
             Exhausted::Quarantine => Lifecycle::Quarantined,
         };
-        Hold { lifecycle, reason, requested_by: "schedule".to_owned() }
+        Hold { lifecycle, reason, requested_by: "schedule".to_owned(), crash_loop: true }
     }
 }
 

@@ -43,7 +43,7 @@ impl Supervisor {
             ages: clocks.ages(self.ticks, policy, &self.memory.gaps),
             vitals: self.vitals(),
             ledger: self.memory.ledger.view(&policy.restart),
-            health: self.health,
+            health: self.health.clone(),
             starts_in: match self.state {
                 State::Resting { start_at } => Some(start_at.since(self.ticks)),
                 State::Unborn { .. }
@@ -54,6 +54,18 @@ impl Supervisor {
                 | State::Held(_)
                 | State::Ended(_) => None,
             },
+        }
+    }
+
+    /// The word for where the process is.
+    pub fn lifecycle(&self) -> Lifecycle {
+        match &self.state {
+            State::Unborn { .. } | State::Starting { .. } => Lifecycle::Starting,
+            State::Resting { .. } => Lifecycle::Restarting,
+            State::Running(_) => Lifecycle::Running,
+            State::Stopping { .. } | State::Sweeping { .. } => Lifecycle::Stopping,
+            State::Held(hold) => hold.lifecycle,
+            State::Ended(lifecycle) => *lifecycle,
         }
     }
 
@@ -86,7 +98,7 @@ impl Supervisor {
             progress: ages.progress.counter,
             model: Some(self.clocks.model.clone()).filter(|model| !model.is_empty()),
             task: self.clocks.tasks.newest_open().map(str::to_owned),
-            energy: self.clocks.energy,
+            energy: self.energy(),
             tasks: self.clocks.tasks.counts(),
             vitals,
         })
@@ -133,10 +145,20 @@ impl Supervisor {
         self.cpu_before = Some((self.ticks, cpu));
     }
 
+    /// What the agent declares, or what its budget leaves; the smaller of both.
+    fn energy(&self) -> Option<f64> {
+        let budget = self.local.budget.as_ref();
+        let left = budget.and_then(|budget| self.memory.spending.energy(budget));
+        match (self.clocks.energy, left) {
+            (Some(declared), Some(left)) => Some(declared.min(left)),
+            (declared, left) => declared.or(left),
+        }
+    }
+
     fn vitals(&self) -> Vitals {
         let sample = self.sample.as_ref();
         Vitals {
-            energy: self.clocks.energy,
+            energy: self.energy(),
             memory_bytes: sample.map(|sample| sample.memory_bytes),
             cpu_ratio: self.cpu_ratio,
             tasks: self.clocks.tasks.counts(),

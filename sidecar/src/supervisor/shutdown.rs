@@ -10,7 +10,7 @@ impl Supervisor {
     /// The sidecar ends in the middle of a stop: what was to hold the agent down still does at the
     /// next start.
     fn keep_hold(&mut self, then: &Then, out: &mut Vec<Action>) {
-        let Then::Hold { hold, .. } = then else { return };
+        let Then::Hold(hold) = then else { return };
         if hold.lifecycle == Lifecycle::Terminated {
             out.push(Action::Tombstone(Some(hold.clone())));
         }
@@ -45,8 +45,8 @@ impl Supervisor {
             }
             State::Starting { .. } => self.state = State::Starting { shutdown: Some(signal) },
             State::Unborn { .. } | State::Resting { .. } | State::Held(_) => {
-                if let Some(pending) = self.pending.take() {
-                    self.fail(pending, "the sidecar was told to end", out);
+                if let Some(intent) = self.memory.intent.take() {
+                    self.fail(intent, "the sidecar was told to end", out);
                 }
                 self.state = State::Ended(Lifecycle::Stopped);
                 out.push(Action::End(0));

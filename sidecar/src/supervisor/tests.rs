@@ -9,6 +9,7 @@ use lubdub_shared::incident::Cause;
 use lubdub_shared::time::Wall;
 
 use super::*;
+use crate::state::Home;
 use lubdub_shared::beat::ExitHow;
 use lubdub_shared::command::Refusal;
 
@@ -27,7 +28,8 @@ fn exit(how: ExitHow) -> Exit {
 }
 
 fn hold(lifecycle: Lifecycle) -> Hold {
-    Hold { lifecycle, reason: "r".to_owned(), requested_by: "p".to_owned() }
+    let (reason, requested_by) = ("r".to_owned(), "p".to_owned());
+    Hold { lifecycle, reason, requested_by, crash_loop: false }
 }
 
 fn store() -> StoreId {
@@ -39,8 +41,9 @@ fn supervisor(state: State) -> Supervisor {
     let mut memory = Memory::empty(agent, String::new());
     let life = memory.next_life(LifeId::random(&mut fastrand::Rng::with_seed(6)));
     assert_eq!(life.ordinal, NonZeroU32::MIN);
-    memory.epochs.insert(store(), 3);
-    let mut supervisor = Supervisor::new(memory, 1, now(Duration::ZERO).mono);
+    memory.accept(Home { store: store(), address: "x".to_owned() }, 3);
+    let at = now(Duration::ZERO).mono;
+    let mut supervisor = Supervisor::new(memory, Local::default(), 1, at);
     supervisor.state = state;
     supervisor.ran = true;
     // Nothing but what the event itself leads to is in the table.
@@ -88,6 +91,7 @@ fn command(supervisor: &Supervisor, kind: CommandKind) -> Event {
         age: Duration::ZERO,
         requested_by: Requester::Person("p".to_owned()),
         reason: "r".to_owned(),
+        dry_run: false,
     }))
 }
 
@@ -101,11 +105,12 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         policy: Policy::default(),
         acked: 0,
         degraded: String::new(),
+        pending: Vec::new(),
     };
     vec![
         ("tick, nothing due", Event::Tick, soon),
         ("tick, all due", Event::Tick, LATER),
-        ("welcome", Event::Welcome(Box::new(welcome)), soon),
+        ("welcome", Event::Welcome(Box::new(welcome), "x".to_owned()), soon),
         ("started", Event::Started(process()), soon),
         ("start failed", Event::StartFailed(126, "why".to_owned()), soon),
         ("exit 0", Event::MainExited(exit(ExitHow::Code(0))), soon),
@@ -119,6 +124,13 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         ("revive", command(supervisor, CommandKind::Revive), soon),
         ("shutdown", Event::Shutdown(15), soon),
     ]
+}
+
+/// The disk takes what is to be written.
+fn write_intent(supervisor: &mut Supervisor, at: Now, actions: &mut Vec<Action>) {
+    if actions.contains(&Action::Intend) {
+        supervisor.handle(Event::Intended(Ok(())), at, actions);
+    }
 }
 
 fn state_word(state: &State) -> String {
@@ -142,7 +154,7 @@ fn state_word(state: &State) -> String {
 fn then_word(then: &Then) -> String {
     match then {
         Then::Start { .. } => "start".to_owned(),
-        Then::Hold { hold, .. } => hold.lifecycle.to_string(),
+        Then::Hold(hold) => hold.lifecycle.to_string(),
         Then::End => "end".to_owned(),
     }
 }
@@ -160,7 +172,7 @@ fn action_word(action: &Action) -> Option<String> {
         Action::Emit(_, what) => format!("emit {}", what.kind()),
         Action::Tombstone(hold) => format!("tombstone {}", hold.is_some()),
         Action::End(code) => format!("END {code}"),
-        Action::Report | Action::Persist => return None,
+        Action::Report | Action::Persist | Action::Intend => return None,
     })
 }
 
@@ -179,6 +191,7 @@ fn the_table_holds() {
             }
             let mut actions = Vec::new();
             supervisor.handle(event, now(after), &mut actions);
+            write_intent(&mut supervisor, now(after), &mut actions);
             let actions: Vec<String> = actions.iter().filter_map(action_word).collect();
             let after = state_word(&supervisor.state);
             let row = format!("{state_name} x {event_name}: {after}; {}", actions.join(", "));
@@ -240,6 +253,7 @@ fn a_repeated_command_is_answered_and_not_repeated() {
     let at = now(Duration::from_millis(250));
     let mut actions = Vec::new();
     supervisor.handle(command.clone(), at, &mut actions);
+    write_intent(&mut supervisor, at, &mut actions);
     assert!(actions.contains(&Action::SignalMain(15)), "{actions:?}");
     actions.clear();
     supervisor.handle(command.clone(), at, &mut actions);
@@ -263,7 +277,176 @@ fn automatic_restarts_count_and_a_persons_do_not() {
         };
         command.requested_by = by;
         let at = now(Duration::from_millis(250));
-        supervisor.handle(Event::Command(command), at, &mut Vec::new());
+        let mut actions = Vec::new();
+        supervisor.handle(Event::Command(command), at, &mut actions);
+        write_intent(&mut supervisor, at, &mut actions);
         assert_eq!(supervisor.memory.ledger.used(), used);
     }
+}
+
+#[test]
+fn what_cannot_be_written_down_is_not_done() {
+    for (kind, ending) in [
+        (CommandKind::Restart, Ending::Refused(Refusal::SickDisk)),
+        (CommandKind::Apoptosis, Ending::Refused(Refusal::SickDisk)),
+    ] {
+        let mut supervisor = supervisor(State::Running(process()));
+        let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+        supervisor.handle(command(&supervisor, kind), at, &mut actions);
+        assert!(actions.contains(&Action::Intend));
+        assert!(matches!(supervisor.state, State::Running(_)), "nothing before it is on disk");
+        actions.clear();
+        supervisor.handle(Event::Intended(Err("full".to_owned())), at, &mut actions);
+        assert_eq!(endings(&actions), [ending]);
+        assert!(matches!(supervisor.state, State::Running(_)));
+    }
+    // What ends nothing is done from memory.
+    let mut supervisor = supervisor(State::Held(hold(Lifecycle::Stopped)));
+    let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+    supervisor.handle(command(&supervisor, CommandKind::Start), at, &mut actions);
+    supervisor.handle(Event::Intended(Err("full".to_owned())), at, &mut actions);
+    assert!(actions.iter().any(|action| matches!(action, Action::Start(_))));
+}
+
+#[test]
+fn an_agent_that_moves_while_the_intent_is_written_is_saved() {
+    let mut supervisor = supervisor(State::Running(process()));
+    let Event::Command(mut command) = command(&supervisor, CommandKind::Restart) else {
+        unreachable!("it makes a command")
+    };
+    command.precondition = Precondition::NoBeat { beats: 0 };
+    let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+    supervisor.handle(Event::Command(command), at, &mut actions);
+    let beat = lubdub_shared::line::parse(b"WATCHDOG=1").expect("a beat");
+    supervisor.say(beat, at, &mut actions);
+    actions.clear();
+    supervisor.handle(Event::Intended(Ok(())), at, &mut actions);
+    assert_eq!(endings(&actions), [Ending::Refused(Refusal::PreconditionFailed)]);
+    assert!(matches!(supervisor.state, State::Running(_)));
+}
+
+#[test]
+fn a_command_that_waited_too_long_for_the_disk_expires() {
+    let mut supervisor = supervisor(State::Running(process()));
+    let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+    supervisor.handle(command(&supervisor, CommandKind::Stop), at, &mut actions);
+    actions.clear();
+    let late = now(Duration::from_secs(31));
+    supervisor.handle(Event::Intended(Ok(())), late, &mut actions);
+    assert_eq!(endings(&actions), [Ending::Expired]);
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let mut supervisor = supervisor(State::Running(process()));
+    let Event::Command(mut command) = command(&supervisor, CommandKind::Restart) else {
+        unreachable!("it makes a command")
+    };
+    command.dry_run = true;
+    let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+    supervisor.handle(Event::Command(command), at, &mut actions);
+    assert!(!actions.contains(&Action::Intend));
+    let said = actions.iter().find_map(|action| {
+        let Action::Emit(_, Happening::Outcome(outcome)) = action else { return None };
+        Some(outcome.detail.as_str())
+    });
+    let would = "would send signal 15 to the main process, and kill the whole tree after 10.0 s, \
+                 then start anew after 0 ms";
+    assert_eq!(said, Some(would));
+    assert!(matches!(supervisor.state, State::Running(_)));
+}
+
+/// A sidecar is killed with a command under way; the next one has only what was on disk.
+#[test]
+fn what_a_crash_left_half_done_is_finished() {
+    for (kind, expected) in [
+        (CommandKind::Restart, "emit started, Done"),
+        (CommandKind::Stop, "emit held, Done"),
+        (CommandKind::Apoptosis, "tombstone true, emit held, Done"),
+    ] {
+        for begun in [false, true] {
+            let mut killed = supervisor(State::Running(process()));
+            let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+            killed.handle(command(&killed, kind), at, &mut actions);
+            if begun {
+                killed.handle(Event::Intended(Ok(())), at, &mut actions);
+            }
+            let left = serde_json::from_slice(&killed.memory().render()).expect("whole");
+            let mut next = Supervisor::new(left, Local::default(), 2, at.mono);
+            actions.clear();
+            next.finish_what_was_begun(&mut actions);
+            next.handle(Event::Tick, now(Duration::from_secs(1)), &mut actions);
+            for tick in 2..30 {
+                next.handle(Event::Tick, now(Duration::from_millis(tick * 500)), &mut actions);
+                if actions.iter().any(|action| matches!(action, Action::Start(_))) {
+                    let at = now(Duration::from_secs(15));
+                    next.handle(Event::Started(process()), at, &mut actions);
+                    break;
+                }
+            }
+            let words: Vec<String> = actions.iter().filter_map(action_word).collect();
+            let words = words.into_iter().filter(|word| word != "START").collect::<Vec<_>>();
+            assert_eq!(words.join(", "), expected, "{kind}, begun: {begun}");
+            assert_eq!(next.memory().intent, None);
+        }
+    }
+}
+
+#[test]
+fn another_store_voids_what_the_old_one_asked_for() {
+    let mut supervisor = supervisor(State::Running(process()));
+    let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+    let stop = command(&supervisor, CommandKind::Stop);
+    supervisor.handle(stop.clone(), at, &mut actions);
+    actions.clear();
+    let welcome = Welcome {
+        session: 2,
+        store: StoreId::random(&mut fastrand::Rng::with_seed(55)),
+        epoch: 1,
+        interval: LATER,
+        policy: Policy::default(),
+        acked: 0,
+        degraded: String::new(),
+        pending: Vec::new(),
+    };
+    supervisor.handle(Event::Welcome(Box::new(welcome), "x".to_owned()), at, &mut actions);
+    let words: Vec<String> = actions.iter().filter_map(action_word).collect();
+    assert_eq!(words, ["emit note", "refused fenced"]);
+    actions.clear();
+    let Event::Command(mut late) = stop else { unreachable!("it is one") };
+    late.id = CommandId::random(&mut fastrand::Rng::with_seed(10));
+    supervisor.handle(Event::Command(late), at, &mut actions);
+    assert_eq!(endings(&actions), [Ending::Refused(Refusal::Fenced)]);
+}
+
+#[test]
+fn alone_only_the_file_lets_a_silent_agent_be_restarted() {
+    for (restart_silent, restarted) in [(true, true), (false, false)] {
+        let mut supervisor = supervisor(State::Running(process()));
+        supervisor.local.restart_silent = restart_silent;
+        let (mut at, mut actions) = (Duration::ZERO, Vec::new());
+        let mut live = |supervisor: &mut Supervisor, beats: u32, quiet: u32| {
+            for second in 0..beats + quiet {
+                at += Duration::from_millis(500);
+                if second < beats {
+                    let beat = lubdub_shared::line::parse(b"WATCHDOG=1").expect("a beat");
+                    supervisor.say(beat, now(at), &mut actions);
+                }
+                supervisor.observe(TreeSample::default(), now(at).mono, &mut actions);
+                supervisor.handle(Event::Tick, now(at), &mut actions);
+            }
+            actions.iter().any(|action| matches!(action, Action::SignalMain(15)))
+        };
+        assert!(!live(&mut supervisor, 10, 1000), "two misses of three");
+        assert_eq!(live(&mut supervisor, 0, 200), restarted);
+        assert_eq!(supervisor.memory.ledger.used(), u32::from(restarted));
+    }
+}
+
+fn endings(actions: &[Action]) -> Vec<Ending> {
+    let outcome = |action: &Action| {
+        let Action::Emit(_, Happening::Outcome(outcome)) = action else { return None };
+        Some(outcome.ending.clone())
+    };
+    actions.iter().filter_map(outcome).collect()
 }

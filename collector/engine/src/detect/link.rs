@@ -12,7 +12,7 @@ use super::{Draft, View};
 use crate::agent::{Agent, Link};
 
 pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
-    let since = agent.unreachable_at(view.interval)?;
+    let since = agent.unreachable_at()?;
     let stands = matches!(agent.findings.first(), Some(standing)
         if matches!(standing.finding.cause, Cause::Unreachable | Cause::Missing));
     // While warming up no new verdict rests on absence; one that stood before still stands.

@@ -3,23 +3,21 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
-use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
-use lubdub_shared::id::CommandId;
-use lubdub_shared::incident::{Action, ActionOutcome, Cause, Transition};
+use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Requester};
+use lubdub_shared::id::{CommandId, SpoolId};
+use lubdub_shared::incident::{Cause, Transition};
 use lubdub_shared::policy::Mode;
 use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
-use super::{AgentIndex, Identity, InFlight, Link, Slot, Standing, left, outcome};
-use crate::agent::{Agent, Verification};
+use super::request::ANSWER_MARGIN;
+use super::{AgentIndex, Identity, Slot, outcome};
+use crate::agent::{Agent, Link, Standing, Verification, left};
 use crate::detect::{self, View};
 use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
-use crate::{Detached, Effect, Request, incident};
-
-/// Time for an answer beyond what the act itself takes.
-const ANSWER_MARGIN: Duration = Duration::from_secs(15);
+use crate::{Detached, Effect, incident};
 
 /// The parts of the fleet that one event may touch.
 pub(super) struct Judge<'f> {
@@ -72,16 +70,12 @@ impl Judge<'_> {
     }
 
     /// A hard fact. The same one twice is applied once.
-    pub(super) fn happened(&mut self, event: session::Event) {
+    pub(super) fn happened(&mut self, spool: SpoolId, event: session::Event) {
         let before = self.agent.lifecycle;
         self.agent.heard = self.now.mono;
-        let Some((spool, applied)) = self.agent.applied else {
-            return;
-        };
-        if event.number <= applied {
+        if !self.agent.apply(spool, event.number) {
             return;
         }
-        self.agent.applied = Some((spool, event.number));
         match event.what {
             Happening::Started { .. } => {
                 if let Some(life) = event.life {
@@ -95,23 +89,21 @@ impl Judge<'_> {
             Happening::Exited { exit, clean, next, .. } => {
                 self.exited(&exit, clean, next);
             }
-            Happening::Held { lifecycle, reason, requested_by, crash_loop } => {
-                self.agent.lifecycle = lifecycle;
-                if crash_loop {
-                    self.agent.treating = Some(outcome::crash_loop(self.agent, &reason, self.now));
-                    let ended = lifecycle == Lifecycle::Terminated;
+            Happening::Held(hold) => {
+                self.agent.lifecycle = hold.lifecycle;
+                self.agent.held = Some(hold.to_string());
+                if hold.crash_loop {
+                    let treating = outcome::crash_loop(self.agent, &hold.reason, self.now);
+                    self.agent.treating = Some(treating);
+                    let ended = hold.lifecycle == Lifecycle::Terminated;
                     let kind = if ended { CommandKind::Apoptosis } else { CommandKind::Stop };
                     self.by_schedule(kind);
                 }
-                self.agent.held = Some(format!("{lifecycle} by {requested_by}: {reason}"));
             }
             Happening::Outcome(ended) => self.ended(ended),
             Happening::Note { .. } => {}
         }
-        // Incidents first: what is remembered as applied has left its mark by then.
         self.conclude(before);
-        let record = Box::new(self.agent.record());
-        self.emit(Effect::Remember(record));
     }
 
     pub(super) fn detached(&mut self, how: Detached) {
@@ -120,36 +112,7 @@ impl Judge<'_> {
             Detached::Lost => Link::Lost,
             Detached::Goodbye { reason, back_within } => left(reason, back_within, self.now.mono),
         };
-        let record = Box::new(self.agent.record());
-        self.emit(Effect::Remember(record));
         self.conclude(before);
-    }
-
-    /// A person asks. Only the life must match when it is carried out.
-    pub(super) fn asked(&mut self, request: Request) {
-        if !self.agent.is_connected() {
-            return self.emit(Effect::Answered {
-                command: request.command,
-                outcome: ActionOutcome::Failed,
-                detail: format!("the sidecar of {} is not connected", self.agent.id),
-                full: None,
-            });
-        }
-        let life = self.agent.life.map(|life| life.id);
-        let command = Command {
-            id: request.command,
-            kind: request.kind,
-            life: life.filter(|_| request.kind.is_destructive()),
-            store: self.identity.store,
-            epoch: self.identity.epoch,
-            precondition: Precondition::LifeOnly,
-            report: 0,
-            ttl: AUTOMATIC_TTL,
-            age: Duration::ZERO,
-            requested_by: Requester::Person(request.requested_by),
-            reason: request.reason,
-        };
-        self.send(command, None);
     }
 
     /// The time that the engine itself set is over.
@@ -158,6 +121,7 @@ impl Judge<'_> {
         if let Some(act) = self.agent.act.clone().filter(|act| act.due <= self.now.mono) {
             self.unanswered(&act);
         }
+        self.expire_waiting();
         self.conclude(before);
     }
 
@@ -228,7 +192,8 @@ impl Judge<'_> {
     /// The next rung, if one is due and may be taken.
     fn climb(&mut self, proof: &Proof) {
         let ready = self.agent.act.is_none() && self.now.mono >= self.agent.rest_until;
-        if !ready || !self.agent.is_connected() {
+        let duplicate = self.agent.findings.iter().any(|s| s.finding.cause == Cause::Duplicate);
+        if !ready || !self.agent.is_connected() || duplicate {
             return;
         }
         let Some(step) = ladder::step(self.agent, proof) else {
@@ -270,46 +235,11 @@ impl Judge<'_> {
             age: Duration::ZERO,
             requested_by: Requester::Engine(step.cause),
             reason: step.reason,
+            dry_run: false,
         };
         let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;
         let due = self.now.mono.after(ends_by);
         *self.slot = Some(Slot { agent: self.index, command: command.id, due });
-        self.send(command, Some(step.cause));
-    }
-
-    fn send(&mut self, command: Command, cause: Option<Cause>) {
-        let restart = &self.agent.policy.restart;
-        let delay = match command.kind {
-            // Twice for the jitter; what came over the wire is held to the policy's bound.
-            CommandKind::Restart => {
-                self.agent.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
-            }
-            CommandKind::Stop
-            | CommandKind::Start
-            | CommandKind::Apoptosis
-            | CommandKind::Revive => Duration::ZERO,
-        };
-        let patience = command.ttl + restart.term_grace + delay + ANSWER_MARGIN;
-        // A person's command does not make the engine forget its own.
-        let own = self.agent.act.take().filter(|act| cause.is_none() && act.cause.is_some());
-        let due = self.now.mono.after(patience);
-        let this = InFlight { command: command.id, kind: command.kind, cause, due };
-        self.agent.act = Some(own.unwrap_or(this));
-        let said = format!("{} by {}: {}", command.kind, command.requested_by, command.reason);
-        self.agent.last_act = Some((self.now.wall, command.id, said));
-        let action = Action {
-            command: command.id,
-            kind: command.kind,
-            outcome: ActionOutcome::Accepted,
-            detail: command.reason.clone(),
-            at: self.now.wall,
-        };
-        let why = command.reason.as_str();
-        let incident =
-            cause.and_then(|cause| incident::add_action(self.agent, cause, action, Some(why)));
-        if let Some(incident) = incident {
-            self.emit(Effect::Incident(Box::new(incident)));
-        }
-        self.emit(Effect::Send(Box::new(command)));
+        self.send(command);
     }
 }

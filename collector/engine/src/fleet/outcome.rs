@@ -5,13 +5,12 @@ use std::time::Duration;
 use lubdub_shared::beat::Exit;
 use lubdub_shared::command::{CommandKind, Ending, Outcome, Refusal};
 use lubdub_shared::id::CommandId;
-use lubdub_shared::incident::{Action, ActionOutcome, Cause, Finding};
+use lubdub_shared::incident::{Action, ActionOutcome, Cause};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
 use super::judge::Judge;
-use super::{InFlight, Standing};
-use crate::agent::{Agent, cause_of};
+use crate::agent::{Agent, InFlight, Standing, cause_of};
 use crate::detect::Draft;
 use crate::{Effect, incident};
 
@@ -33,7 +32,7 @@ impl Judge<'_> {
         if self.slot.is_some_and(|slot| slot.command == ended.command) {
             *self.slot = None;
         }
-        let act = self.agent.act.take_if(|act| act.command == ended.command);
+        let act = self.agent.act.take_if(|act| act.command.id == ended.command);
         let outcome = match &ended.ending {
             Ending::Done => ActionOutcome::Done,
             Ending::Refused(_) => ActionOutcome::Refused,
@@ -44,7 +43,7 @@ impl Judge<'_> {
             // Nothing was done, so nothing is being treated: the next report judges afresh. What
             // was tried and failed stays in sight.
             let tried = ended.ending == Ending::Failed;
-            let own = act.as_ref().is_some_and(|act| act.cause.is_some());
+            let own = act.as_ref().is_some_and(|act| act.cause().is_some());
             if own && !tried && self.agent.verify.is_none() {
                 self.agent.treating = None;
             }
@@ -55,10 +54,7 @@ impl Judge<'_> {
             }
             let rest = if save { Duration::ZERO } else { REST_AFTER_REFUSAL };
             self.agent.rest_until = self.now.mono.after(rest);
-        } else if matches!(
-            act,
-            Some(InFlight { cause: None, kind: CommandKind::Stop | CommandKind::Apoptosis, .. })
-        ) {
+        } else if act.is_some_and(|act| act.cause().is_none() && ends(act.command.kind)) {
             // A person ended it: what was wrong before is no trouble any more.
             self.agent.treating = None;
         }
@@ -66,7 +62,7 @@ impl Judge<'_> {
             Ending::Refused(refusal) => format!("{refusal}: {}", ended.detail),
             Ending::Done | Ending::Expired | Ending::Failed => ended.detail.clone(),
         };
-        self.answered(&ended.command.clone(), outcome, detail, Some(Box::new(ended)));
+        self.answered(ended.command, outcome, detail, Some(Box::new(ended)));
     }
 
     /// Nobody answered in time. The agent is judged afresh; a late answer is still recorded.
@@ -77,28 +73,33 @@ impl Judge<'_> {
             self.agent.treating = None;
         }
         let detail = "the sidecar did not answer in time".to_owned();
-        self.answered(&act.command, ActionOutcome::Expired, detail, None);
+        self.answer(act.command.id, ActionOutcome::Expired, detail);
+    }
+
+    /// The engine answers a command itself.
+    pub(super) fn answer(&mut self, command: CommandId, outcome: ActionOutcome, detail: String) {
+        self.answered(command, outcome, detail, None);
     }
 
     fn answered(
         &mut self,
-        command: &CommandId,
+        command: CommandId,
         outcome: ActionOutcome,
         detail: String,
         full: Option<Box<Outcome>>,
     ) {
         let wall = self.now.wall;
-        let changed = incident::end_action(self.agent, *command, outcome, &detail, wall);
+        let changed = incident::end_action(self.agent, command, outcome, &detail, wall);
         if let Some(incident) = changed {
             self.emit(Effect::Incident(Box::new(incident)));
         }
         if let Some((at, last, said)) = &mut self.agent.last_act
-            && last == command
+            && *last == command
         {
             *at = wall;
             *said = format!("{said}; {outcome}");
         }
-        self.emit(Effect::Answered { command: *command, outcome, detail, full });
+        self.emit(Effect::Answered { command, outcome, detail, full });
     }
 
     /// What the sidecar did by its own schedule is written into the incident like any act.
@@ -123,6 +124,11 @@ impl Judge<'_> {
             *self.slot = None;
         }
     }
+}
+
+/// The process is down for good after it.
+fn ends(kind: CommandKind) -> bool {
+    matches!(kind, CommandKind::Stop | CommandKind::Apoptosis)
 }
 
 fn crashed(agent: &Agent, exit: &Exit, now: Now) -> Standing {
@@ -162,22 +168,4 @@ pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> Standing {
         cancelled_by: "a person: lubdub start, or lubdub revive after an apoptosis",
     };
     Standing { finding: finding.into(), since: now, treated: true }
-}
-
-/// After a restart of the collector: the trouble that was being treated, from its open incident.
-pub(super) fn treating_of(agent: &Agent, now: Now) -> Option<Standing> {
-    let running = matches!(agent.lifecycle, Lifecycle::Running | Lifecycle::Starting);
-    let open = agent.incidents.iter().rev().find(|incident| incident.resolved.is_none())?;
-    if running || matches!(open.cause, Cause::Unreachable | Cause::Missing) {
-        return None;
-    }
-    let finding = Finding {
-        cause: open.cause,
-        level: open.level,
-        detail: open.summary.clone(),
-        evidence: std::collections::BTreeMap::new(),
-        rule: "an open incident from before the collector restarted",
-        cancelled_by: "a new life that shows what earlier lives showed",
-    };
-    Some(Standing { finding, since: now, treated: true })
 }

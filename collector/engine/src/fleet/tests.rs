@@ -5,16 +5,19 @@ use std::num::NonZeroU32;
 use lubdub_shared::beat::{
     ActivityKind, Ages, Deadline, FailedCheck, Health, LastActivity, Progress, Report, Vitals,
 };
-use lubdub_shared::command::{Command, Ending, Outcome, Requester};
+use lubdub_shared::command::{Command, CommandKind, Ending, Outcome, Requester};
 use lubdub_shared::id::{InstanceId, Life, LifeId, SpoolId};
+use lubdub_shared::incident::{ActionOutcome, Cause, Incident};
 use lubdub_shared::policy::ExpectBeats;
 use lubdub_shared::schedule::LedgerView;
-use lubdub_shared::session::{self, Happening};
+use lubdub_shared::session::{self, Happening, Hello, Hold};
+use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Wall;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Detached;
+use crate::agent::Unanswered;
+use crate::{Attached, Detached, Request, StillConnected};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -40,7 +43,12 @@ struct World {
 impl World {
     fn new(count: u8) -> Self {
         let rng = &mut fastrand::Rng::with_seed(1);
-        let identity = Identity { store: StoreId::random(rng), epoch: 1, interval: seconds(5) };
+        let identity = Identity {
+            store: StoreId::random(rng),
+            epoch: 1,
+            interval: seconds(5),
+            reports_per_second: 1000,
+        };
         let now = Now { mono: Mono(1_000_000_000_000), wall: Wall(0) };
         let mut world = Self {
             fleet: Fleet::new(identity, 1, now.mono),
@@ -63,6 +71,7 @@ impl World {
                 report: report(life, 1, Ages::default(), Lifecycle::Running),
                 epochs: BTreeMap::new(),
                 shown: lubdub_shared::beat::Evidence::default(),
+                held: None,
             };
             world.hellos.push(hello);
             world.attach(usize::from(number));
@@ -75,7 +84,7 @@ impl World {
         self.hellos[number].report.number = self.numbers;
         let hello = self.hellos[number].clone();
         let attached = self.fleet.attach(hello, policy(), 1, self.now, &mut self.out);
-        let Attached::As { agent } = attached else { return };
+        let Attached::As { agent, .. } = attached else { return };
         if self.agents.len() == number {
             self.agents.push(agent);
         }
@@ -94,6 +103,9 @@ impl World {
             | Effect::Incident(_)
             | Effect::Remember(_)
             | Effect::Answered { .. }
+            | Effect::Keep(..)
+            | Effect::Note(_)
+            | Effect::Forget
             | Effect::WouldHave { .. } => None,
         });
         sends.collect()
@@ -110,7 +122,8 @@ impl World {
         self.numbers += 1;
         let (at, life) = (self.now.wall, self.hellos[number].report.life);
         let event = session::Event { number: self.numbers, at, life, what };
-        self.handle(number, Event::Happened(Box::new(event)))
+        let spool = self.hellos[number].spool;
+        self.handle(number, Event::Happened(spool, Box::new(event)))
     }
 
     fn pass(&mut self, span: Duration) -> Vec<Command> {
@@ -202,18 +215,182 @@ fn a_second_instance_is_refused_while_the_first_is_heard() {
 #[test]
 fn events_are_applied_once() {
     let mut world = World::new(1);
-    let held = Happening::Held {
+    let held = Happening::Held(Hold {
         lifecycle: Lifecycle::Quarantined,
         reason: "r".to_owned(),
         requested_by: "schedule".to_owned(),
         crash_loop: true,
-    };
+    });
     let life = world.hellos[0].report.life;
     let event = session::Event { number: 1, at: world.now.wall, life, what: held };
-    world.handle(0, Event::Happened(Box::new(event.clone())));
-    assert!(!world.out.is_empty());
-    world.handle(0, Event::Happened(Box::new(event)));
-    assert_eq!(world.out, []);
+    let spools = [world.hellos[0].spool, SpoolId::random(&mut fastrand::Rng::with_seed(8))];
+    for spool in spools {
+        world.handle(0, Event::Happened(spool, Box::new(event.clone())));
+        assert!(!world.out.is_empty(), "the first of its spool");
+    }
+    for spool in spools {
+        world.handle(0, Event::Happened(spool, Box::new(event.clone())));
+        assert_eq!(world.out, [], "also after another spool was heard");
+    }
+}
+
+fn request(kind: CommandKind) -> Request {
+    Request {
+        command: CommandId::random(&mut fastrand::Rng::with_seed(kind as u64)),
+        kind,
+        reason: "r".to_owned(),
+        requested_by: "p".to_owned(),
+        dry_run: false,
+        expires: seconds(600),
+    }
+}
+
+/// How the commands of the last step ended.
+fn answers(world: &World) -> Vec<(CommandId, ActionOutcome)> {
+    let answered = |(_, effect): &(AgentIndex, Effect)| {
+        let Effect::Answered { command, outcome, .. } = effect else { return None };
+        Some((*command, *outcome))
+    };
+    world.out.iter().filter_map(answered).collect()
+}
+
+fn attach_again(world: &mut World) -> Vec<Command> {
+    world.numbers += 1;
+    world.hellos[0].report.number = world.numbers;
+    world.out.clear();
+    let hello = world.hellos[0].clone();
+    let attached = world.fleet.attach(hello, policy(), 2, world.now, &mut world.out);
+    let Attached::As { pending, .. } = attached else { panic!("{attached:?}") };
+    pending
+}
+
+#[test]
+fn a_stop_waits_for_an_absent_sidecar_and_a_restart_does_not() {
+    let mut world = World::new(1);
+    world.handle(0, Event::Detached(Detached::Lost));
+    world.handle(0, Event::Asked(request(CommandKind::Restart)));
+    let restart = request(CommandKind::Restart).command;
+    assert_eq!(answers(&world), [(restart, ActionOutcome::Refused)]);
+    world.handle(0, Event::Asked(request(CommandKind::Stop)));
+    assert!(world.out.iter().any(|(_, effect)| matches!(effect, Effect::Keep(..))));
+    world.pass(seconds(300));
+    world.fleet.raise_epoch(7);
+    let pending = attach_again(&mut world);
+    assert_eq!(pending.len(), 1);
+    assert_eq!((pending[0].epoch, pending[0].report), (7, world.numbers), "fresh again");
+    assert_eq!(attach_again(&mut world).len(), 1, "nobody answered: it is asked again");
+    world.happened(0, outcome(&pending[0], Ending::Done));
+    assert_eq!(attach_again(&mut world), []);
+}
+
+#[test]
+fn what_waits_too_long_expires() {
+    let mut world = World::new(1);
+    world.handle(0, Event::Detached(Detached::Lost));
+    world.handle(0, Event::Asked(request(CommandKind::Start)));
+    world.pass(seconds(601));
+    let start = request(CommandKind::Start).command;
+    assert_eq!(answers(&world), [(start, ActionOutcome::Expired)]);
+    assert_eq!(attach_again(&mut world), []);
+}
+
+#[test]
+fn two_instances_are_a_duplicate_that_nobody_acts_on() {
+    let mut world = World::new(1);
+    let mut other = world.hellos[0].clone();
+    other.instance = InstanceId::random(&mut fastrand::Rng::with_seed(99));
+    for knock in 0..6 {
+        let ages = Ages { up: seconds(knock), ..Ages::default() };
+        world.report(0, ages);
+        let now = world.now;
+        let attached = world.fleet.attach(other.clone(), policy(), 2, now, &mut world.out);
+        assert_eq!(attached, Attached::OtherInstance);
+        world.pass(seconds(3));
+    }
+    let causes = |world: &World| -> Vec<Cause> {
+        let agent = world.fleet.agent(world.agents[0]);
+        agent.findings.iter().map(|s| s.finding.cause).collect()
+    };
+    assert_eq!(causes(&world), [Cause::Duplicate]);
+    assert_eq!(world.report(0, silent()), [], "a hang is found, and nobody acts");
+    assert!(causes(&world).contains(&Cause::Silent));
+    for _ in 0..30 {
+        world.pass(seconds(3));
+        world.report(0, Ages::default());
+    }
+    assert_eq!(causes(&world), [], "the other one is gone");
+}
+
+#[test]
+fn a_collector_that_is_killed_goes_on_where_it_was() {
+    let mut world = World::new(1);
+    let sent = world.report(0, silent());
+    let agent = world.fleet.agent(world.agents[0]);
+    let (record, incidents) = (agent.record(), agent.incidents.clone());
+    assert!(record.treating.is_some() && incidents.len() == 1);
+    let unanswered =
+        vec![Unanswered { command: sent[0].clone(), decided: world.now.wall, expires: None }];
+    let identity = Identity { epoch: 2, ..world.fleet.identity };
+    world.fleet = Fleet::new(identity, 2, world.now.mono);
+    world.out.clear();
+    let (now, out) = (world.now, &mut world.out);
+    let policy = policy();
+    world.fleet.restore(Known { record, policy, incidents, unanswered }, now, out);
+    assert_eq!(attach_again(&mut world), [], "an automatic act is not sent again");
+    assert_eq!(world.report(0, silent()), [], "it is still waited for");
+    let agent = world.fleet.agent(world.agents[0]);
+    assert_eq!(agent.incidents.len(), 1, "the same trouble is the same incident");
+    world.happened(0, outcome(&sent[0], Ending::Done));
+    assert_eq!(answers(&world), [(sent[0].id, ActionOutcome::Done)]);
+    let acts = |incident: &Incident| incident.actions.iter().map(|a| a.outcome).collect::<Vec<_>>();
+    let agent = world.fleet.agent(world.agents[0]);
+    assert_eq!(acts(&agent.incidents[0]), [ActionOutcome::Done]);
+}
+
+#[test]
+fn an_agent_is_forgotten_once_its_sidecar_is_gone_and_its_place_is_given_again() {
+    let mut world = World::new(1);
+    let index = world.agents[0];
+    let mut out = Vec::new();
+    assert_eq!(world.fleet.forget(index, world.now, &mut out), Err(StillConnected));
+    world.handle(0, Event::Detached(Detached::Lost));
+    world.pass(seconds(120));
+    assert_eq!(world.fleet.forget(index, world.now, &mut out), Ok(()));
+    let resolved = out.iter().all(|(_, effect)| {
+        let Effect::Incident(incident) = effect else { return true };
+        incident.resolved.is_some()
+    });
+    assert!(resolved && out.len() == 2, "{out:?}");
+    assert!(world.fleet.is_empty());
+    world.fleet.reuse(index);
+    world.pass(seconds(1200));
+    assert_eq!(world.out, [], "nobody misses it");
+    world.hellos[0].agent = "another".parse().expect("an id");
+    assert_eq!(attach_again(&mut world), []);
+    assert_eq!(world.fleet.agent(index).id.as_str(), "another");
+}
+
+#[test]
+fn a_store_from_a_backup_is_told_so() {
+    let mut world = World::new(1);
+    let mut hello = world.hellos[0].clone();
+    hello.epochs.insert(world.fleet.identity.store, 9);
+    let attach = |world: &mut World| {
+        world.fleet.attach(hello.clone(), policy(), 2, world.now, &mut Vec::new())
+    };
+    assert_eq!(attach(&mut world), Attached::Behind { seen: 9 });
+    world.fleet.raise_epoch(10);
+    assert!(matches!(attach(&mut world), Attached::As { .. }));
+}
+
+#[test]
+fn a_large_fleet_reports_less_often() {
+    let mut world = World::new(3);
+    world.fleet.identity.reports_per_second = 2;
+    assert_eq!(world.fleet.interval(), seconds(5));
+    world.fleet.identity.reports_per_second = 1;
+    world.fleet.identity.interval = seconds(1);
+    assert_eq!(world.fleet.interval(), seconds(3));
 }
 
 /// One thing that may happen to one of three agents.

@@ -111,6 +111,8 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
         | Cause::KilledByOther
         | Cause::CrashLoop
         | Cause::Unreachable
-        | Cause::Missing => None,
+        | Cause::Missing
+        | Cause::Duplicate
+        | Cause::SickDisk => None,
     }
 }

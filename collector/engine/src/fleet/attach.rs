@@ -1,0 +1,131 @@
+//! A stream begins: whose it is, what waited for it, and whether another sidecar claims the agent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lubdub_shared::command::Command;
+use lubdub_shared::id::InstanceId;
+use lubdub_shared::policy::Policy;
+use lubdub_shared::session::Hello;
+use lubdub_shared::status::Lifecycle;
+use lubdub_shared::time::{Mono, Now};
+
+use super::{AgentIndex, Fleet, outcome};
+use crate::Effect;
+use crate::agent::{Agent, AgentRecord, Link, RIVAL_GONE, Rival};
+
+/// The answer to a Hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attached {
+    /// Welcome.
+    As {
+        /// Whose stream it is.
+        agent: AgentIndex,
+        /// Between its reports.
+        interval: Duration,
+        /// Commands that waited for it.
+        pending: Vec<Command>,
+    },
+    /// Another sidecar instance is heard for this agent.
+    OtherInstance,
+    /// The sidecar has seen this epoch of the store, which is higher than the engine's own.
+    Behind {
+        /// The highest that was seen.
+        seen: u64,
+    },
+}
+
+impl Fleet {
+    /// A stream begins.
+    pub fn attach(
+        &mut self,
+        hello: Hello,
+        policy: Arc<Policy>,
+        session: u64,
+        now: Now,
+        out: &mut Vec<(AgentIndex, Effect)>,
+    ) -> Attached {
+        self.look(now.mono);
+        let seen = hello.epochs.get(&self.identity.store).copied().unwrap_or_default();
+        if seen > self.identity.epoch {
+            return Attached::Behind { seen };
+        }
+        let known = self.index.get(&hello.agent).copied();
+        let index = known.unwrap_or_else(|| {
+            let record = fresh(&hello);
+            let index = self.intern(record, Arc::clone(&policy), now.mono);
+            out.push((index, Effect::Remember(Box::new(self.agent(index).record()))));
+            index
+        });
+        let interval = self.interval();
+        let agent = self.agent_mut(index);
+        if is_heard(agent, hello.instance, now.mono) {
+            note_rival(agent, hello.instance, now.mono);
+            self.judged(index, now, out, |judge| judge.look());
+            return Attached::OtherInstance;
+        }
+        if known.is_some() && lost_its_spool(agent, &hello) {
+            let text = "its sidecar has a new event spool: its state directory was lost or emptied";
+            out.push((index, Effect::Note(text.to_owned())));
+        }
+        agent.link = Link::Up { session, instance: hello.instance };
+        agent.rival = agent.rival.filter(|rival| rival.instance != hello.instance);
+        agent.interval = interval;
+        agent.policy = policy;
+        agent.host = hello.host;
+        agent.labels = hello.labels;
+        agent.shown = agent.shown.union(hello.shown);
+        let hold = hello.held;
+        agent.held = hold.as_ref().map(ToString::to_string);
+        if let Some(hold) = hold.filter(|hold| hold.crash_loop && agent.treating.is_none()) {
+            // A store that was wiped, or an event that was lost, makes it no less of a trouble.
+            agent.treating = Some(outcome::crash_loop(agent, &hold.reason, now));
+        }
+        let report = hello.report.number;
+        self.judged(index, now, out, |judge| judge.report(hello.report));
+        let mut pending = Vec::new();
+        self.judged(index, now, out, |judge| pending = judge.due_again(report));
+        // What changes with a stream is remembered, whatever the mark says.
+        out.push((index, Effect::Remember(Box::new(self.agent(index).record()))));
+        Attached::As { agent: index, interval, pending }
+    }
+}
+
+fn fresh(hello: &Hello) -> AgentRecord {
+    AgentRecord {
+        id: hello.agent.clone(),
+        host: String::new(),
+        labels: BTreeMap::new(),
+        life: None,
+        started: None,
+        lifecycle: Lifecycle::Starting,
+        shown: hello.shown,
+        left: false,
+        applied: Vec::new(),
+        held: None,
+        treating: None,
+        verifying: false,
+    }
+}
+
+/// Another instance reports this agent, and was heard lately.
+fn is_heard(agent: &Agent, instance: InstanceId, now: Mono) -> bool {
+    let patience = 3 * agent.interval;
+    matches!(agent.link, Link::Up { instance: own, .. } if own != instance)
+        && now.since(agent.heard) < patience
+}
+
+fn note_rival(agent: &mut Agent, instance: InstanceId, now: Mono) {
+    let same = agent
+        .rival
+        .filter(|rival| rival.instance == instance && now.since(rival.last) < RIVAL_GONE);
+    let first = same.map_or(now, |rival| rival.first);
+    agent.rival = Some(Rival { instance, first, last: now });
+}
+
+/// Its events are numbered in a spool that was never heard of. One whose disk is sick says so.
+fn lost_its_spool(agent: &Agent, hello: &Hello) -> bool {
+    let known = agent.applied.iter().any(|(spool, _)| *spool == hello.spool);
+    !known && !agent.applied.is_empty() && hello.report.health.sick_disk.is_empty()
+}

@@ -1,0 +1,46 @@
+//! An agent that is gone for good is taken out of sight.
+
+use lubdub_shared::time::Now;
+
+use super::{AgentIndex, Fleet};
+use crate::Effect;
+
+/// Its sidecar is connected: it would be back with its next report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StillConnected;
+
+impl Fleet {
+    /// Forgets an agent. Its open incidents are resolved; the record of what happened stays.
+    ///
+    /// # Errors
+    /// Its sidecar is connected.
+    pub fn forget(
+        &mut self,
+        index: AgentIndex,
+        now: Now,
+        out: &mut Vec<(AgentIndex, Effect)>,
+    ) -> Result<(), StillConnected> {
+        let agent = self.agent_mut(index);
+        if agent.is_connected() {
+            return Err(StillConnected);
+        }
+        for incident in agent.incidents.iter_mut().filter(|i| i.resolved.is_none()) {
+            incident.resolved = Some(now.wall);
+            out.push((index, Effect::Incident(Box::new(incident.clone()))));
+        }
+        // An old wake-up finds nobody.
+        agent.wake = None;
+        let id = agent.id.clone();
+        self.index.remove(&id);
+        if self.slot.is_some_and(|slot| slot.agent == index) {
+            self.slot = None;
+        }
+        out.push((index, Effect::Forget));
+        Ok(())
+    }
+
+    /// The effects of forgetting it were handed on: its number may be given to another.
+    pub fn reuse(&mut self, index: AgentIndex) {
+        self.free.push(index);
+    }
+}

@@ -1,0 +1,148 @@
+//! Commands: of people and of the ladder, those that wait for a sidecar, those that are sent again.
+
+use std::time::Duration;
+
+use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
+use lubdub_shared::incident::{Action, ActionOutcome};
+
+use super::judge::Judge;
+use crate::agent::{Agent, InFlight, Waiting};
+use crate::{Effect, Request, incident};
+
+/// Time for an answer beyond what the act itself takes.
+pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
+
+/// How long an answer may take.
+pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
+    let restart = &agent.policy.restart;
+    let delay = match command.kind {
+        // Twice for the jitter; what came over the wire is held to the policy's bound.
+        CommandKind::Restart => {
+            agent.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
+        }
+        CommandKind::Stop | CommandKind::Start | CommandKind::Apoptosis | CommandKind::Revive => {
+            Duration::ZERO
+        }
+    };
+    command.ttl + restart.term_grace + delay + ANSWER_MARGIN
+}
+
+impl Judge<'_> {
+    /// A person asks. Only the life must match when it is carried out.
+    pub(super) fn asked(&mut self, request: Request) {
+        let life = self.agent.life.map(|life| life.id);
+        let command = Command {
+            id: request.command,
+            kind: request.kind,
+            life: life.filter(|_| request.kind.is_destructive()),
+            store: self.identity.store,
+            epoch: self.identity.epoch,
+            precondition: Precondition::LifeOnly,
+            report: self.agent.report.as_ref().map_or(0, |report| report.number),
+            ttl: AUTOMATIC_TTL,
+            age: Duration::ZERO,
+            requested_by: Requester::Person(request.requested_by),
+            reason: request.reason,
+            dry_run: request.dry_run,
+        };
+        if self.agent.is_connected() {
+            self.send(command);
+        } else if !command.kind.may_wait() || command.dry_run {
+            let then = if command.kind.may_wait() {
+                format!("a {} would wait for it", command.kind)
+            } else {
+                format!("a {} does not wait for it", command.kind)
+            };
+            let detail = format!("the sidecar of {} is not connected; {then}", self.agent.id);
+            self.answer(command.id, ActionOutcome::Refused, detail);
+        } else {
+            self.keep(command, request.expires);
+        }
+    }
+
+    /// The sidecar is not there: the command waits. A newer one takes its place.
+    fn keep(&mut self, command: Command, expires: Duration) {
+        let until = self.now.mono.after(expires);
+        let command = Box::new(command);
+        let waiting = Waiting { command: command.clone(), until };
+        if let Some(older) = self.agent.waiting.replace(waiting) {
+            let detail = format!("a newer command took its place: {}", command.kind);
+            self.answer(older.command.id, ActionOutcome::Expired, detail);
+        }
+        self.note_last_act(&command, "pending");
+        self.emit(Effect::Keep(command, self.now.wall.after(expires)));
+    }
+
+    /// The sidecar attached: what waited for it, and what a person asked on an earlier stream and
+    /// nobody answered. Its freshness is that of the report in Hello; its ttl runs on.
+    pub(super) fn due_again(&mut self, report: u64) -> Vec<Command> {
+        let mut due = Vec::new();
+        let (store, epoch) = (self.identity.store, self.identity.epoch);
+        if let Some(act) = &mut self.agent.act
+            && act.cause().is_none()
+        {
+            let age = self.now.mono.since(act.decided.mono);
+            (act.command.epoch, act.command.report, act.command.age) = (epoch, report, age);
+            if act.command.store == store && age < act.command.ttl {
+                due.push((*act.command).clone());
+            }
+        }
+        if let Some(waiting) = self.agent.waiting.take() {
+            let command = Command { epoch, report, age: Duration::ZERO, ..*waiting.command };
+            due.push(command.clone());
+            self.fly(Box::new(command));
+        }
+        due
+    }
+
+    pub(super) fn send(&mut self, command: Command) {
+        let command = Box::new(command);
+        self.note_last_act(&command, "sent");
+        if let Requester::Engine(cause) = command.requested_by {
+            let action = Action {
+                command: command.id,
+                kind: command.kind,
+                outcome: ActionOutcome::Accepted,
+                detail: command.reason.clone(),
+                at: self.now.wall,
+            };
+            let why = command.reason.as_str();
+            if let Some(incident) = incident::add_action(self.agent, cause, action, Some(why)) {
+                self.emit(Effect::Incident(Box::new(incident)));
+            }
+        }
+        self.fly(command.clone());
+        self.emit(Effect::Send(command));
+    }
+
+    /// From now on its answer is waited for.
+    fn fly(&mut self, command: Box<Command>) {
+        if command.dry_run {
+            return;
+        }
+        let due = self.now.mono.after(answer_patience(&command, self.agent));
+        let this = InFlight { command, decided: self.now, due };
+        // A person's command does not make the engine forget its own.
+        let own = self.agent.act.take().filter(|a| this.cause().is_none() && a.cause().is_some());
+        self.agent.act = Some(own.unwrap_or(this));
+    }
+
+    fn note_last_act(&mut self, command: &Command, state: &str) {
+        if command.dry_run {
+            return;
+        }
+        let waits = if state == "pending" { "; pending" } else { "" };
+        let said =
+            format!("{} by {}: {}{waits}", command.kind, command.requested_by, command.reason);
+        self.agent.last_act = Some((self.now.wall, command.id, said));
+    }
+
+    /// A command that waited for its sidecar waits no more.
+    pub(super) fn expire_waiting(&mut self) {
+        let over = |waiting: &mut Waiting| waiting.until <= self.now.mono;
+        if let Some(waiting) = self.agent.waiting.take_if(over) {
+            let detail = "its sidecar did not come back in time".to_owned();
+            self.answer(waiting.command.id, ActionOutcome::Expired, detail);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! How the collector itself fares: a store that takes nothing, an epoch that is behind, an agent
+//! that is to be forgotten.
+
+use lubdub_engine::AgentIndex;
+use lubdub_shared::id::IncidentId;
+use lubdub_shared::incident::{Cause, Incident};
+use lubdub_shared::status::Status;
+use lubdub_shared::time::{Mono, Now};
+use tracing::{error, info, warn};
+
+use super::{Driver, Forgetting, Forgot, Health};
+use crate::store::{Durable, Op};
+
+impl Driver {
+    /// The store has written something, or cannot.
+    pub(super) fn written(&mut self, durable: Durable, now: Now) {
+        match &durable {
+            Durable::Sick(why) => self.fell_sick(why, now),
+            Durable::Well => self.is_well(now),
+            Durable::Epoch(epoch) => {
+                self.fleet.raise_epoch(*epoch);
+                self.identity.epoch = self.identity.epoch.max(*epoch);
+            }
+            Durable::Events { .. }
+            | Durable::Command(..)
+            | Durable::Waiting(_)
+            | Durable::Broken(_) => {}
+        }
+        self.dispatch.durable(durable, now.mono);
+        if self.dispatch.take_lost() {
+            info!("writes were lost: everything that is known is written again");
+            self.fleet.remember_all(&mut self.effects);
+        }
+    }
+
+    fn fell_sick(&mut self, why: &str, now: Now) {
+        let incident = Incident {
+            id: IncidentId::ordered(now.wall, &mut self.rng),
+            cause: Cause::SickDisk,
+            level: Status::Critical,
+            opened: now.wall,
+            resolved: None,
+            incarnation: 0,
+            summary: format!("the store takes nothing ({why}): nothing is acked or acted on"),
+            actions: Vec::new(),
+        };
+        error!(incident = %incident.id, "incident: {}", incident.summary);
+        self.incident = Some(incident);
+    }
+
+    fn is_well(&mut self, now: Now) {
+        let Some(mut incident) = self.incident.take() else { return };
+        incident.resolved = Some(now.wall);
+        info!(incident = %incident.id, "the store takes everything again");
+        self.dispatch.write(Op::Incident(None, Box::new(incident)));
+    }
+
+    /// A sidecar has seen a higher epoch of this store: it was restored from a backup. The epoch is
+    /// raised above that, durably, before anybody is welcomed with it.
+    pub(super) fn catch_up_with(&mut self, seen: u64, now: Now) {
+        let (own, raised) = (self.identity.epoch, seen.saturating_add(1));
+        let text = format!(
+            "a sidecar has seen epoch {seen} of this store, which is at {own}: was it restored \
+             from a backup? Its epoch is raised to {raised}"
+        );
+        warn!("{text}");
+        self.dispatch.write(Op::Note(None, text, now.wall));
+        self.dispatch.write(Op::Epoch(raised));
+    }
+
+    pub(super) fn forget(&mut self, index: AgentIndex, asked: &Forgetting, now: Now) -> Forgot {
+        let id = self.fleet.agent(index).id.clone();
+        self.fleet.forget(index, now, &mut self.effects)?;
+        let text = format!("forgotten by {}: {}", asked.requested_by, asked.reason);
+        self.dispatch.write(Op::Note(Some(id), text, now.wall));
+        // Its effects name it by its number, which another may have after this.
+        self.flush(now);
+        self.fleet.reuse(index);
+        Ok(())
+    }
+
+    pub(super) fn health(&self, now: Mono) -> Health {
+        Health {
+            store: self.dispatch.behind(),
+            degraded: self.fleet.degraded(now),
+            incident: self.incident.clone(),
+            streams: self.dispatch.streams(),
+            writes_waiting: self.dispatch.waiting(),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the driver is told, and what it answers.
+
+use std::time::Duration;
+
+use lubdub_engine::{AgentIndex, StillConnected};
+use lubdub_shared::command::{CommandKind, Outcome};
+use lubdub_shared::id::{AgentId, CommandId};
+use lubdub_shared::incident::{ActionOutcome, Incident};
+use lubdub_shared::session::{FromSidecar, Hello, ToSidecar};
+use lubdub_shared::view::{AgentView, CollectorView, Explanation};
+use tokio::sync::{mpsc, oneshot};
+
+/// What the driver is told.
+#[derive(Debug)]
+pub(crate) enum ToDriver {
+    /// A stream begins. The reply is its agent, or why it is refused.
+    Hello {
+        session: u64,
+        hello: Box<Hello>,
+        outbound: mpsc::Sender<ToSidecar>,
+        reply: oneshot::Sender<Result<AgentIndex, NotAdmitted>>,
+    },
+    /// A message of a stream that stands.
+    Message { session: u64, agent: AgentIndex, message: FromSidecar },
+    /// A stream ended without a word.
+    Lost { session: u64, agent: AgentIndex },
+    /// A page of agents.
+    List { after: Option<AgentId>, only: Option<AgentId>, reply: oneshot::Sender<Listed> },
+    /// One agent, explained.
+    Explain { agent: AgentId, reply: oneshot::Sender<Result<Explanation, Unknown>> },
+    /// An agent is to be forgotten.
+    Forget { agent: AgentId, asked: Forgetting, reply: oneshot::Sender<Result<Forgot, Unknown>> },
+    /// How the collector itself fares.
+    Health { reply: oneshot::Sender<Health> },
+    /// A person asks for an act.
+    Act { agent: AgentId, asked: Asked, reply: oneshot::Sender<Result<Acting, Unknown>> },
+}
+
+/// What a person asks for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) kind: CommandKind,
+    pub(crate) reason: String,
+    pub(crate) requested_by: String,
+    pub(crate) command: Option<CommandId>,
+    pub(crate) dry_run: bool,
+    pub(crate) expires: Duration,
+}
+
+/// Who wants an agent to be forgotten, and why.
+#[derive(Debug)]
+pub(crate) struct Forgetting {
+    pub(crate) reason: String,
+    pub(crate) requested_by: String,
+}
+
+pub(crate) type Forgot = Result<(), StillConnected>;
+
+/// Why a stream is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotAdmitted {
+    /// Another sidecar instance is heard for this agent.
+    OtherInstance,
+    /// The store's epoch has to be raised first.
+    Behind,
+    /// There are as many agents as there may be.
+    Full,
+}
+
+/// How the collector itself fares.
+#[derive(Debug)]
+pub(crate) struct Health {
+    /// Why nothing can be written down now.
+    pub(crate) store: Option<String>,
+    /// Why it does not act by itself now.
+    pub(crate) degraded: Option<String>,
+    /// Its own open incident.
+    pub(crate) incident: Option<Incident>,
+    pub(crate) streams: usize,
+    pub(crate) writes_waiting: usize,
+}
+
+/// A page of agents.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) collector: CollectorView,
+    pub(crate) agents: Result<Vec<AgentView>, Unknown>,
+    pub(crate) more: bool,
+}
+
+/// There is no such agent; the nearest ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Unknown {
+    pub(crate) agent: String,
+    pub(crate) near: Vec<String>,
+}
+
+/// An act under way: first that it is written down, then how it ended.
+#[derive(Debug)]
+pub(crate) struct Acting {
+    pub(crate) command: CommandId,
+    pub(crate) progress: mpsc::Receiver<Acted>,
+}
+
+impl Acting {
+    /// Nothing was begun.
+    pub(super) fn ended(command: CommandId, why: &str) -> Self {
+        let (sender, progress) = mpsc::channel(1);
+        let outcome = ActionOutcome::Refused;
+        let ended = Acted::Ended { outcome, detail: why.to_owned(), full: None };
+        sender.try_send(ended).expect("a new channel has room");
+        Self { command, progress }
+    }
+}
+
+/// How far an act got.
+#[derive(Debug)]
+pub(crate) enum Acted {
+    Accepted,
+    Pending,
+    Ended { outcome: ActionOutcome, detail: String, full: Option<Box<Outcome>> },
+}

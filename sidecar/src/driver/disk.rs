@@ -1,0 +1,166 @@
+//! What must be on disk before the driver goes on, and what it does when that does not come.
+//!
+//! A start waits until its life is on disk, so that a crash can never lead to a second process; a
+//! command waits until its intent is. A disk that is sick or slow costs a start its guarantee, not
+//! the agent its life: it begins after [`START_PATIENCE`]. Remote destruction is refused then.
+
+use std::time::Duration;
+
+use lubdub_shared::id::{Life, SpoolId};
+use lubdub_shared::time::Mono;
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::link::outbox::Outbox;
+use crate::worker::{Job, Progress, Worker};
+
+/// How long a start waits for the disk.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a command waits for the disk.
+const INTENT_PATIENCE: Duration = Duration::from_secs(5);
+/// How soon a sick disk is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Waits for a generation of the state.
+#[derive(Debug, Clone, Copy)]
+struct Barrier {
+    generation: u64,
+    until: Mono,
+}
+
+/// The writing thread, and what waits for it.
+#[derive(Debug)]
+pub(super) struct Disk {
+    worker: Worker,
+    progress: watch::Receiver<Progress>,
+    /// Of the state as it is to be.
+    wanted: u64,
+    /// Of the state that was handed over last.
+    queued: u64,
+    retry_at: Mono,
+    spool_failures: u64,
+    start: Option<(Life, Barrier)>,
+    intent: Option<Barrier>,
+    /// A write of the spool that found the queue full.
+    unqueued: Option<Job>,
+}
+
+impl Disk {
+    pub(super) fn new(worker: Worker, progress: watch::Receiver<Progress>) -> Self {
+        Self {
+            worker,
+            progress,
+            wanted: 1,
+            queued: 0,
+            retry_at: Mono::default(),
+            spool_failures: 0,
+            start: None,
+            intent: None,
+            unqueued: None,
+        }
+    }
+
+    /// Something was written, or could not be.
+    pub(super) async fn moved(&mut self) {
+        if self.progress.changed().await.is_err() {
+            // The thread is gone: nothing will ever be written.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    pub(super) fn persist(&mut self) {
+        self.wanted += 1;
+    }
+
+    /// The life is to start once what was persisted so far is on disk.
+    pub(super) fn start_after(&mut self, life: Life, now: Mono) {
+        let barrier = Barrier { generation: self.wanted, until: now.after(START_PATIENCE) };
+        self.start = Some((life, barrier));
+    }
+
+    /// The command is to go on once what was persisted so far is on disk.
+    pub(super) fn intend(&mut self, now: Mono) {
+        let barrier = Barrier { generation: self.wanted, until: now.after(INTENT_PATIENCE) };
+        self.intent = Some(barrier);
+    }
+
+    /// The life that may start now.
+    pub(super) fn may_start(&mut self, now: Mono) -> Option<Life> {
+        let (life, barrier) = self.start?;
+        let reached = self.reached(barrier, now)?;
+        if let Err(why) = reached {
+            warn!(why, "the life starts though it could not be written down");
+        }
+        self.start = None;
+        Some(life)
+    }
+
+    /// Whether the intent that was to be written down is.
+    pub(super) fn intended(&mut self, now: Mono) -> Option<Result<(), String>> {
+        let reached = self.reached(self.intent?, now)?;
+        self.intent = None;
+        Some(reached)
+    }
+
+    fn reached(&self, barrier: Barrier, now: Mono) -> Option<Result<(), String>> {
+        let progress = self.progress.borrow();
+        if progress.state >= barrier.generation {
+            return Some(Ok(()));
+        }
+        let why = progress.sick.clone();
+        if progress.state_tried >= barrier.generation {
+            return Some(Err(why.unwrap_or_else(|| "the state cannot be written".to_owned())));
+        }
+        let slow = || "the disk is too slow".to_owned();
+        (now >= barrier.until).then(|| Err(why.unwrap_or_else(slow)))
+    }
+
+    /// Hands over what has changed. `state` renders the state file, `fresh` names a new spool.
+    pub(super) fn hand_over(
+        &mut self,
+        outbox: &mut Outbox,
+        now: Mono,
+        state: impl FnOnce() -> Vec<u8>,
+        fresh: impl FnOnce() -> SpoolId,
+    ) {
+        let progress = self.progress();
+        outbox.written(progress.spool);
+        if progress.spool_failures != self.spool_failures {
+            self.spool_failures = progress.spool_failures;
+            self.retry_at = now.after(RETRY_AFTER);
+            outbox.fail(fresh());
+        }
+        let failed = progress.sick.is_some() && progress.state_tried >= self.queued;
+        if failed && now >= self.retry_at {
+            // Both are tried again, whichever it was.
+            self.retry_at = now.after(RETRY_AFTER);
+            self.wanted += 1;
+            outbox.rewrite();
+        }
+        if self.wanted > self.queued {
+            let job = Job::State { generation: self.wanted, bytes: state() };
+            if self.worker.queue(job).is_ok() {
+                self.queued = self.wanted;
+            }
+        }
+        if let Some(job) = self.unqueued.take() {
+            self.unqueued = self.worker.queue(job).err();
+        }
+        while self.unqueued.is_none()
+            && let Some(write) = outbox.next_write()
+        {
+            self.unqueued = self.worker.queue(Job::Spool(write)).err();
+        }
+    }
+
+    /// Files for others; what does not fit into the queue is not written.
+    pub(super) fn write(&self, job: Job) {
+        if self.worker.queue(job).is_err() {
+            warn!("the disk is too slow: a file was not written");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The agent's directories were taken away under the sidecar: they are made anew, which costs
+//! nothing but memory of what was in them, and is told.
+
+use std::io;
+
+use lubdub_shared::session::Happening;
+use lubdub_shared::time::Now;
+use tracing::{error, warn};
+
+use super::{Driver, parents};
+use crate::lock::{self, Locked};
+use crate::socket::private_directory;
+
+impl Driver {
+    /// Looks whether door and lock are where they were.
+    pub(super) fn mend_directory(&mut self, now: Now) {
+        let locked = self.lock.is_there(&self.config.state);
+        if locked && self.door.is_there() {
+            return;
+        }
+        match self.make_anew(locked) {
+            Ok(()) => {
+                let text = "the agent's directory was taken away, and is made anew".to_owned();
+                warn!("{text}");
+                let life = self.supervisor.life();
+                self.outbox.push(now.wall, life, Happening::Note { text });
+                self.outbox.rewrite();
+                self.disk.persist();
+            }
+            Err(why) => {
+                // A read-only or full disk says so by itself; somebody else's directory does not.
+                if !std::mem::replace(&mut self.told_unmended, true) {
+                    error!(%why, "the agent's directory is gone, and cannot be made anew");
+                }
+            }
+        }
+    }
+
+    fn make_anew(&mut self, locked: bool) -> io::Result<()> {
+        for directory in parents(&self.config) {
+            private_directory(&directory)?;
+        }
+        if !locked {
+            match lock::try_lock(&self.config.state)? {
+                Locked::Ours(lock) => self.lock = lock,
+                Locked::Theirs(owner) => {
+                    let why = format!("the sidecar with pid {owner} has taken it");
+                    return Err(io::Error::other(why));
+                }
+            }
+        }
+        if !self.door.is_there() {
+            self.door.reopen()?;
+        }
+        self.told_unmended = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+use lubdub_shared::id::{LifeId, ProcessId};
+
+use super::super::spool::parse;
+use super::*;
+
+fn fresh(seed: u64) -> SpoolId {
+    SpoolId::random(&mut fastrand::Rng::with_seed(seed))
+}
+
+fn note(number: u64) -> Happening {
+    Happening::Note { text: number.to_string() }
+}
+
+fn life(ordinal: u32) -> Option<Life> {
+    let id = LifeId::random(&mut fastrand::Rng::with_seed(u64::from(ordinal)));
+    Some(Life { id, ordinal: ordinal.try_into().expect("not 0") })
+}
+
+fn started(pid: u32) -> Happening {
+    let pid = pid.try_into().expect("not 0");
+    Happening::Started { process: ProcessId { pid, start_time: 1 }, used: 0 }
+}
+
+/// Writes what waits, as a disk that takes everything.
+fn write(outbox: &mut Outbox, file: &mut Vec<u8>) {
+    while let Some(write) = outbox.next_write() {
+        let ticket = match write {
+            Write::Append { ticket, bytes } => {
+                file.extend(bytes);
+                ticket
+            }
+            Write::Rewrite { ticket, bytes } => {
+                *file = bytes;
+                Some(ticket)
+            }
+        };
+        if let Some(ticket) = ticket {
+            outbox.written(ticket);
+        }
+    }
+}
+
+fn outbox(events: u64) -> (Outbox, Vec<u8>) {
+    let (mut outbox, mut file) = (Outbox::new(Contents::default(), fresh(1)), Vec::new());
+    for number in 0..events {
+        outbox.push(Wall(0), None, note(number));
+    }
+    write(&mut outbox, &mut file);
+    (outbox, file)
+}
+
+fn numbers(message: Option<FromSidecar>) -> Option<(u64, u64)> {
+    let Some(FromSidecar::Events { events, .. }) = message else { return None };
+    let consecutive = events.windows(2).all(|pair| pair[1].number == pair[0].number + 1);
+    assert!(consecutive, "a batch has gaps");
+    Some((events.first()?.number, events.last()?.number))
+}
+
+#[test]
+fn events_go_once_in_order_in_batches() {
+    let (mut outbox, _) = outbox(300);
+    assert_eq!(numbers(outbox.next(Mono(0))), Some((1, 256)));
+    assert_eq!(numbers(outbox.next(Mono(0))), Some((257, 300)));
+    assert_eq!(outbox.next(Mono(0)), None);
+    outbox.ack(fresh(1), 260);
+    assert_eq!(outbox.next(Mono(0)), None, "sent and not acked is not sent again");
+    outbox.resume();
+    assert_eq!(numbers(outbox.next(Mono(0))), Some((261, 300)));
+    outbox.ack(fresh(1), 300);
+    assert!(outbox.is_settled());
+}
+
+#[test]
+fn nothing_goes_before_it_is_on_disk() {
+    let (mut outbox, _) = outbox(2);
+    assert_eq!(numbers(outbox.next(Mono(0))), Some((1, 2)));
+    outbox.push(Wall(0), None, note(3));
+    let Some(Write::Append { ticket: Some(ticket), .. }) = outbox.next_write() else {
+        panic!("it must be written")
+    };
+    outbox.push(Wall(0), None, note(4));
+    assert_eq!(outbox.next(Mono(0)), None);
+    outbox.written(ticket);
+    assert_eq!(numbers(outbox.next(Mono(0))), Some((3, 3)), "the fourth came after that write");
+}
+
+#[test]
+fn a_crash_loses_nothing_and_uses_no_number_twice() {
+    let (mut outbox, mut file) = outbox(5);
+    outbox.ack(fresh(1), 2);
+    outbox.push(Wall(0), None, note(6));
+    write(&mut outbox, &mut file);
+    let mut next = Outbox::new(parse(&file), fresh(2));
+    assert_eq!((next.spool(), next.last()), (fresh(1), 6));
+    write(&mut next, &mut file);
+    assert_eq!(numbers(next.next(Mono(0))), Some((3, 6)));
+    next.ack(fresh(1), 6);
+    next.rewrite();
+    write(&mut next, &mut file);
+    let mut third = Outbox::new(parse(&file), fresh(3));
+    assert!(third.is_settled());
+    third.push(Wall(0), None, note(7));
+    write(&mut third, &mut file);
+    assert_eq!(numbers(third.next(Mono(0))), Some((7, 7)));
+}
+
+#[test]
+fn a_sick_disk_starts_a_spool_in_memory_and_comes_back_whole() {
+    let (mut outbox, mut file) = outbox(2);
+    assert_eq!(numbers(outbox.next(Mono(0))), Some((1, 2)));
+    outbox.push(Wall(0), None, note(3));
+    assert!(outbox.next_write().is_some());
+    outbox.fail(fresh(2));
+    let Some(FromSidecar::Events { spool, events }) = outbox.next(Mono(0)) else {
+        panic!("it goes")
+    };
+    assert_eq!((spool, events[0].number), (fresh(2), 1), "its old number may be used again");
+    outbox.push(Wall(0), None, note(4));
+    assert_eq!(outbox.next_write(), None, "nothing is tried until somebody says so");
+    assert_eq!(numbers(outbox.next(Mono(0))), Some((2, 2)));
+    // A crash now: the disk knows the old spool, and goes on in it.
+    assert_eq!(Outbox::new(parse(&file), fresh(9)).last(), 2);
+    outbox.rewrite();
+    outbox.push(Wall(0), None, note(5));
+    let Some(Write::Rewrite { ticket, bytes }) = outbox.next_write() else { panic!("whole") };
+    assert_eq!(outbox.next(Mono(0)), None, "the fifth waits for the disk again");
+    outbox.written(ticket);
+    file = bytes;
+    assert_eq!(numbers(outbox.next(Mono(0))), Some((3, 3)));
+    let contents = parse(&file);
+    assert_eq!((contents.spool, contents.last), (Some(fresh(2)), 3));
+    let spools: Vec<_> = contents.events.iter().map(|(spool, e)| (*spool, e.number)).collect();
+    let (old, new) = (fresh(1), fresh(2));
+    assert_eq!(spools, [(old, 1), (old, 2), (new, 1), (new, 2), (new, 3)]);
+}
+
+#[test]
+fn a_full_outbox_drops_earlier_lives_first_and_says_so() {
+    let (mut outbox, mut file) = (Outbox::new(Contents::default(), fresh(1)), Vec::new());
+    for number in 0..4000 {
+        outbox.push(Wall(0), life(1), note(number));
+    }
+    outbox.push(Wall(0), life(2), started(2));
+    for number in 0..200 {
+        outbox.push(Wall(0), life(2), note(number));
+    }
+    assert_eq!(outbox.dropped(), 256);
+    write(&mut outbox, &mut file);
+    let kept = |outbox: &Outbox| outbox.events.iter().filter(|(_, e)| e.life == life(2)).count();
+    assert_eq!(kept(&outbox), 201, "nothing of the life that runs was dropped");
+    while let Some(FromSidecar::Events { events, .. }) = outbox.next(Mono(0)) {
+        assert!(events.windows(2).all(|pair| pair[1].number > pair[0].number));
+    }
+    outbox.ack(fresh(1), 2000);
+    outbox.push(Wall(0), life(2), note(5000));
+    let texts: Vec<&str> = outbox
+        .events
+        .iter()
+        .filter_map(|(_, event)| {
+            let Happening::Note { text } = &event.what else { return None };
+            text.contains("full").then_some(text.as_str())
+        })
+        .collect();
+    assert_eq!(texts, ["the spool was full: 256 events were dropped"]);
+}
+
+#[test]
+fn of_one_life_its_start_stays_to_the_last() {
+    let mut outbox = Outbox::new(Contents::default(), fresh(1));
+    outbox.push(Wall(0), life(1), started(1));
+    for number in 0..9000 {
+        outbox.push(Wall(0), life(1), note(number));
+    }
+    assert!(outbox.events.len() <= 4096);
+    assert!(matches!(outbox.events[0].1.what, Happening::Started { .. }));
+}
