@@ -19,7 +19,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use crate::driver::{Acted, Acting, Asked, Forgetting, ToDriver, Unknown};
-use crate::store::Reader;
+use crate::store::{Reader, Recorded};
 
 /// Longest time that one call may wait for an outcome.
 const WAIT_MAX: Duration = Duration::from_secs(600);
@@ -40,6 +40,33 @@ impl Query {
         reader: Reader,
     ) -> Self {
         Self { to_driver, transitions, reader }
+    }
+
+    /// A command whose id is known is answered, and not done again: with its end, as far as that
+    /// comes in time.
+    async fn asked_before(
+        &self,
+        id: CommandId,
+        wait: Duration,
+    ) -> Result<Option<Recorded>, Status> {
+        let mut commits = self.reader.commits();
+        let deadline = tokio::time::sleep(wait);
+        tokio::pin!(deadline);
+        loop {
+            commits.borrow_and_update();
+            let known = self.reader.read(move |reader| reader.command(id)).await;
+            let known = known.map_err(unreadable)?;
+            let open = known.as_ref().is_some_and(|known| {
+                matches!(known.outcome, ActionOutcome::Accepted | ActionOutcome::Pending)
+            });
+            if !open || deadline.is_elapsed() {
+                return Ok(known);
+            }
+            tokio::select! {
+                () = &mut deadline => {}
+                moved = commits.changed() => moved.map_err(|_| stopping())?,
+            }
+        }
     }
 
     async fn ask<T>(
@@ -154,10 +181,8 @@ impl QueryService for Query {
         let agent = agent_id(&request.agent)?;
         let asked = convert::Asked::try_from(&request)?;
         if let Some(id) = asked.command
-            && let Some(known) =
-                self.reader.read(move |reader| reader.command(id)).await.map_err(unreadable)?
+            && let Some(known) = self.asked_before(id, asked.wait.min(WAIT_MAX)).await?
         {
-            // Asked before: it is answered, and not done again.
             return Ok(Response::new(response(id, known.outcome, known.detail, None)));
         }
         let convert::Asked { kind, reason, requested_by, wait, command, dry_run, expires } = asked;

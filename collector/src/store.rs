@@ -29,7 +29,7 @@ mod read;
 mod schema;
 mod write;
 
-pub(crate) use read::Reader;
+pub(crate) use read::{Reader, Recorded};
 use write::Writer;
 
 /// Operations that may wait. Full means the disk is behind: the collector then acts on nothing.

@@ -66,6 +66,7 @@ pub(crate) struct Driver {
     ticks: Interval,
     looked: Mono,
     looked_closely: Mono,
+    mended: Mono,
     beats: u64,
     beats_looked: u64,
     acked_at: Mono,
@@ -149,7 +150,8 @@ impl Driver {
         }
         self.sweep(now);
         self.note_health();
-        if !idle {
+        if now.mono.since(self.mended) >= LOOK_EVERY {
+            self.mended = now.mono;
             self.mend_directory(now);
         }
         self.events.push_back(Event::Tick);

@@ -3,15 +3,17 @@
 //! One task. It owns the connection and nothing else: what waits to be sent is the driver's
 //! ([`outbox`]), which gets a bounded sender for as long as a stream stands.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use lubdub_shared::pb::sidecar_service_client::SidecarServiceClient;
 use lubdub_shared::session::{DOWN_LEN_MAX, FromSidecar, ToSidecar};
 use lubdub_shared::telemetry::chain;
 use lubdub_shared::time;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, info, warn};
 
@@ -25,6 +27,10 @@ const INBOUND_DEPTH: usize = 64;
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A collector that does not answer Hello for so long is left for the next address.
+const WELCOME_PATIENCE: Duration = Duration::from_secs(10);
+/// A collector that does not end a stream which the driver has left.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 /// A stream that stood for so long was a good one: the next attempt comes at once.
 const STOOD: Duration = Duration::from_secs(5);
 /// A half-open connection is noticed after both.
@@ -132,8 +138,12 @@ impl Link {
         if self.to_driver.send(FromLink::Up(sender, uri.to_owned())).await.is_err() {
             return Ok(ended);
         }
-        let outbound = ReceiverStream::new(outbound).map(Into::into);
-        let result = self.pump(&mut client, outbound, &mut ended).await;
+        let (over, is_over) = oneshot::channel();
+        let outbound = Outbound { messages: outbound, over: Some(over) };
+        let result = tokio::select! {
+            result = self.pump(&mut client, outbound, &mut ended) => result,
+            () = left(is_over) => Ok(()),
+        };
         // The driver may be gone already: then nobody needs to know.
         if self.to_driver.send(FromLink::Down).await.is_err() {
             debug!("the driver is gone");
@@ -144,11 +154,20 @@ impl Link {
     async fn pump(
         &self,
         client: &mut SidecarServiceClient<Channel>,
-        outbound: impl tokio_stream::Stream<Item = lubdub_shared::pb::FromSidecar> + Send + 'static,
+        outbound: Outbound,
         ended: &mut Ended,
     ) -> Result<(), tonic::Status> {
-        let mut inbound = client.attach(outbound).await?.into_inner();
-        while let Some(message) = inbound.message().await? {
+        let silent = || tonic::Status::deadline_exceeded("no Welcome within 10 s");
+        let patience = tokio::time::sleep(WELCOME_PATIENCE);
+        tokio::pin!(patience);
+        let attached = timeout(WELCOME_PATIENCE, client.attach(outbound)).await;
+        let mut inbound = attached.map_err(|_| silent())??.into_inner();
+        loop {
+            let message = tokio::select! {
+                message = inbound.message() => message?,
+                () = &mut patience, if !ended.welcomed => return Err(silent()),
+            };
+            let Some(message) = message else { break };
             let message = ToSidecar::try_from(message)?;
             match &message {
                 ToSidecar::Welcome(welcome) => {
@@ -166,6 +185,32 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+/// The driver has left the stream; the other side had a moment to end it as well.
+async fn left(is_over: oneshot::Receiver<()>) {
+    // Nothing is ever sent: its end is the news.
+    let (Ok(()) | Err(_)) = is_over.await;
+    tokio::time::sleep(END_PATIENCE).await;
+}
+
+/// What the driver sends into one stream. When it sends no more, whoever holds the other end of
+/// `over` hears of it.
+struct Outbound {
+    messages: mpsc::Receiver<FromSidecar>,
+    over: Option<oneshot::Sender<()>>,
+}
+
+impl Stream for Outbound {
+    type Item = lubdub_shared::pb::FromSidecar;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = ready!(self.messages.poll_recv(context));
+        if next.is_none() {
+            self.over = None;
+        }
+        Poll::Ready(next.map(Into::into))
     }
 }
 

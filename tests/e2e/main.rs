@@ -1,16 +1,24 @@
 //! Everything together, on real processes, real clients and real signals.
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests start processes, read clocks and write files"
+    clippy::panic,
+    reason = "tests start processes, read clocks, write files, and fail by panic"
 )]
 
 mod clients;
 mod command_line;
+mod crashes;
+mod demo;
+mod disk;
 mod door;
 mod hang;
 mod heartbeat_file;
+mod http;
 mod link;
+mod partition;
+mod pending;
 mod save;
+mod stores;
 mod tree;
 mod twins;
 mod up;

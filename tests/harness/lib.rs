@@ -1,5 +1,6 @@
 //! What the tests share: a world of real processes ([`World`]), an agent that behaves as told
-//! (`toy_agent`), a proxy that can hold one direction, and a virtual world for transcripts.
+//! (`toy_agent`), a proxy that can hold what flows, a small disk that can be full, a collector that
+//! says what it is told to, and a virtual world for transcripts.
 #![expect(
     clippy::disallowed_methods,
     clippy::panic,
@@ -7,12 +8,16 @@
     reason = "tests start processes, read clocks, write files, and fail by panic"
 )]
 
+mod disk;
+mod impostor;
 mod proxy;
 mod virtual_world;
 mod wait;
 mod world;
 
+pub use disk::SmallDisk;
+pub use impostor::{Impostor, Stream};
 pub use proxy::Proxy;
 pub use virtual_world::run_transcript;
-pub use wait::{eventually, never_within};
+pub use wait::{eventually, never_within, pass, unique};
 pub use world::{Daemon, World, binary, stat_state};

@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that can hold what flows from the server to the client, and let it go.
+//! A TCP proxy on loopback that can hold what flows, in one direction or both, and let it go.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,6 +17,7 @@ struct Gate {
 pub struct Proxy {
     address: SocketAddr,
     down: Arc<Gate>,
+    up: Arc<Gate>,
     held_bytes: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
@@ -28,10 +29,12 @@ impl Proxy {
         let proxy = Self {
             address: listener.local_addr().expect("an address"),
             down: Arc::default(),
+            up: Arc::default(),
             held_bytes: Arc::default(),
             stop: Arc::default(),
         };
         let (down, held_bytes) = (Arc::clone(&proxy.down), Arc::clone(&proxy.held_bytes));
+        let upwards = Arc::clone(&proxy.up);
         let stop = Arc::clone(&proxy.stop);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -43,8 +46,8 @@ impl Proxy {
                     client.try_clone().expect("a socket"),
                     upstream.try_clone().expect("a socket"),
                 );
-                let (open, none) = (Arc::<Gate>::default(), Arc::<AtomicU64>::default());
-                std::thread::spawn(move || pump(up.0, up.1, &open, &none));
+                let (gate, bytes) = (Arc::clone(&upwards), Arc::clone(&held_bytes));
+                std::thread::spawn(move || pump(up.0, up.1, &gate, &bytes));
                 let (gate, bytes) = (Arc::clone(&down), Arc::clone(&held_bytes));
                 std::thread::spawn(move || pump(upstream, client, &gate, &bytes));
             }
@@ -62,10 +65,18 @@ impl Proxy {
         *self.down.held.lock().expect("not poisoned") = true;
     }
 
+    /// From now on nothing goes either way: a partition without a reset.
+    pub fn partition(&self) {
+        self.hold_down();
+        *self.up.held.lock().expect("not poisoned") = true;
+    }
+
     /// What was held goes on.
     pub fn release(&self) {
-        *self.down.held.lock().expect("not poisoned") = false;
-        self.down.changed.notify_all();
+        for gate in [&self.down, &self.up] {
+            *gate.held.lock().expect("not poisoned") = false;
+            gate.changed.notify_all();
+        }
     }
 
     /// Bytes that had to wait so far: proof that something was held.

@@ -29,3 +29,15 @@ pub fn never_within<T: Debug>(what: &str, span: Duration, mut look: impl FnMut()
         std::thread::sleep(LOOK_EVERY);
     }
 }
+
+/// Lets a load run for a while.
+pub fn pass(span: Duration) {
+    std::thread::sleep(span);
+}
+
+/// A number that no other call gave.
+pub fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

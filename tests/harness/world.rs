@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::eventually;
+use crate::{SmallDisk, eventually};
 
 /// Long enough on a loaded machine for what should take no time.
 const SOON: Duration = Duration::from_secs(15);
@@ -109,6 +109,7 @@ impl Drop for Daemon {
 #[derive(Debug)]
 pub struct World {
     directory: tempfile::TempDir,
+    disk: Option<SmallDisk>,
     /// The collector.
     pub collector: Daemon,
     grpc: SocketAddr,
@@ -129,11 +130,35 @@ term_grace = "2s"
 impl World {
     /// A collector with deadlines of 3 s, one miss critical, quick restarts, and what is added.
     pub fn new(more: &str) -> Self {
+        Self::with(more, false)
+    }
+
+    /// The same, with the collector's data on a small disk.
+    pub fn on_a_small_disk(more: &str) -> Self {
+        Self::with(more, true)
+    }
+
+    fn with(more: &str, small: bool) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("policy.toml"), format!("{QUICK}{more}")).expect("a file");
-        let collector = start_collector(directory.path(), "127.0.0.1:0", "127.0.0.1:0");
+        let disk = small.then(|| SmallDisk::over(&directory.path().join("small"), 4096));
+        let free = "127.0.0.1:0";
+        let collector = start_collector(directory.path(), disk.as_ref(), free, free);
         let (grpc, http) = addresses(&collector, 0);
-        Self { directory, collector, grpc, http }
+        Self { directory, disk, collector, grpc, http }
+    }
+
+    /// The small disk that the collector's data lies on.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("a world on a small disk")
+    }
+
+    /// The directory of the collector's store, as this process sees it.
+    pub fn data(&self) -> PathBuf {
+        match &self.disk {
+            Some(disk) => disk.seen(&disk.directory()),
+            None => self.path().join("data"),
+        }
     }
 
     /// Its directory.
@@ -153,12 +178,28 @@ impl World {
 
     /// Kills the collector with SIGKILL and starts it anew on the same store and ports.
     pub fn restart_collector(&mut self) {
+        self.kill_collector();
+        self.start_collector();
+    }
+
+    /// Kills the collector with SIGKILL.
+    pub fn kill_collector(&mut self) {
         self.collector.signal(Signal::KILL);
         self.collector.wait(SOON);
+    }
+
+    /// Starts the collector anew on the same store and ports.
+    pub fn start_collector(&mut self) {
         let seen = listenings(&self.collector).count();
         let (grpc, http) = (self.grpc.to_string(), self.http.to_string());
-        self.collector = start_collector(self.directory.path(), &grpc, &http);
+        self.collector = start_collector(self.directory.path(), self.disk.as_ref(), &grpc, &http);
         addresses(&self.collector, seen);
+    }
+
+    /// A collector on the same store and ports that may not get far.
+    pub fn try_collector(&self) -> Daemon {
+        let (grpc, http) = (self.grpc.to_string(), self.http.to_string());
+        start_collector(self.directory.path(), self.disk.as_ref(), &grpc, &http)
     }
 
     /// A sidecar around a command.
@@ -174,11 +215,22 @@ impl World {
 
     /// The command line of a sidecar, up to its agent.
     pub fn sidecar_command(&self, collector: SocketAddr, id: &str) -> Command {
-        let mut sidecar = Command::new(binary("lubdub-sidecar"));
+        let sidecar = Command::new(binary("lubdub-sidecar"));
+        self.sidecar_in(sidecar, collector, id, &self.path().join("state"))
+    }
+
+    /// The same, begun by another command line, on another state directory.
+    pub fn sidecar_in(
+        &self,
+        mut sidecar: Command,
+        collector: SocketAddr,
+        id: &str,
+        state: &Path,
+    ) -> Command {
         sidecar
             .args(["run", "--id", id, "--collector", &format!("http://{collector}")])
             .arg("--state-dir")
-            .arg(self.path().join("state"))
+            .arg(state)
             .env_remove("XDG_RUNTIME_DIR")
             .env("LUBDUB_LOG", "debug");
         sidecar
@@ -190,6 +242,13 @@ impl World {
         let mut command = vec![toy.to_str().expect("UTF-8")];
         command.extend(steps);
         self.sidecar(id, &command)
+    }
+
+    /// The same, whose log has a name of its own.
+    pub fn toy_named(&self, id: &str, name: &str, steps: &[&str]) -> Daemon {
+        let mut sidecar = self.sidecar_command(self.grpc, id);
+        sidecar.arg("--").arg(binary("toy_agent")).args(steps);
+        Daemon::start(self.path(), name, &mut sidecar)
     }
 
     /// The state directory of an agent.
@@ -254,19 +313,47 @@ impl World {
         list["incidents"].as_array().cloned().unwrap_or_default()
     }
 
+    /// All events of an agent, or of all, oldest first.
+    pub fn events(&self, agent: Option<&str>) -> Vec<Value> {
+        let mut args = vec!["events", "--after", "0", "-o", "json"];
+        args.extend(agent);
+        let output = self.lubdub(&args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        let parse = |line: &str| serde_json::from_str(line).expect("one JSON object a line");
+        text.lines().map(parse).collect()
+    }
+
+    /// What HTTP answers: the status code and the body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.http).expect("HTTP");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let code = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
+        (code.expect("a status code"), body.to_owned())
+    }
+
     /// What a file of the world holds.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path().join(name)).unwrap_or_default()
     }
 }
 
-fn start_collector(directory: &Path, grpc: &str, http: &str) -> Daemon {
-    let mut command = Command::new(binary("lubdub-collector"));
+fn start_collector(directory: &Path, disk: Option<&SmallDisk>, grpc: &str, http: &str) -> Daemon {
+    let program = binary("lubdub-collector");
+    let (mut command, data) = match disk {
+        Some(disk) => (disk.command(&program), disk.directory()),
+        None => (Command::new(program), directory.join("data")),
+    };
     command
         .args(["--listen", grpc, "--http", http, "--policy"])
         .arg(directory.join("policy.toml"))
         .arg("--data-dir")
-        .arg(directory.join("data"))
+        .arg(data)
         .env("LUBDUB_LOG", "info");
     Daemon::start(directory, "collector", &mut command)
 }

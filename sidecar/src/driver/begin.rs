@@ -74,6 +74,7 @@ impl Driver {
             ticks,
             looked: long_ago(),
             looked_closely: long_ago(),
+            mended: now.mono,
             beats: 0,
             beats_looked: 0,
             acked_at: now.mono,
@@ -127,9 +128,9 @@ fn recall(config: &Config) -> Result<(Memory, Vec<String>), BeginError> {
         if let Some(pid) = still_runs(&memory).filter(|_| !config.die_with_sidecar) {
             return Err(BeginError::StillRuns { agent: config.agent.clone(), pid });
         }
-        if let (Some(process), Some(life)) = (memory.process, memory.life) {
-            let (pid, ordinal) = (process.pid, life.ordinal);
-            notes.push(format!("life {ordinal} (pid {pid}) ended while no sidecar was there"));
+        if let Some(life) = memory.life.filter(|_| memory.process.is_some() || memory.starting) {
+            let pid = memory.process.map_or_else(String::new, |p| format!(" (pid {})", p.pid));
+            notes.push(format!("life {}{pid} ended while no sidecar was there", life.ordinal));
         }
         let left = memory.life.map_or(0, |life| sweep_leftovers(&config.agent, life.id));
         if left > 0 {

@@ -1,0 +1,53 @@
+//! Probes and Prometheus.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use harness::{World, eventually};
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn promtool_has_nothing_to_say_about_the_metrics() {
+    let world = World::new("");
+    let _good = world.toy("good", &["say:{\"energy\":0.75}", "work:200ms:1h"]);
+    let _bad = world.toy("bad", &["say:WATCHDOG=trigger", "hang"]);
+    world.until("good", "status", "ok", SOON);
+    let lines = [
+        "lubdub_agent_status{agent=\"bad\"} 2",
+        "lubdub_agent_status{agent=\"good\"} 0",
+        "lubdub_agent_energy_ratio{agent=\"good\"} 0.75",
+        "lubdub_incidents_open{cause=\"reported_failure\"} 1",
+        "lubdub_sidecars_connected 2",
+        "lubdub_store_sick 0",
+    ];
+    // What is no reason to report at once comes with the next report.
+    let page = eventually("all of it on one page", SOON, || {
+        let (code, page) = world.get("/metrics");
+        assert_eq!(code, 200);
+        lines.iter().all(|line| page.lines().any(|own| own == *line)).then_some(page)
+    });
+    let tool = std::env::var("LUBDUB_TEST_PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
+    let mut promtool = Command::new(&tool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{tool}: {error}; tests/run.sh brings it"));
+    let mut stdin = promtool.stdin.take().expect("a pipe");
+    stdin.write_all(page.as_bytes()).expect("it reads");
+    drop(stdin);
+    let said = promtool.wait_with_output().expect("it ends");
+    let words = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    assert!(said.status.success() && words.is_empty(), "{words}");
+}
+
+#[test]
+fn healthy_and_ready_are_two_questions() {
+    let world = World::new("");
+    assert_eq!(world.get("/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(world.get("/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(world.get("/nothing").0, 404);
+}
