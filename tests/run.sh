@@ -32,12 +32,13 @@ venv="$PWD/target/test-venv"
 if [ ! -x "$venv/bin/pip" ] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
   missing+=(python3-venv)
 fi
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo -n)
 if [ "${#missing[@]}" -gt 0 ]; then
   say "installing ${missing[*]}"
-  as_root=()
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || { echo "please install: ${missing[*]}" >&2; exit 1; }
-    as_root=(sudo -n)
+  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+    echo "please install: ${missing[*]}" >&2
+    exit 1
   fi
   "${as_root[@]}" apt-get update -q
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
@@ -50,9 +51,26 @@ say "the clients and the linter from PyPI"
 "$venv/bin/pip" install -q --disable-pip-version-check \
   buf-bin==1.75.0 sdnotify==0.3.2 systemd-watchdog==1.0.1
 export LUBDUB_TEST_PYTHON="$venv/bin/python3"
+export LUBDUB_TEST_BUF="$venv/bin/buf"
 
-say "protocol: lint and format"
-(cd proto && "$venv/bin/buf" lint && "$venv/bin/buf" format -d --exit-code)
+# Unpacked and not installed: the package would start a service.
+LUBDUB_TEST_PROMTOOL="$(command -v promtool || true)"
+if [ -z "$LUBDUB_TEST_PROMTOOL" ]; then
+  tools="$PWD/target/test-tools"
+  LUBDUB_TEST_PROMTOOL="$tools/usr/bin/promtool"
+  if [ ! -x "$LUBDUB_TEST_PROMTOOL" ]; then
+    say "promtool, from Debian's package"
+    mkdir -p "$tools"
+    fetch() { (cd "$tools" && apt-get -q -o APT::Sandbox::User=root download prometheus); }
+    fetch 2>/dev/null || { "${as_root[@]}" apt-get update -q && fetch; }
+    dpkg -x "$tools"/prometheus_*.deb "$tools"
+  fi
+fi
+export LUBDUB_TEST_PROMTOOL
+
+say "protocol: lint, format, and nothing that others build on is broken"
+(cd proto && "$LUBDUB_TEST_BUF" lint && "$LUBDUB_TEST_BUF" format -d --exit-code)
+(cd proto && "$LUBDUB_TEST_BUF" breaking --against released.binpb)
 
 say "format"
 cargo fmt --all --check

@@ -90,7 +90,7 @@ fn rust() -> Vec<(String, String)> {
 
 #[test]
 fn lines_are_short_and_clean() {
-    let kinds = [".rs", ".proto", ".py", ".sh", ".md", "policy.toml"];
+    let kinds = [".rs", ".proto", ".py", ".sh", ".md", ".toml"];
     let texts = files().into_iter().filter(|(name, _)| kinds.iter().any(|k| name.ends_with(k)));
     let mut wrong = Vec::new();
     for (name, text) in texts {
@@ -222,4 +222,53 @@ fn the_reference_policy_loads_and_says_what_holds_by_default() {
     let agent = "any".parse().expect("an id");
     let resolved = policies.of(&agent, &std::collections::BTreeMap::new());
     assert_eq!(*resolved, lubdub_shared::policy::Policy::default(), "the file shows the defaults");
+}
+
+/// A reference file with each example taken at its word: `# key = …` becomes `key = …`.
+fn with_its_examples(name: &str) -> tempfile::NamedTempFile {
+    let text = std::fs::read_to_string(root().join("deploy/config").join(name)).expect("there");
+    let example = |line: &str| {
+        let rest = line.strip_prefix("# ").unwrap_or(line).to_owned();
+        let is_one = rest.starts_with('[')
+            || rest
+                .split_once(" = ")
+                .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+        if is_one { rest } else { line.to_owned() }
+    };
+    let filled: Vec<String> = text.lines().map(example).collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), filled.join("\n")).expect("a file");
+    file
+}
+
+#[test]
+fn the_reference_file_of_the_sidecar_loads_and_says_what_holds_by_default() {
+    use lubdub_sidecar::config::{Config, File};
+    let path = root().join("deploy/config/sidecar.toml");
+    let config = |file: File| {
+        let agent = "any".parse().expect("an id");
+        Config::new(agent, vec!["true".into()], Path::new("/state"), file)
+    };
+    let shown = config(File::read(&path).expect("it is valid"));
+    assert_eq!(format!("{shown:?}"), format!("{:?}", config(File::default())), "the defaults");
+    let filled = with_its_examples("sidecar.toml");
+    let filled = config(File::read(filled.path()).expect("its examples are valid"));
+    let budget = filled.local.budget.expect("an example");
+    assert_eq!((budget.tokens, budget.cost_usd), (Some(2_000_000), Some(25.0)));
+    assert!(filled.back_within.is_some() && !filled.labels.is_empty());
+}
+
+#[test]
+fn the_reference_file_of_the_collector_loads_and_says_what_holds_by_default() {
+    use lubdub_collector::config::{Config, Flags};
+    let load = |path: Option<&Path>| {
+        let config = Config::load(path, Flags::default(), Some(Path::new("/state")));
+        let Config { listen, http, data_dir, reports_per_second, .. } =
+            config.expect("it is valid");
+        (listen, http, data_dir, reports_per_second)
+    };
+    let path = root().join("deploy/config/collector.toml");
+    assert_eq!(load(Some(&path)), load(None), "the defaults");
+    let filled = with_its_examples("collector.toml");
+    assert_eq!(load(Some(filled.path())).2, Path::new("/var/lib/lubdub"));
 }

@@ -17,6 +17,7 @@ mod http;
 mod link;
 mod partition;
 mod pending;
+mod protocol;
 mod save;
 mod stores;
 mod tree;

@@ -5,7 +5,6 @@
 //! stream and nowhere else. The sidecar's thread is the main one, because the agent dies with the
 //! thread that started it.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +36,9 @@ pub(crate) struct Up {
     /// Directory of the sidecar's state. [default: $XDG_STATE_HOME/lubdub]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The sidecar's file: labels, heartbeat directory, budget.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     collector: Flags,
     /// The agent's program and its arguments.
@@ -66,12 +68,16 @@ fn start(args: Up) -> Result<u8, Failed> {
         .ok_or_else(|| usage("no agent name can be made of the command; give one with --id"))?;
     let config =
         Config::load(None, args.collector, Some(&root)).map_err(|e| usage(e.to_string()))?;
+    let file = match &args.config {
+        Some(path) => File::read(path).map_err(|e| usage(e.to_string()))?,
+        None => File::default(),
+    };
     let mut collector = Embedded::start(config, tell, told_of_its_end)?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::refused(format!("cannot start: {error}")))?;
     let code = runtime.block_on(async {
         let Ok(standing) = collector.stands().await else { return Ok(None) };
-        supervise(agent, args.command, &root, &standing).await.map(Some)
+        supervise(agent, args.command, &root, file, &standing).await.map(Some)
     });
     let collected = collector.stop()?;
     match (code?, collected) {
@@ -94,13 +100,13 @@ async fn supervise(
     agent: AgentId,
     command: Vec<OsString>,
     root: &Path,
+    file: File,
     standing: &Standing,
 ) -> Result<u8, Failed> {
     let file = File {
         collectors: vec![format!("http://{}", standing.grpc)],
-        labels: BTreeMap::new(),
         die_with_sidecar: true,
-        ..File::default()
+        ..file
     };
     let config = SidecarConfig::new(agent, command, root, file);
     let places = [
