@@ -8,20 +8,16 @@
     reason = "a benchmark starts processes, reads clocks and prints"
 )]
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lubdub_shared::beat::{Ages, Evidence, Health, Report, Vitals};
-use lubdub_shared::id::{InstanceId, Life, LifeId, SpoolId};
+use harness::sample;
+use lubdub_shared::id::{Life, SpoolId};
 use lubdub_shared::pb;
 use lubdub_shared::pb::sidecar_service_client::SidecarServiceClient;
-use lubdub_shared::schedule::LedgerView;
-use lubdub_shared::session::{Event, FromSidecar, Happening, Hello, ToSidecar};
-use lubdub_shared::status::Lifecycle;
+use lubdub_shared::session::{Event, FromSidecar, Happening, ToSidecar};
 use lubdub_shared::time::Wall;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -120,38 +116,6 @@ fn idle_sidecar(directory: &Path) {
     row("sidecar binary, dist profile", format!("{} KiB", size / 1024));
 }
 
-fn hello(number: usize, rng: &mut fastrand::Rng) -> (Hello, Life) {
-    let life = Life { id: LifeId::random(rng), ordinal: NonZeroU32::MIN };
-    let hello = Hello {
-        agent: format!("bench-{number}").parse().expect("an id"),
-        instance: InstanceId::random(rng),
-        version: "0".to_owned(),
-        host: "host".to_owned(),
-        labels: BTreeMap::new(),
-        spool: SpoolId::random(rng),
-        last_event: 0,
-        report: report(life, 1),
-        epochs: BTreeMap::new(),
-        shown: Evidence::default(),
-        held: None,
-    };
-    (hello, life)
-}
-
-fn report(life: Life, number: u64) -> Report {
-    Report {
-        number,
-        life: Some(life),
-        lifecycle: Lifecycle::Running,
-        pid: Some(1),
-        ages: Ages::default(),
-        vitals: Vitals::default(),
-        ledger: LedgerView::default(),
-        health: Health::default(),
-        starts_in: None,
-    }
-}
-
 struct Stream {
     up: mpsc::Sender<pb::FromSidecar>,
     down: Streaming<pb::ToSidecar>,
@@ -161,7 +125,7 @@ struct Stream {
 
 /// Connects as a sidecar does: a connection of its own.
 async fn attach(address: SocketAddr, number: usize, rng: &mut fastrand::Rng) -> Stream {
-    let (hello, life) = hello(number, rng);
+    let (hello, life) = sample::hello(number, rng);
     let spool = hello.spool;
     let client = SidecarServiceClient::connect(format!("http://{address}")).await;
     let (up, messages) = mpsc::channel(64);
@@ -194,7 +158,7 @@ async fn reports(daemon: &Daemon, streams: &mut [Stream]) {
     let (before, start) = (daemon.cpu(), Instant::now());
     for round in 0..ROUNDS {
         for stream in streams.iter_mut() {
-            let report = FromSidecar::Report(Box::new(report(stream.life, round + 2)));
+            let report = FromSidecar::Report(Box::new(sample::report(stream.life, round + 2)));
             stream.up.send(report.into()).await.expect("it stands");
         }
     }

@@ -1,21 +1,14 @@
-//! The engine at 100,000 agents: time per report that changes nothing, and per deadline that is due.
+//! The engine at 100,000 agents: time for a report that changes nothing, and for a due deadline.
 //! `cargo bench -p tests --bench engine`; the median counts.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
+use harness::sample;
 use lubdub_engine::{AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity};
-use lubdub_shared::beat::{
-    ActivityKind, Ages, Deadline, Evidence, Health, LastActivity, Report, Vitals,
-};
-use lubdub_shared::id::{InstanceId, Life, LifeId, SpoolId, StoreId};
+use lubdub_shared::id::{Life, StoreId};
 use lubdub_shared::policy::Policy;
-use lubdub_shared::schedule::LedgerView;
-use lubdub_shared::session::Hello;
-use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now, Wall};
 
 const AGENTS: usize = 100_000;
@@ -26,31 +19,6 @@ fn main() {
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
-}
-
-/// A healthy agent that beat a second ago.
-fn report(life: Life, number: u64) -> Report {
-    Report {
-        number,
-        life: Some(life),
-        lifecycle: Lifecycle::Running,
-        pid: Some(1),
-        ages: Ages {
-            up: seconds(600),
-            beats: number,
-            beat: Some(seconds(1)),
-            silence: seconds(1),
-            armed: true,
-            deadline: Some(Deadline { after: seconds(180), explicit: false }),
-            activity: Some(LastActivity { age: seconds(1), kind: ActivityKind::Cpu }),
-            quiet: seconds(1),
-            ..Ages::default()
-        },
-        vitals: Vitals { energy: Some(0.5), memory_bytes: Some(1 << 27), ..Vitals::default() },
-        ledger: LedgerView { limit: 3, next_delay: Some(seconds(10)), ..LedgerView::default() },
-        health: Health::default(),
-        starts_in: None,
-    }
 }
 
 struct World {
@@ -68,20 +36,7 @@ fn world() -> World {
     let mut fleet = Fleet::new(identity, 1, now.mono);
     let (policy, mut agents, mut out) = (Arc::new(Policy::default()), Vec::new(), Vec::new());
     for number in 0..AGENTS {
-        let life = Life { id: LifeId::random(rng), ordinal: NonZeroU32::MIN };
-        let hello = Hello {
-            agent: format!("agent-{number}").parse().expect("an id"),
-            instance: InstanceId::random(rng),
-            version: String::new(),
-            host: "host".to_owned(),
-            labels: BTreeMap::new(),
-            spool: SpoolId::random(rng),
-            last_event: 0,
-            report: report(life, 1),
-            epochs: BTreeMap::new(),
-            shown: Evidence::default(),
-            held: None,
-        };
+        let (hello, life) = sample::hello(number, rng);
         // As a fleet attaches: spread over the interval.
         now.mono = now.mono.after(Duration::from_micros(50));
         let attached = fleet.attach(hello, Arc::clone(&policy), 1, now, &mut out);
@@ -103,7 +58,11 @@ fn report_of_each_of_100k_agents(bencher: Bencher<'_, '_>) {
         .with_inputs(|| {
             number += 1;
             // A report a look of the driver later than the one before.
-            world.agents.iter().map(|(_, life)| Box::new(report(*life, number))).collect::<Vec<_>>()
+            world
+                .agents
+                .iter()
+                .map(|(_, life)| Box::new(sample::report(*life, number)))
+                .collect::<Vec<_>>()
         })
         .bench_local_values(|reports| {
             for ((index, _), report) in world.agents.iter().zip(reports) {

@@ -187,3 +187,43 @@ fn exit_codes_are_those_of_monitoring_plugins() {
     eventually("critical", SOON, || (code(&world) == Some(2)).then_some(()));
     assert_eq!(world.lubdub(&["status", "--exit-code", "--no"]).status.code(), Some(3), "usage");
 }
+
+#[test]
+fn a_restart_that_a_crash_of_the_sidecar_interrupted_is_finished() {
+    let world = World::new("");
+    // It takes a second to end, so that there is a middle of the restart.
+    let slow = "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done";
+    let mut sidecar = world.sidecar("h", &["sh", "-c", slow]);
+    world.until("h", "lifecycle", "running", SOON);
+    let asked = world.json(&["restart", "h", "--reason", "and then a crash"]);
+    let state = world.state("h").join("state.json");
+    eventually("it is begun, on disk", SOON, || {
+        let state: Value = serde_json::from_slice(&std::fs::read(&state).ok()?).ok()?;
+        (state["intent"]["begun"] == true).then_some(())
+    });
+    sidecar.signal(Signal::KILL);
+    sidecar.wait(SOON);
+    let _again = eventually("a sidecar that goes on", SOON, || {
+        let name = format!("again-{}", harness::unique());
+        let mut command = world.sidecar_command(world.grpc(), "h");
+        let mut again = harness::Daemon::start(
+            world.path(),
+            &name,
+            command.args(["--", "sh", "-c", "sleep 1000"]),
+        );
+        eventually("a decision", SOON, || {
+            (!again.is_running() || again.log().contains("starting life=2")).then_some(())
+        });
+        again.is_running().then_some(again)
+    });
+    let answer = eventually("its answer", SOON, || {
+        let events = world.events(Some("h"));
+        events.into_iter().find(|event| event["kind"] == "answer")
+    });
+    assert_eq!(answer["detail"]["command"], asked["command"], "{answer:#}");
+    assert_eq!(answer["detail"]["outcome"], "done", "{answer:#}");
+    let detail = answer["detail"]["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("finished after a crash of the sidecar"), "{detail}");
+    let agent = world.agent("h");
+    assert_eq!(agent["incarnation"], 2, "{agent:#}");
+}

@@ -11,6 +11,7 @@
 mod disk;
 mod impostor;
 mod proxy;
+pub mod sample;
 mod virtual_world;
 mod wait;
 mod world;

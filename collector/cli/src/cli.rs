@@ -29,9 +29,9 @@ enum Verb {
     /// Show all agents.
     Status(status::Args),
     /// Show one agent.
-    Show(show::Args),
+    Show(OneAgent),
     /// Why an agent's status is what it is, and what comes next.
-    Explain(explain::Args),
+    Explain(OneAgent),
     /// List incidents; open ones unless --all.
     Incidents(incidents::Args),
     /// List what happened; -f goes on as it happens.
@@ -68,6 +68,19 @@ pub(crate) struct Common {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+}
+
+/// Which agent, and how often to look.
+#[derive(Debug, Args)]
+pub(crate) struct OneAgent {
+    /// Which agent.
+    #[arg(value_parser = parse_agent)]
+    pub(crate) agent: AgentId,
+    /// Look again each second until interrupted.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 /// How to print.

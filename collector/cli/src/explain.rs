@@ -1,33 +1,19 @@
 //! `lubdub explain AGENT`: what is known, what it means, what comes next, what would stop it.
 
 use lubdub_shared::beat::Health;
-use lubdub_shared::id::AgentId;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{self, Wall, words};
 use lubdub_shared::view::{AgentView, ExplainJson, Explanation};
 
-use crate::cli::{Common, Output, parse_agent};
+use crate::cli::{OneAgent, Output};
 use crate::client::{Client, Failed};
 use crate::render::{self, bytes, clean};
-
-/// Flags of `explain`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Which agent.
-    #[arg(value_parser = parse_agent)]
-    agent: AgentId,
-    /// Look again each second until interrupted.
-    #[arg(short, long)]
-    watch: bool,
-    #[command(flatten)]
-    common: Common,
-}
 
 /// Explains one agent.
 ///
 /// # Errors
 /// There is no such agent, or the collector did not answer.
-pub(crate) async fn run(args: Args) -> Result<(), Failed> {
+pub(crate) async fn run(args: OneAgent) -> Result<(), Failed> {
     let mut client = Client::connect(&args.common.collector).await?;
     render::watch(args.watch, async || {
         let explanation = client.explain(&args.agent).await?;

@@ -1,32 +1,18 @@
 //! `lubdub show AGENT`: one agent, everything that `status` knows of it.
 
-use lubdub_shared::id::AgentId;
 use lubdub_shared::time::{self, Wall, words};
 use lubdub_shared::view::{AgentView, StatusJson};
 
-use crate::cli::{Common, Output, parse_agent};
+use crate::cli::{OneAgent, Output};
 use crate::client::{Client, Failed};
 use crate::explain;
 use crate::render::{self, clean};
-
-/// Flags of `show`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Which agent.
-    #[arg(value_parser = parse_agent)]
-    agent: AgentId,
-    /// Look again each second until interrupted.
-    #[arg(short, long)]
-    watch: bool,
-    #[command(flatten)]
-    common: Common,
-}
 
 /// Shows one agent.
 ///
 /// # Errors
 /// There is no such agent, or the collector did not answer.
-pub(crate) async fn run(args: Args) -> Result<(), Failed> {
+pub(crate) async fn run(args: OneAgent) -> Result<(), Failed> {
     let mut client = Client::connect(&args.common.collector).await?;
     render::watch(args.watch, async || {
         let (collector, view) = client.agent(&args.agent).await?;
