@@ -30,6 +30,8 @@ const WAITERS_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     store: Store,
+    /// What one event led to so far.
+    together: Vec<Op>,
     backlog: VecDeque<Op>,
     sessions: HashMap<AgentIndex, Stream>,
     waiters: HashMap<CommandId, mpsc::Sender<Acted>>,
@@ -55,6 +57,7 @@ impl Dispatch {
     ) -> Self {
         Self {
             store,
+            together: Vec::new(),
             backlog: VecDeque::new(),
             sessions: HashMap::new(),
             waiters: HashMap::new(),
@@ -87,7 +90,7 @@ impl Dispatch {
             }
             Effect::Forget => {
                 info!(agent = %id, "forgotten");
-                self.write(Op::Forget(id));
+                self.write(Op::Forget(id, index));
             }
             Effect::Transition(transition) => {
                 self.counters.changed(transition.to);
@@ -153,7 +156,7 @@ impl Dispatch {
             Durable::Sick(why) => self.sick = Some(why),
             Durable::Well => self.sick = None,
             // The driver's own.
-            Durable::Epoch(_) | Durable::Broken(_) => {}
+            Durable::Epoch(_) | Durable::Forgotten(_) | Durable::Broken(_) => {}
         }
         self.catch_up();
     }
@@ -180,12 +183,22 @@ impl Dispatch {
         }
     }
 
-    /// Queues a write; while the store is behind it waits here, in order.
+    /// Adds a write to what goes to the store at the next [`Dispatch::commit`].
     pub(crate) fn write(&mut self, op: Op) {
         if self.sick.is_some() && matches!(op, Op::Events { .. }) {
             // Not acked, so its sidecar sends them again: no need to keep them here as well.
             return;
         }
+        self.together.push(op);
+    }
+
+    /// Queues what was written since, to be stored whole or not at all. While the store is behind
+    /// it waits here, in order.
+    pub(crate) fn commit(&mut self) {
+        if self.together.is_empty() {
+            return;
+        }
+        let op = Op::Together(std::mem::take(&mut self.together));
         self.catch_up();
         let refused = if self.backlog.is_empty() { self.store.queue(op).err() } else { Some(op) };
         if let Some(op) = refused {
@@ -199,7 +212,7 @@ impl Dispatch {
         }
     }
 
-    fn catch_up(&mut self) {
+    pub(crate) fn catch_up(&mut self) {
         while let Some(op) = self.backlog.pop_front() {
             if let Err(op) = self.store.queue(op) {
                 return self.backlog.push_front(op);

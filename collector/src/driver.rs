@@ -26,11 +26,14 @@ mod health;
 mod message;
 
 pub(crate) use message::{
-    Acted, Acting, Asked, Forgetting, Forgot, Health, Listed, NotAdmitted, ToDriver, Unknown,
+    Acted, Acting, Asked, Forgetting, Forgot, Health, Listed, NotAdmitted, NotForgotten, ToDriver,
+    Unknown,
 };
 
 /// Agents that one collector holds; beyond it a new one is refused, and says so.
 const AGENTS_MAX: usize = 200_000;
+/// How long a collector that ends waits for a store that is behind.
+const LAST_WRITES_PATIENCE: Duration = Duration::from_secs(2);
 /// Between reports of a healthy sidecar.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,8 @@ pub(crate) struct Driver {
     effects: Vec<(AgentIndex, Effect)>,
     /// What ails the store.
     incident: Option<Incident>,
+    /// Everything that is known is being written again, from behind this agent.
+    rewriting: Option<Option<AgentId>>,
 }
 
 impl Driver {
@@ -93,6 +98,7 @@ impl Driver {
             durable,
             effects,
             incident: None,
+            rewriting: None,
         }
     }
 
@@ -124,14 +130,30 @@ impl Driver {
             self.flush(now);
         }
         self.dispatch.drain("the collector stops");
+        self.write_what_waits().await;
         Ok(())
     }
 
+    /// What waits for a full queue is handed over, as far as the store takes it.
+    async fn write_what_waits(&mut self) {
+        let patience = time::now().mono.after(LAST_WRITES_PATIENCE);
+        while self.dispatch.waiting() > 0 && time::now().mono < patience {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.dispatch.catch_up();
+        }
+    }
+
+    /// Everything that one event led to goes out, and to the store as one.
     fn flush(&mut self, now: Now) {
+        self.run_effects(now);
+        self.dispatch.commit();
+        self.fleet.set_authority(self.dispatch.behind());
+    }
+
+    fn run_effects(&mut self, now: Now) {
         for (index, effect) in self.effects.drain(..) {
             self.dispatch.run(&self.fleet, index, effect, now);
         }
-        self.fleet.set_authority(self.dispatch.behind());
     }
 
     fn apply(&mut self, message: ToDriver, now: Now) {
@@ -227,8 +249,8 @@ impl Driver {
                 for event in &events {
                     self.feed(agent, Event::Happened(spool, Box::new(event.clone())), now);
                 }
-                // Effects first: what the events led to is written before they are acked.
-                self.flush(now);
+                // As one with what they led to: a replay after a crash finds all of it, or none.
+                self.run_effects(now);
                 let id = self.fleet.agent(agent).id.clone();
                 self.dispatch.write(Op::Events { agent: id, session, spool, events });
             }

@@ -68,7 +68,7 @@ async fn scrape(State(pages): Driver) -> Response {
     let (Some(health), Some((_, agents))) = (health, all(&pages).await) else {
         return unavailable();
     };
-    let open = pages.reader.read(|reader| reader.incidents(false, None)).await;
+    let open = pages.reader.read(Reader::open_by_cause).await;
     let open = match open {
         Ok(open) => open,
         Err(error) => {

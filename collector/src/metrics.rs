@@ -1,8 +1,10 @@
 //! Every metric: its name, its labels, its help. Prometheus' text format.
 
+use std::collections::BTreeMap;
+
 use lubdub_shared::incident::{ActionOutcome, Cause};
 use lubdub_shared::status::Status;
-use lubdub_shared::view::{AgentView, IncidentView};
+use lubdub_shared::view::AgentView;
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
@@ -46,7 +48,7 @@ impl Counters {
         &self,
         health: &Health,
         agents: &[AgentView],
-        open: &[IncidentView],
+        open: &BTreeMap<Cause, u64>,
     ) -> String {
         let now = Registry::new();
         fleet(&now, health, agents, open);
@@ -60,7 +62,7 @@ impl Counters {
     }
 }
 
-fn fleet(registry: &Registry, health: &Health, agents: &[AgentView], open: &[IncidentView]) {
+fn fleet(registry: &Registry, health: &Health, agents: &[AgentView], open: &BTreeMap<Cause, u64>) {
     let build = gauge_vec("lubdub_build_info", "Always 1; the version that runs.", &["version"]);
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
     register(registry, &build);
@@ -71,10 +73,10 @@ fn fleet(registry: &Registry, health: &Health, agents: &[AgentView], open: &[Inc
     }
     register(registry, &by_status);
     let by_cause = gauge_vec("lubdub_incidents_open", "Open incidents, by cause.", &["cause"]);
-    let all = || open.iter().map(|view| &view.incident).chain(&health.incident);
     for cause in Cause::ALL {
-        let count = all().filter(|incident| incident.cause == *cause).count();
-        by_cause.with_label_values(&[cause.as_str()]).set(number(count));
+        let own = health.incident.iter().filter(|incident| incident.cause == *cause).count();
+        let stored = open.get(cause).copied().unwrap_or_default();
+        by_cause.with_label_values(&[cause.as_str()]).set(large(stored) + number(own));
     }
     register(registry, &by_cause);
     let alone = [

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lubdub_engine::StillConnected;
 use lubdub_shared::command::Outcome;
 use lubdub_shared::convert;
 use lubdub_shared::id::{AgentId, CommandId};
@@ -18,7 +17,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::driver::{Acted, Acting, Asked, Forgetting, ToDriver, Unknown};
+use crate::driver::{Acted, Acting, Asked, Forgetting, NotForgotten, ToDriver, Unknown};
 use crate::store::{Reader, Recorded};
 
 /// Longest time that one call may wait for an outcome.
@@ -203,11 +202,14 @@ impl QueryService for Query {
         let convert::Forgetting { reason, requested_by } = (&request).try_into()?;
         let asked = Forgetting { reason, requested_by };
         let forgot = self.ask(|reply| ToDriver::Forget { agent, asked, reply }).await??;
-        forgot.map_err(|StillConnected| {
-            Status::failed_precondition(format!(
+        forgot.map_err(|why| match why {
+            NotForgotten::StillConnected => Status::failed_precondition(format!(
                 "the sidecar of {name} is connected: it would be back with its next report; end \
                  it first"
-            ))
+            )),
+            NotForgotten::Unrecorded(why) => Status::failed_precondition(format!(
+                "{why}; it could not be recorded, so it is not done"
+            )),
         })?;
         Ok(Response::new(pb::ForgetResponse {}))
     }
@@ -261,6 +263,7 @@ fn response(
 /// Waits until the command is written down, and then for its outcome if that is wanted.
 async fn follow(mut acting: Acting, wait: Duration) -> Result<pb::ActResponse, Status> {
     let id = acting.command;
+    let mut waiting = false;
     let waits = "its sidecar is not connected; it waits for it".to_owned();
     let first = tokio::time::timeout(DURABLE_PATIENCE, acting.progress.recv()).await;
     match first.map_err(|_| Status::unavailable("the store is behind"))? {
@@ -271,10 +274,14 @@ async fn follow(mut acting: Acting, wait: Duration) -> Result<pb::ActResponse, S
         Some(Acted::Pending) if wait.is_zero() => {
             return Ok(response(id, ActionOutcome::Pending, waits, None));
         }
-        Some(Acted::Accepted | Acted::Pending) => {}
+        Some(Acted::Pending) => waiting = true,
+        Some(Acted::Accepted) => {}
     }
     match tokio::time::timeout(wait, acting.progress.recv()).await {
         Ok(Some(Acted::Ended { outcome, detail, full })) => Ok(response(id, outcome, detail, full)),
+        Ok(Some(Acted::Accepted | Acted::Pending) | None) | Err(_) if waiting => {
+            Ok(response(id, ActionOutcome::Pending, waits, None))
+        }
         Ok(Some(Acted::Accepted | Acted::Pending) | None) | Err(_) => {
             let sent = "sent, not answered yet".to_owned();
             Ok(response(id, ActionOutcome::Accepted, sent, None))

@@ -76,8 +76,10 @@ pub(crate) enum Op {
     },
     /// One line for the record; of the collector itself where no agent is named.
     Note(Option<AgentId>, String, Wall),
-    /// The agent is not known any more.
-    Forget(AgentId),
+    /// The agent is not known any more; nor is its number, after the commit.
+    Forget(AgentId, AgentIndex),
+    /// What one event led to: all of it, or none.
+    Together(Vec<Self>),
     /// The store's epoch, which only grows.
     Epoch(u64),
     /// How a command ended.
@@ -113,6 +115,8 @@ pub(crate) enum Durable {
     Waiting(CommandId),
     /// The epoch of the store is this from now on.
     Epoch(u64),
+    /// The agent is forgotten, and nothing goes by its number any more.
+    Forgotten(AgentIndex),
     /// The disk takes nothing now; why. What was queued waits.
     Sick(String),
     /// It takes everything again.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use lubdub_shared::beat::Health;
 use lubdub_shared::id::{InstanceId, Life, SpoolId};
 use lubdub_shared::session::{Happening, Hold};
-use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{self, Mono, Now};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -70,7 +69,6 @@ pub(crate) struct Driver {
     beats: u64,
     beats_looked: u64,
     acked_at: Mono,
-    sick: bool,
     told_unmended: bool,
     rng: fastrand::Rng,
     asked_to_end: bool,
@@ -163,13 +161,6 @@ impl Driver {
 
     fn note_health(&mut self) {
         let progress = self.disk.progress();
-        let sick = std::mem::replace(&mut self.sick, progress.sick.is_some());
-        if sick && !self.sick {
-            // What was not written while it was sick is written now.
-            let ended = self.supervisor.memory().hold.clone();
-            let ended = ended.filter(|hold| hold.lifecycle == Lifecycle::Terminated);
-            self.actions.extend(ended.map(|hold| Action::Tombstone(Some(hold))));
-        }
         self.supervisor.set_health(Health {
             datagrams_dropped: self.door.dropped(),
             writes_failed: progress.failures,
@@ -251,7 +242,7 @@ impl Driver {
     }
 
     fn tombstone(&mut self, hold: Option<Hold>, now: Now) {
-        let Some(hold) = hold else { return self.disk.write(Job::Tombstone(None)) };
+        let Some(hold) = hold else { return self.disk.set_tombstone(None) };
         let tombstone = Tombstone {
             v: 1,
             agent: self.config.agent.to_string(),
@@ -262,13 +253,13 @@ impl Driver {
             last_words: self.supervisor.report(now.mono).vitals.text,
         };
         let bytes = serde_json::to_vec_pretty(&tombstone).expect("keys are strings");
-        self.disk.write(Job::Tombstone(Some(bytes)));
+        self.disk.set_tombstone(Some(bytes));
     }
 
     fn write_files(&mut self, now: Now) {
         let memory = self.supervisor.memory();
         let fresh = || SpoolId::random(&mut self.rng);
-        self.disk.hand_over(&mut self.outbox, now.mono, || memory.render(), fresh);
+        self.disk.hand_over(&mut self.outbox, now.mono, memory, fresh);
         // Its content is made only when it is due: this runs after every datagram.
         if self.pace.is_due(self.supervisor.beats(), now.mono)
             && let Some(heartbeat) = self.supervisor.heartbeat(now)

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use tracing::warn;
 
 const NAME: &str = "lock";
 
@@ -35,12 +36,15 @@ pub(crate) enum Locked {
 pub(crate) fn try_lock(directory: &Path) -> io::Result<Locked> {
     let path = directory.join(NAME);
     let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
-            file.set_len(0)?;
-            file.rewind()?;
-            file.write_all(std::process::id().to_string().as_bytes())?;
+            // The pid is for people; a full disk is no reason not to run the agent.
+            let pid = std::process::id().to_string();
+            let noted = file.set_len(0).and_then(|()| file.rewind());
+            if let Err(error) = noted.and_then(|()| file.write_all(pid.as_bytes())) {
+                warn!(%error, path = %path.display(), "cannot note the owner of the lock");
+            }
             Ok(Locked::Ours(Lock { file }))
         }
         Err(Errno::WOULDBLOCK) => {

@@ -175,6 +175,8 @@ pub struct Supervisor {
     sent: VecDeque<(u64, Mono)>,
     /// Since when no collector is heard.
     alone_since: Option<Mono>,
+    /// It judged a silent agent itself, and waits for the disk.
+    condemned: bool,
     /// When a command under way came in, on the system's clock.
     arrived: Mono,
     /// When what changes all the time was last persisted.
@@ -211,6 +213,7 @@ impl Supervisor {
             number: 0,
             sent: VecDeque::new(),
             alone_since: Some(ticks),
+            condemned: false,
             arrived: now,
             kept: ticks,
             health: Health::default(),

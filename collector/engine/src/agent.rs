@@ -1,6 +1,6 @@
 //! One agent's state, as the engine holds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub struct InFlight {
     pub decided: Now,
     /// When nobody waits for its answer any more.
     pub due: Mono,
+    /// It may wait for its sidecar again until then.
+    pub wish: Option<Mono>,
 }
 
 impl InFlight {
@@ -146,8 +148,12 @@ pub struct Agent {
     pub treating: Option<Standing>,
     /// The command under way.
     pub act: Option<InFlight>,
+    /// Other commands whose answers are waited for: of people, beside or before that one.
+    pub(crate) asked: Vec<InFlight>,
     /// A command that waits for the sidecar.
     pub waiting: Option<Waiting>,
+    /// Commands that were answered last: their answers may come again.
+    pub(crate) answered: VecDeque<CommandId>,
     /// No automatic act before this moment.
     pub rest_until: Mono,
     /// The proof under way.
@@ -251,7 +257,9 @@ impl Agent {
             incidents: Vec::new(),
             treating: None,
             act: None,
+            asked: Vec::new(),
             waiting: None,
+            answered: VecDeque::new(),
             rest_until: Mono::default(),
             verify: None,
             applied: record.applied,
@@ -282,6 +290,13 @@ impl Agent {
             }),
             verifying: self.verify.is_some(),
         }
+    }
+
+    /// It has been asked for, and not answered yet.
+    pub(crate) fn is_under_way(&self, command: CommandId) -> bool {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.command);
+        let sent = self.act.iter().chain(&self.asked).map(|act| &act.command);
+        waiting.chain(sent).any(|known| known.id == command)
     }
 
     pub(crate) fn mark(&self) -> Mark {
@@ -342,9 +357,10 @@ impl Agent {
         });
         let act = self.act.as_ref().map(|act| act.due);
         let verify = self.verify.as_ref().map(|verify| verify.due).filter(|due| *due > now);
+        let asked = self.asked.iter().map(|asked| asked.due).min();
         let waiting = self.waiting.as_ref().map(|waiting| waiting.until);
         let rival = self.rival.map(|rival| rival.last.after(RIVAL_GONE)).filter(|at| *at > now);
-        [link, act, verify, waiting, rival].into_iter().flatten().min()
+        [link, act, asked, verify, waiting, rival].into_iter().flatten().min()
     }
 
     /// A life has begun: whatever was counted belonged to the one before.

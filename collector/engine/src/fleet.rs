@@ -196,16 +196,24 @@ impl Fleet {
         self.index.is_empty()
     }
 
-    /// Everything that must be known after a restart of the collector: for a store that lost some
-    /// of it.
-    pub fn remember_all(&self, out: &mut Vec<(AgentIndex, Effect)>) {
-        for index in self.index.values().copied() {
+    /// What must be known of some agents behind one after a restart of the collector, for a store
+    /// that lost some of it. Where to go on.
+    pub fn remember_after(
+        &self,
+        after: Option<&AgentId>,
+        at_most: usize,
+        out: &mut Vec<(AgentIndex, Effect)>,
+    ) -> Option<AgentId> {
+        let mut last = None;
+        for (id, index) in self.ids_after(after).take(at_most) {
+            last = Some(id.clone());
             let agent = self.agent(index);
             for incident in &agent.incidents {
                 out.push((index, Effect::Incident(Box::new(incident.clone()))));
             }
             out.push((index, Effect::Remember(Box::new(agent.record()))));
         }
+        last
     }
 
     /// A sidecar has seen a higher epoch of this store: it was restored from a backup.

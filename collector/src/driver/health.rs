@@ -1,15 +1,20 @@
 //! How the collector itself fares: a store that takes nothing, an epoch that is behind, an agent
 //! that is to be forgotten.
 
-use lubdub_engine::AgentIndex;
+use lubdub_engine::{AgentIndex, StillConnected};
 use lubdub_shared::id::IncidentId;
 use lubdub_shared::incident::{Cause, Incident};
 use lubdub_shared::status::Status;
 use lubdub_shared::time::{Mono, Now};
 use tracing::{error, info, warn};
 
-use super::{Driver, Forgetting, Forgot, Health};
+use super::{Driver, Forgetting, Forgot, Health, NotForgotten};
 use crate::store::{Durable, Op};
+
+/// Agents that are written again at one time, after writes were lost.
+const REWRITTEN_AT_ONCE: usize = 1000;
+/// A sidecar that claims to have seen more starts of a store than this is wrong.
+const STARTS_MAX: u64 = 1_000_000;
 
 impl Driver {
     /// The store has written something, or cannot.
@@ -21,6 +26,7 @@ impl Driver {
                 self.fleet.raise_epoch(*epoch);
                 self.identity.epoch = self.identity.epoch.max(*epoch);
             }
+            Durable::Forgotten(index) => self.fleet.reuse(*index),
             Durable::Events { .. }
             | Durable::Command(..)
             | Durable::Waiting(_)
@@ -29,8 +35,19 @@ impl Driver {
         self.dispatch.durable(durable, now.mono);
         if self.dispatch.take_lost() {
             info!("writes were lost: everything that is known is written again");
-            self.fleet.remember_all(&mut self.effects);
+            self.rewriting = Some(None);
         }
+        self.rewrite_some();
+    }
+
+    /// A page of what is known is written again, when nothing else waits.
+    fn rewrite_some(&mut self) {
+        if self.dispatch.waiting() > 0 {
+            return;
+        }
+        let Some(after) = self.rewriting.take() else { return };
+        let last = self.fleet.remember_after(after.as_ref(), REWRITTEN_AT_ONCE, &mut self.effects);
+        self.rewriting = last.map(Some);
     }
 
     fn fell_sick(&mut self, why: &str, now: Now) {
@@ -59,6 +76,9 @@ impl Driver {
     /// raised above that, durably, before anybody is welcomed with it.
     pub(super) fn catch_up_with(&mut self, seen: u64, now: Now) {
         let (own, raised) = (self.identity.epoch, seen.saturating_add(1));
+        if seen - own > STARTS_MAX {
+            return error!(seen, own, "refused: no store was started so often");
+        }
         let text = format!(
             "a sidecar has seen epoch {seen} of this store, which is at {own}: was it restored \
              from a backup? Its epoch is raised to {raised}"
@@ -69,13 +89,14 @@ impl Driver {
     }
 
     pub(super) fn forget(&mut self, index: AgentIndex, asked: &Forgetting, now: Now) -> Forgot {
+        if let Some(why) = self.dispatch.behind() {
+            return Err(NotForgotten::Unrecorded(why));
+        }
         let id = self.fleet.agent(index).id.clone();
-        self.fleet.forget(index, now, &mut self.effects)?;
+        let forgotten = self.fleet.forget(index, now, &mut self.effects);
+        forgotten.map_err(|StillConnected| NotForgotten::StillConnected)?;
         let text = format!("forgotten by {}: {}", asked.requested_by, asked.reason);
         self.dispatch.write(Op::Note(Some(id), text, now.wall));
-        // Its effects name it by its number, which another may have after this.
-        self.flush(now);
-        self.fleet.reuse(index);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lubdub_engine::{AgentIndex, StillConnected};
+use lubdub_engine::AgentIndex;
 use lubdub_shared::command::{CommandKind, Outcome};
 use lubdub_shared::id::{AgentId, CommandId};
 use lubdub_shared::incident::{ActionOutcome, Incident};
@@ -54,7 +54,16 @@ pub(crate) struct Forgetting {
     pub(crate) requested_by: String,
 }
 
-pub(crate) type Forgot = Result<(), StillConnected>;
+pub(crate) type Forgot = Result<(), NotForgotten>;
+
+/// Why an agent is not forgotten.
+#[derive(Debug)]
+pub(crate) enum NotForgotten {
+    /// Its sidecar is connected.
+    StillConnected,
+    /// It could not be written down; why.
+    Unrecorded(String),
+}
 
 /// Why a stream is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

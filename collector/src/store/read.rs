@@ -196,6 +196,19 @@ impl Reader {
         rows.map(|row| row.map(|(agent, incident)| IncidentView { agent, incident })).collect()
     }
 
+    /// Open incidents, by cause.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub(crate) fn open_by_cause(&self) -> rusqlite::Result<BTreeMap<Cause, u64>> {
+        let connection = self.connect()?;
+        let mut query = connection.prepare(
+            "SELECT cause, count(*) FROM incidents WHERE resolved IS NULL GROUP BY cause",
+        )?;
+        let row = |row: &Row<'_>| Ok((text(row, 0, Cause::from_word)?, sequence(row, 1)?));
+        query.query_map([], row)?.collect()
+    }
+
     /// A page of events, oldest first: the newest ones, or those behind `after`. Also where to go
     /// on.
     ///

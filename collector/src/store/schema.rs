@@ -129,7 +129,7 @@ fn take_up(connection: &mut Connection) -> rusqlite::Result<Contents> {
     let id = known.unwrap_or_else(|| StoreId::random(&mut fastrand::Rng::new()));
     let before: Option<Vec<u8>> = meta("epoch")?;
     let before = before.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
-    let epoch = before + 1;
+    let epoch = before.saturating_add(1);
     let mut put =
         transaction.prepare("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
     put.execute(("store", id.as_bytes().as_slice()))?;

@@ -47,15 +47,18 @@ impl Writer {
                 return;
             }
             self.commits.send_modify(|commits| *commits += 1);
-            for durable in group.into_iter().filter_map(durable) {
-                if self.done.blocking_send(durable).is_err() {
-                    return;
-                }
+            let mut told = Vec::new();
+            group.into_iter().for_each(|op| durable(op, &mut told));
+            for durable in told {
+                // A collector that ends does not listen any more; the rest is written all the same.
+                let (Ok(()) | Err(_)) = self.done.blocking_send(durable);
             }
             if written >= TRIM_EVERY {
                 written = 0;
-                if let Err(error) = trim(&self.connection) {
-                    warn!(%error, "old rows could not be removed");
+                match trim(&mut self.connection) {
+                    Err(refused) if !took_nothing(&refused) => return self.broke(&refused),
+                    Err(error) => warn!(%error, "old rows could not be removed"),
+                    Ok(()) => {}
                 }
             }
         }
@@ -68,7 +71,8 @@ impl Writer {
             match write(&mut self.connection, group) {
                 Ok(()) if self.sick => {
                     self.sick = false;
-                    return self.done.blocking_send(Durable::Well).is_ok();
+                    let (Ok(()) | Err(_)) = self.done.blocking_send(Durable::Well);
+                    return true;
                 }
                 Ok(()) => return true,
                 Err(refused) if took_nothing(&refused) => {
@@ -85,14 +89,18 @@ impl Writer {
                     std::thread::park_timeout(RETRY_AFTER);
                 }
                 Err(failed) => {
-                    error!(error = %failed, "the store failed; the collector stops");
-                    let broken = Durable::Broken(failed.to_string());
-                    // Without the driver there is nobody left to stop.
-                    let (Ok(()) | Err(_)) = self.done.blocking_send(broken);
+                    self.broke(&failed);
                     return false;
                 }
             }
         }
+    }
+
+    fn broke(&self, failed: &rusqlite::Error) {
+        error!(error = %failed, "the store failed; the collector stops");
+        let broken = Durable::Broken(failed.to_string());
+        // Without the driver there is nobody left to stop.
+        let (Ok(()) | Err(_)) = self.done.blocking_send(broken);
     }
 }
 
@@ -111,7 +119,8 @@ pub(super) fn took_nothing(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn trim(connection: &Connection) -> rusqlite::Result<()> {
+fn trim(connection: &mut Connection) -> rusqlite::Result<()> {
+    let connection = connection.transaction()?;
     let newest = "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?1";
     connection.execute(newest, [EVENTS_KEPT])?;
     connection.execute(
@@ -124,26 +133,24 @@ fn trim(connection: &Connection) -> rusqlite::Result<()> {
            (SELECT max(rowid) FROM incidents) - ?1",
         [INCIDENTS_KEPT],
     )?;
-    Ok(())
+    connection.commit()
 }
 
-fn durable(op: Op) -> Option<Durable> {
+/// What waited for an operation to be written.
+fn durable(op: Op, told: &mut Vec<Durable>) {
     match op {
         Op::Events { session, spool, events, .. } => {
-            let number = events.last()?.number;
-            Some(Durable::Events { session, spool, number })
+            let number = events.last().map(|event| event.number);
+            told.extend(number.map(|number| Durable::Events { session, spool, number }));
         }
-        Op::Command { command, expires: Some(_), .. } => Some(Durable::Waiting(command.id)),
+        Op::Command { command, expires: Some(_), .. } => told.push(Durable::Waiting(command.id)),
         Op::Command { index, command, decided, .. } => {
-            Some(Durable::Command(index, command, decided))
+            told.push(Durable::Command(index, command, decided));
         }
-        Op::Epoch(epoch) => Some(Durable::Epoch(epoch)),
-        Op::Agent(_)
-        | Op::Incident(..)
-        | Op::Transition(_)
-        | Op::Answer { .. }
-        | Op::Note(..)
-        | Op::Forget(_) => None,
+        Op::Epoch(epoch) => told.push(Durable::Epoch(epoch)),
+        Op::Forget(_, index) => told.push(Durable::Forgotten(index)),
+        Op::Together(ops) => ops.into_iter().for_each(|op| durable(op, told)),
+        Op::Agent(_) | Op::Incident(..) | Op::Transition(_) | Op::Answer { .. } | Op::Note(..) => {}
     }
 }
 
@@ -192,7 +199,8 @@ fn put(transaction: &Transaction<'_>, op: &Op) -> rusqlite::Result<()> {
         Op::Note(agent, text, at) => {
             put_own(transaction, agent.as_ref(), EventKind::Note, *at, &json!({ "text": text }))?;
         }
-        Op::Forget(agent) => {
+        Op::Together(ops) => ops.iter().try_for_each(|op| put(transaction, op))?,
+        Op::Forget(agent, _) => {
             transaction.execute("DELETE FROM agents WHERE id = ?1", [agent.as_str()])?;
         }
         Op::Epoch(epoch) => {
@@ -211,9 +219,11 @@ fn put_incident(
     incident: &Incident,
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO incidents
+        "INSERT INTO incidents
            (id, agent, cause, level, opened, resolved, incarnation, summary, actions)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (id) DO UPDATE SET cause = ?3, level = ?4, resolved = ?6, summary = ?8,
+           actions = ?9",
     )?;
     statement.execute((
         incident.id.as_bytes().as_slice(),

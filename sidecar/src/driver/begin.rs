@@ -2,9 +2,11 @@
 
 use std::io;
 
-use lubdub_shared::id::{InstanceId, SpoolId};
+use lubdub_shared::beat::{Exit, ExitHow};
+use lubdub_shared::id::{InstanceId, Life, SpoolId};
 use lubdub_shared::session::Happening;
-use lubdub_shared::time::{self, TICK};
+use lubdub_shared::status::Lifecycle;
+use lubdub_shared::time::{self, TICK, Wall};
 use tracing::warn;
 
 use super::{
@@ -32,7 +34,7 @@ impl Driver {
                 return Err(BeginError::Owned { agent: config.agent, owner });
             }
         };
-        let (memory, mut notes) = recall(&config)?;
+        let Recalled { memory, mut notes, unseen } = recall(&config)?;
         let contents = spool::load(&config.state).map_err(state_error)?;
         if let Some(damage) = &contents.damage {
             notes.push(format!("the spool was damaged, events may be lost: {damage}"));
@@ -55,10 +57,7 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut outbox = Outbox::new(contents, SpoolId::random(&mut rng));
         let (worker, progress) = Worker::start(&config.state).map_err(system("start a thread"))?;
-        for text in notes {
-            warn!("{text}");
-            outbox.push(now.wall, None, Happening::Note { text });
-        }
+        tell_what_was_missed(&mut outbox, unseen, notes, now.wall);
         let mut driver = Self {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             instance: InstanceId::random(&mut rng),
@@ -78,7 +77,6 @@ impl Driver {
             beats: 0,
             beats_looked: 0,
             acked_at: now.mono,
-            sick: false,
             told_unmended: false,
             rng,
             asked_to_end: false,
@@ -106,8 +104,35 @@ fn still_runs(memory: &Memory) -> Option<u32> {
     lives.then_some(process.pid.get())
 }
 
+struct Recalled {
+    memory: Memory,
+    /// What a person should know.
+    notes: Vec<String>,
+    /// A life that ended while no sidecar was there: killed with it, or by a reboot.
+    unseen: Option<Life>,
+}
+
+/// What happened while no sidecar was there, and what a person should know of this start.
+fn tell_what_was_missed(outbox: &mut Outbox, unseen: Option<Life>, notes: Vec<String>, now: Wall) {
+    if let Some(life) = unseen.filter(|life| !outbox.holds_the_end_of(*life)) {
+        outbox.push(now, Some(life), ended_unseen());
+    }
+    for text in notes {
+        warn!("{text}");
+        outbox.push(now, None, Happening::Note { text });
+    }
+}
+
+/// The end of a life that nobody saw.
+fn ended_unseen() -> Happening {
+    let how = ExitHow::Unknown("it ended while no sidecar was there".to_owned());
+    let exit = Exit { how, core: false, by_us: false };
+    let (next, survivors) = (Lifecycle::Restarting, Vec::new());
+    Happening::Exited { exit, clean: false, next, survivors }
+}
+
 /// What is remembered, what a person should know of it, and no leftovers of an earlier life.
-fn recall(config: &Config) -> Result<(Memory, Vec<String>), BeginError> {
+fn recall(config: &Config) -> Result<Recalled, BeginError> {
     let state_error = |source: io::Error| BeginError::State { path: config.state.clone(), source };
     let boot_id = vitals::boot_id();
     let empty = || Memory::empty(config.agent.clone(), boot_id.clone());
@@ -128,16 +153,13 @@ fn recall(config: &Config) -> Result<(Memory, Vec<String>), BeginError> {
         if let Some(pid) = still_runs(&memory).filter(|_| !config.die_with_sidecar) {
             return Err(BeginError::StillRuns { agent: config.agent.clone(), pid });
         }
-        if let Some(life) = memory.life.filter(|_| memory.process.is_some() || memory.starting) {
-            let pid = memory.process.map_or_else(String::new, |p| format!(" (pid {})", p.pid));
-            notes.push(format!("life {}{pid} ended while no sidecar was there", life.ordinal));
-        }
         let left = memory.life.map_or(0, |life| sweep_leftovers(&config.agent, life.id));
         if left > 0 {
             notes.push(format!("ended {left} processes that an earlier life left behind"));
         }
     }
+    let unseen = memory.life.filter(|_| memory.process.is_some() || memory.starting);
     (memory.process, memory.starting) = (None, false);
     memory.boot_id = boot_id;
-    Ok((memory, notes))
+    Ok(Recalled { memory, notes, unseen })
 }

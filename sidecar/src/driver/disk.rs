@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::link::outbox::Outbox;
+use crate::state::Memory;
 use crate::worker::{Job, Progress, Worker};
 
 /// How long a start waits for the disk.
@@ -43,6 +44,9 @@ pub(super) struct Disk {
     intent: Option<Barrier>,
     /// A write of the spool that found the queue full.
     unqueued: Option<Job>,
+    given_up: bool,
+    /// What the tombstone's file was last to hold.
+    tombstone: Option<Option<Vec<u8>>>,
 }
 
 impl Disk {
@@ -57,6 +61,8 @@ impl Disk {
             start: None,
             intent: None,
             unqueued: None,
+            given_up: false,
+            tombstone: None,
         }
     }
 
@@ -119,14 +125,18 @@ impl Disk {
         (now >= barrier.until).then(|| Err(why.unwrap_or_else(slow)))
     }
 
-    /// Hands over what has changed. `state` renders the state file, `fresh` names a new spool.
+    /// Hands over what has changed: facts first, so that a crash between two files can only repeat
+    /// one, never lose it. `fresh` names a new spool.
     pub(super) fn hand_over(
         &mut self,
         outbox: &mut Outbox,
         now: Mono,
-        state: impl FnOnce() -> Vec<u8>,
+        memory: &Memory,
         fresh: impl FnOnce() -> SpoolId,
     ) {
+        if self.given_up {
+            return;
+        }
         let progress = self.progress();
         outbox.written(progress.spool);
         if progress.spool_failures != self.spool_failures {
@@ -134,17 +144,15 @@ impl Disk {
             self.retry_at = now.after(RETRY_AFTER);
             outbox.fail(fresh());
         }
-        let failed = progress.sick.is_some() && progress.state_tried >= self.queued;
+        let ails = progress.sick.is_some() || outbox.is_in_memory();
+        let failed = ails && progress.state_tried >= self.queued;
         if failed && now >= self.retry_at {
-            // Both are tried again, whichever it was.
+            // All are tried again, whichever it was.
             self.retry_at = now.after(RETRY_AFTER);
             self.wanted += 1;
             outbox.rewrite();
-        }
-        if self.wanted > self.queued {
-            let job = Job::State { generation: self.wanted, bytes: state() };
-            if self.worker.queue(job).is_ok() {
-                self.queued = self.wanted;
+            if let Some(content) = self.tombstone.clone() {
+                self.write(Job::Tombstone(content));
             }
         }
         if let Some(job) = self.unqueued.take() {
@@ -155,6 +163,29 @@ impl Disk {
         {
             self.unqueued = self.worker.queue(Job::Spool(write)).err();
         }
+        if self.wanted > self.queued && self.unqueued.is_none() {
+            let job = Job::State { generation: self.wanted, bytes: memory.render() };
+            if self.worker.queue(job).is_ok() {
+                self.queued = self.wanted;
+            }
+        }
+    }
+
+    /// Everything that was handed over is written.
+    pub(super) fn is_well(&self) -> bool {
+        let progress = self.progress.borrow();
+        progress.sick.is_none() && progress.state == self.queued && self.unqueued.is_none()
+    }
+
+    /// The files are somebody else's now: nothing more is written to them.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = true;
+    }
+
+    /// The tombstone, or none; tried again with the rest while the disk is sick.
+    pub(super) fn set_tombstone(&mut self, content: Option<Vec<u8>>) {
+        self.tombstone = Some(content.clone());
+        self.write(Job::Tombstone(content));
     }
 
     /// Files for others; what does not fit into the queue is not written.

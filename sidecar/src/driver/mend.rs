@@ -1,5 +1,5 @@
-//! The agent's directories were taken away under the sidecar: they are made anew, which costs
-//! nothing but memory of what was in them, and is told.
+//! The agent's directories, or files in them, were taken away under the sidecar: they are made anew,
+//! which costs nothing but memory of what was in them, and is told.
 
 use std::io;
 
@@ -8,14 +8,18 @@ use lubdub_shared::time::Now;
 use tracing::{error, warn};
 
 use super::{Driver, parents};
+use crate::link::spool;
 use crate::lock::{self, Locked};
 use crate::socket::private_directory;
+use crate::state;
 
 impl Driver {
     /// Looks whether door and lock are where they were.
     pub(super) fn mend_directory(&mut self, now: Now) {
         let locked = self.lock.is_there(&self.config.state);
-        if locked && self.door.is_there() {
+        let kept = [state::FILE_NAME, spool::FILE_NAME].into_iter();
+        let kept = kept.map(|name| self.config.state.join(name)).all(|path| path.exists());
+        if locked && self.door.is_there() && (kept || !self.disk.is_well()) {
             return;
         }
         match self.make_anew(locked) {
@@ -44,6 +48,8 @@ impl Driver {
             match lock::try_lock(&self.config.state)? {
                 Locked::Ours(lock) => self.lock = lock,
                 Locked::Theirs(owner) => {
+                    // Two that write the same files would spoil both.
+                    self.disk.give_up();
                     let why = format!("the sidecar with pid {owner} has taken it");
                     return Err(io::Error::other(why));
                 }

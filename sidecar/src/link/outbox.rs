@@ -80,12 +80,14 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// What an earlier sidecar left; `fresh` names a new spool where there is none to go on in.
     pub(crate) fn new(contents: Contents, fresh: SpoolId) -> Self {
+        // What was read is on disk, and may have been sent: it keeps its numbers for ever.
+        let safe = contents.events.len();
         Self {
             spool: contents.spool.unwrap_or(fresh),
             last: contents.last,
             events: contents.events.into(),
             sent: 0,
-            safe: 0,
+            safe,
             handed: 0,
             writes: VecDeque::new(),
             tickets: 0,
@@ -114,6 +116,17 @@ impl Outbox {
     /// Events that were dropped because nobody took them.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// The end of a life is among what waits.
+    pub(crate) fn holds_the_end_of(&self, life: Life) -> bool {
+        let ends = |event: &Event| matches!(event.what, Happening::Exited { .. });
+        self.events.iter().any(|(_, event)| event.life == Some(life) && ends(event))
+    }
+
+    /// The disk did not take what was last to be written.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     /// Every event was acked.
@@ -282,14 +295,16 @@ impl Outbox {
     pub(crate) fn fail(&mut self, fresh: SpoolId) {
         self.writes.clear();
         self.stale = false;
-        if self.in_memory {
-            self.probing = false;
+        // A write that failed may still have reached the disk, numbers and all: what was not sent
+        // gets others. Of what was sent nothing changes any more.
+        let from = if self.in_memory { self.sent } else { self.safe };
+        (self.in_memory, self.probing) = (true, false);
+        if self.last == 0 {
             return;
         }
-        self.in_memory = true;
         self.spool = fresh;
         self.last = 0;
-        for (spool, event) in self.events.range_mut(self.safe..) {
+        for (spool, event) in self.events.range_mut(from..) {
             self.last += 1;
             (*spool, event.number) = (fresh, self.last);
         }

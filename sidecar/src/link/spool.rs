@@ -148,9 +148,13 @@ impl SpoolFile {
     pub(crate) fn append(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
         let broken = || io::Error::other("the spool has to be written anew first");
         let mut file = self.file.take().ok_or_else(broken)?;
-        file.write_all(bytes)?;
-        if sync {
-            file.sync_data()?;
+        let before = file.metadata()?.len();
+        let written = file.write_all(bytes);
+        let done = written.and_then(|()| if sync { file.sync_data() } else { Ok(()) });
+        if let Err(error) = done {
+            // Lines that did fit go on under other numbers: here they would be told twice.
+            file.set_len(before)?;
+            return Err(error);
         }
         self.file = Some(file);
         Ok(())

@@ -1,5 +1,7 @@
 //! PURE: the one rule by which a sidecar judges a living agent itself, where its file asks for it
 //! (`alone.restart_silent`) and no collector is heard: armed, silent and inactive.
+//!
+//! The reason is on disk before the act, as for a command; then the agent is looked at once more.
 
 use std::time::Duration;
 
@@ -17,39 +19,55 @@ const ALONE_AFTER: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     pub(super) fn judge_alone(&mut self, out: &mut Vec<Action>) {
-        let alone = self.alone_since.is_some_and(|at| self.ticks.since(at) >= ALONE_AFTER);
-        let State::Running(process) = self.state else { return };
-        if !self.local.restart_silent || !alone || self.memory.intent.is_some() {
+        if self.condemned {
             return;
+        }
+        if let Some(why) = self.silent_alone() {
+            self.condemned = true;
+            let text = format!("alone.restart_silent: {why}");
+            out.push(Action::Emit(self.memory.life, Happening::Note { text }));
+            out.push(Action::Persist);
+            out.push(Action::Intend);
+        }
+    }
+
+    /// Why the agent must be ended, as far as the sidecar may judge that now.
+    fn silent_alone(&self) -> Option<String> {
+        let alone = self.alone_since.is_some_and(|at| self.ticks.since(at) >= ALONE_AFTER);
+        let runs = matches!(self.state, State::Running(_));
+        if !self.local.restart_silent || !alone || !runs || self.memory.intent.is_some() {
+            return None;
         }
         let policy = self.policy();
         let may = policy.mode == Mode::Enforce && policy.act(Cause::Silent) >= Act::Restart;
         let ages = self.clocks.ages(self.ticks, policy, &self.memory.gaps);
         let silence = Late::of(&ages, policy).silence;
-        if !may || !matches!(silence, Silence::Silent { critical: true, .. }) {
-            return;
-        }
-        let (signal, grace) = (policy.restart.stop_signal, policy.restart.term_grace);
-        let why = format!(
-            "silent: no beat for {}, no activity for {}, and no collector is heard",
-            words(ages.silence),
-            words(ages.quiet)
-        );
-        let then = match self.memory.ledger.next(&policy.restart) {
+        let silent = may && matches!(silence, Silence::Silent { critical: true, .. });
+        silent.then(|| {
+            format!(
+                "silent: no beat for {}, no activity for {}, and no collector is heard",
+                words(ages.silence),
+                words(ages.quiet)
+            )
+        })
+    }
+
+    /// The reason is written down, or cannot be; then nothing is done, and it is tried again.
+    pub(super) fn end_alone(&mut self, written: bool, out: &mut Vec<Action>) {
+        let condemned = std::mem::take(&mut self.condemned);
+        let State::Running(process) = self.state else { return };
+        let Some(why) = self.silent_alone().filter(|_| condemned && written) else { return };
+        let restart = &self.policy().restart;
+        let (signal, grace) = (restart.stop_signal, restart.term_grace);
+        let then = match self.memory.ledger.next(restart) {
             Next::After(delay) => {
                 self.memory.ledger.record();
                 Then::Start { after: self.spread(delay) }
             }
             Next::Spent(spent) => Then::Hold(self.exhausted(format!("{spent}; {why}"))),
         };
-        let text = match &then {
-            Then::Start { .. } => format!("alone.restart_silent: restarted; {why}"),
-            Then::Hold(_) | Then::End => format!("alone.restart_silent: ended; {why}"),
-        };
         let kill_at = self.ticks.after(grace);
         self.state = State::Stopping { process, kill_at, then };
-        // The reason is on record before the act.
-        out.push(Action::Emit(self.memory.life, Happening::Note { text }));
         out.push(Action::Persist);
         out.push(Action::SignalMain(signal));
     }

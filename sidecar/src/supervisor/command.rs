@@ -49,6 +49,9 @@ impl Supervisor {
                 self.finish(outcome, out);
             }
             Ok(_) => {
+                if let Some(older) = self.memory.intent.take() {
+                    self.fail(older, "a person's command came before it was done", out);
+                }
                 self.arrived = now;
                 self.memory.intent = Some(Intent { command, outcome, begun: false });
                 out.push(Action::Persist);
@@ -64,7 +67,9 @@ impl Supervisor {
         now: Mono,
         out: &mut Vec<Action>,
     ) {
-        let Some(intent) = self.memory.intent.take_if(|intent| !intent.begun) else { return };
+        let Some(intent) = self.memory.intent.take_if(|intent| !intent.begun) else {
+            return self.end_alone(written.is_ok(), out);
+        };
         let Intent { command, mut outcome, .. } = intent;
         let waited = now.since(self.arrived);
         let planned = match written {
@@ -83,15 +88,24 @@ impl Supervisor {
         }
     }
 
-    /// What an earlier sidecar had begun, or was about to, when it was killed. Its agent's life is
-    /// over: what the command wanted in its place comes now.
+    /// What an earlier sidecar had begun when it was killed. Its agent's life is over: what the
+    /// command wanted in its place comes now. What was not begun is too old.
     pub fn finish_what_was_begun(&mut self, out: &mut Vec<Action>) {
+        if let Some(intent) = self.memory.intent.take_if(|intent| !intent.begun) {
+            let detail = "the sidecar was killed before it was begun".to_owned();
+            let ending = Ending::Expired;
+            return self.finish(Outcome { ending, detail, ..intent.outcome }, out);
+        }
         let Some(intent) = &mut self.memory.intent else { return };
-        intent.begun = true;
         intent.outcome.detail.push_str(", finished after a crash of the sidecar");
         let hold = hold_of(&intent.command);
         match intent.command.kind {
-            // The start that comes anyway ends them.
+            CommandKind::Restart if matches!(self.state, State::Held(_)) => {
+                if let Some(intent) = self.memory.intent.take() {
+                    self.fail(intent, "the agent is held down", out);
+                }
+            }
+            // The start that comes anyway ends it.
             CommandKind::Restart => {}
             CommandKind::Start | CommandKind::Revive => {
                 if matches!(self.state, State::Held(_)) {
@@ -146,7 +160,9 @@ impl Supervisor {
     /// What the command does where the process is now.
     fn plan(&self, command: &Command) -> Result<Plan, Refused> {
         let person = matches!(command.requested_by, Requester::Person(_));
-        if self.memory.intent.is_some() {
+        // Between two lives a person has the last word on what comes next.
+        let resting = matches!(self.state, State::Resting { .. });
+        if self.is_intending() || self.memory.intent.is_some() && !(person && resting) {
             return refuse(Refusal::Busy, "another command is under way");
         }
         match (&self.state, command.kind) {

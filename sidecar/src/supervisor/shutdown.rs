@@ -16,6 +16,9 @@ impl Supervisor {
         }
         self.memory.hold = Some(hold.clone());
         out.push(Action::Persist);
+        if let Some(intent) = self.memory.intent.take_if(|intent| intent.begun) {
+            self.finish(intent.outcome, out);
+        }
     }
 
     pub(super) fn shutdown(&mut self, signal: i32, out: &mut Vec<Action>) {

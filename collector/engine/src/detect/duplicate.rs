@@ -17,8 +17,10 @@ pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
     let rival = agent.rival?;
     let lasted = rival.last.since(rival.first);
     let gone = view.now.since(rival.last) >= RIVAL_GONE;
+    // The other one is heard all the while: a stream that was cut without a reset is not.
+    let both = agent.heard >= rival.first.after(OVERLAP_MAX);
     let stands = agent.findings.iter().any(|s| s.finding.cause == Cause::Duplicate);
-    if lasted < OVERLAP_MAX || gone || (view.warming && !stands) {
+    if lasted < OVERLAP_MAX || !both || gone || (view.warming && !stands) {
         return None;
     }
     let finding = Draft {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::command::Command;
-use lubdub_shared::id::InstanceId;
+use lubdub_shared::id::{InstanceId, Life};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::session::Hello;
 use lubdub_shared::status::Lifecycle;
@@ -65,8 +65,9 @@ impl Fleet {
             self.judged(index, now, out, |judge| judge.look());
             return Attached::OtherInstance;
         }
-        if known.is_some() && lost_its_spool(agent, &hello) {
-            let text = "its sidecar has a new event spool: its state directory was lost or emptied";
+        if known.is_some() && lost_its_memory(agent, &hello) {
+            let text =
+                "its sidecar remembers none of its lives: its state directory was lost or emptied";
             out.push((index, Effect::Note(text.to_owned())));
         }
         agent.link = Link::Up { session, instance: hello.instance };
@@ -124,8 +125,14 @@ fn note_rival(agent: &mut Agent, instance: InstanceId, now: Mono) {
     agent.rival = Some(Rival { instance, first, last: now });
 }
 
-/// Its events are numbered in a spool that was never heard of. One whose disk is sick says so.
-fn lost_its_spool(agent: &Agent, hello: &Hello) -> bool {
+/// It knows of no life, or of an earlier one only, and numbers its events in a spool that was never
+/// heard of: ordinals of lives never go back.
+fn lost_its_memory(agent: &Agent, hello: &Hello) -> bool {
     let known = agent.applied.iter().any(|(spool, _)| *spool == hello.spool);
-    !known && !agent.applied.is_empty() && hello.report.health.sick_disk.is_empty()
+    let ordinal = |life: Option<Life>| life.map_or(0, |life| life.ordinal.get());
+    let forgot = match (agent.life, hello.report.life) {
+        (Some(before), Some(now)) if before.id == now.id => false,
+        (before, now) => ordinal(before) > 0 && ordinal(now) <= ordinal(before),
+    };
+    !known && forgot
 }

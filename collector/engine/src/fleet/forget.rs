@@ -2,6 +2,7 @@
 
 use lubdub_shared::time::Now;
 
+use super::restore::give_up;
 use super::{AgentIndex, Fleet};
 use crate::Effect;
 
@@ -28,6 +29,12 @@ impl Fleet {
             incident.resolved = Some(now.wall);
             out.push((index, Effect::Incident(Box::new(incident.clone()))));
         }
+        let asked = agent.act.take().into_iter().chain(std::mem::take(&mut agent.asked));
+        let asked = asked.map(|asked| asked.command.id);
+        let waiting = agent.waiting.take().map(|waiting| waiting.command.id);
+        for command in asked.chain(waiting).collect::<Vec<_>>() {
+            give_up(agent, index, command, "the agent was forgotten".to_owned(), now, out);
+        }
         // An old wake-up finds nobody.
         agent.wake = None;
         let id = agent.id.clone();
@@ -39,7 +46,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// The effects of forgetting it were handed on: its number may be given to another.
+    /// That it was forgotten is on disk, and so is whatever still went by its number: that may be
+    /// given to another.
     pub fn reuse(&mut self, index: AgentIndex) {
         self.free.push(index);
     }

@@ -121,6 +121,7 @@ impl Judge<'_> {
         if let Some(act) = self.agent.act.clone().filter(|act| act.due <= self.now.mono) {
             self.unanswered(&act);
         }
+        self.expire_asked();
         self.expire_waiting();
         self.conclude(before);
     }

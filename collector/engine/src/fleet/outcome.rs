@@ -10,13 +10,16 @@ use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
 use super::judge::Judge;
-use crate::agent::{Agent, InFlight, Standing, cause_of};
+use crate::agent::{Agent, InFlight, Standing, Waiting, cause_of};
 use crate::detect::Draft;
 use crate::{Effect, incident};
 
 /// After a refusal that is no save, nothing automatic for this long: what was refused for a
 /// reason of the sidecar's is refused again.
 const REST_AFTER_REFUSAL: Duration = Duration::from_secs(30);
+
+/// Answers that are remembered, so that one that is told again is not told to people again.
+const ANSWERED_MAX: usize = 16;
 
 impl Judge<'_> {
     pub(super) fn exited(&mut self, exit: &Exit, clean: bool, next: Lifecycle) {
@@ -32,7 +35,12 @@ impl Judge<'_> {
         if self.slot.is_some_and(|slot| slot.command == ended.command) {
             *self.slot = None;
         }
+        if self.agent.answered.contains(&ended.command) {
+            // Told again, because nobody had acked it, or because it was asked again.
+            return;
+        }
         let act = self.agent.act.take_if(|act| act.command.id == ended.command);
+        self.agent.asked.retain(|asked| asked.command.id != ended.command);
         let outcome = match &ended.ending {
             Ending::Done => ActionOutcome::Done,
             Ending::Refused(_) => ActionOutcome::Refused,
@@ -67,9 +75,15 @@ impl Judge<'_> {
 
     /// Nobody answered in time. The agent is judged afresh; a late answer is still recorded.
     pub(super) fn unanswered(&mut self, act: &InFlight) {
+        if let Some(until) = act.wish.filter(|until| *until > self.now.mono) {
+            // It never arrived: it waits again.
+            self.agent.act = None;
+            self.agent.waiting = Some(Waiting { command: act.command.clone(), until });
+            return;
+        }
         self.free_slot();
         self.agent.act = None;
-        if self.agent.verify.is_none() && !self.agent.lifecycle.is_down() {
+        if self.agent.verify.is_none() && self.agent.lifecycle == Lifecycle::Running {
             self.agent.treating = None;
         }
         let detail = "the sidecar did not answer in time".to_owned();
@@ -88,6 +102,10 @@ impl Judge<'_> {
         detail: String,
         full: Option<Box<Outcome>>,
     ) {
+        if self.agent.answered.len() == ANSWERED_MAX {
+            self.agent.answered.pop_front();
+        }
+        self.agent.answered.push_back(command);
         let wall = self.now.wall;
         let changed = incident::end_action(self.agent, command, outcome, &detail, wall);
         if let Some(incident) = changed {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
 use lubdub_shared::incident::{Action, ActionOutcome};
+use lubdub_shared::time::Mono;
 
 use super::judge::Judge;
 use crate::agent::{Agent, InFlight, Waiting};
@@ -12,11 +13,16 @@ use crate::{Effect, Request, incident};
 /// Time for an answer beyond what the act itself takes.
 pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
 
+/// Commands of people whose answers are waited for at one time; beyond it the oldest is given up.
+pub(super) const ASKED_MAX: usize = 8;
+
 /// How long an answer may take.
 pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
     let restart = &agent.policy.restart;
     let delay = match command.kind {
-        // Twice for the jitter; what came over the wire is held to the policy's bound.
+        // Twice for the jitter; what came over the wire is held to the policy's bound, and what did
+        // not come yet is as long as it may be.
+        CommandKind::Restart if agent.ledger.limit == 0 => restart.delay.max * 2,
         CommandKind::Restart => {
             agent.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
         }
@@ -30,6 +36,10 @@ pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
 impl Judge<'_> {
     /// A person asks. Only the life must match when it is carried out.
     pub(super) fn asked(&mut self, request: Request) {
+        if self.agent.is_under_way(request.command) {
+            // The same question once more: its first answer is on its way.
+            return;
+        }
         let life = self.agent.life.map(|life| life.id);
         let command = Command {
             id: request.command,
@@ -53,7 +63,10 @@ impl Judge<'_> {
             } else {
                 format!("a {} does not wait for it", command.kind)
             };
-            let detail = format!("the sidecar of {} is not connected; {then}", self.agent.id);
+            let detail = format!(
+                "the sidecar of {} is not connected; {then} ({} by {}: {})",
+                self.agent.id, command.kind, command.requested_by, command.reason
+            );
             self.answer(command.id, ActionOutcome::Refused, detail);
         } else {
             self.keep(command, request.expires);
@@ -78,19 +91,25 @@ impl Judge<'_> {
     pub(super) fn due_again(&mut self, report: u64) -> Vec<Command> {
         let mut due = Vec::new();
         let (store, epoch) = (self.identity.store, self.identity.epoch);
-        if let Some(act) = &mut self.agent.act
-            && act.cause().is_none()
-        {
-            let age = self.now.mono.since(act.decided.mono);
-            (act.command.epoch, act.command.report, act.command.age) = (epoch, report, age);
-            if act.command.store == store && age < act.command.ttl {
-                due.push((*act.command).clone());
-            }
-        }
         if let Some(waiting) = self.agent.waiting.take() {
+            // The newest wish: what was asked before it would only be in its way.
             let command = Command { epoch, report, age: Duration::ZERO, ..*waiting.command };
             due.push(command.clone());
-            self.fly(Box::new(command));
+            self.fly(Box::new(command), Some(waiting.until));
+            return due;
+        }
+        let now = self.now.mono;
+        for act in self.agent.act.iter_mut().chain(&mut self.agent.asked) {
+            // What may wait may begin its time anew.
+            if act.wish.is_some_and(|until| until > now) {
+                act.decided = self.now;
+            }
+            let age = now.since(act.decided.mono);
+            (act.command.epoch, act.command.report, act.command.age) = (epoch, report, age);
+            let again = act.cause().is_none() && !act.command.dry_run;
+            if again && act.command.store == store && age < act.command.ttl {
+                due.push((*act.command).clone());
+            }
         }
         due
     }
@@ -111,20 +130,26 @@ impl Judge<'_> {
                 self.emit(Effect::Incident(Box::new(incident)));
             }
         }
-        self.fly(command.clone());
+        self.fly(command.clone(), None);
         self.emit(Effect::Send(command));
     }
 
     /// From now on its answer is waited for.
-    fn fly(&mut self, command: Box<Command>) {
-        if command.dry_run {
-            return;
-        }
+    fn fly(&mut self, command: Box<Command>, wish: Option<Mono>) {
         let due = self.now.mono.after(answer_patience(&command, self.agent));
-        let this = InFlight { command, decided: self.now, due };
+        let this = InFlight { command, decided: self.now, due, wish };
         // A person's command does not make the engine forget its own.
-        let own = self.agent.act.take().filter(|a| this.cause().is_none() && a.cause().is_some());
-        self.agent.act = Some(own.unwrap_or(this));
+        let beside = this.command.dry_run
+            || this.cause().is_none()
+                && self.agent.act.as_ref().is_some_and(|a| a.cause().is_some());
+        let other = if beside { Some(this) } else { self.agent.act.replace(this) };
+        let Some(other) = other else { return };
+        if self.agent.asked.len() == ASKED_MAX {
+            let oldest = self.agent.asked.remove(0);
+            let detail = "too many commands are under way".to_owned();
+            self.answer(oldest.command.id, ActionOutcome::Expired, detail);
+        }
+        self.agent.asked.push(other);
     }
 
     fn note_last_act(&mut self, command: &Command, state: &str) {
@@ -135,6 +160,19 @@ impl Judge<'_> {
         let said =
             format!("{} by {}: {}{waits}", command.kind, command.requested_by, command.reason);
         self.agent.last_act = Some((self.now.wall, command.id, said));
+    }
+
+    /// Commands whose answers came too late, if at all.
+    pub(super) fn expire_asked(&mut self) {
+        let now = self.now.mono;
+        let (over, left) =
+            std::mem::take(&mut self.agent.asked).into_iter().partition(|asked| asked.due <= now);
+        self.agent.asked = left;
+        let over: Vec<InFlight> = over;
+        for asked in over {
+            let detail = "the sidecar did not answer in time".to_owned();
+            self.answer(asked.command.id, ActionOutcome::Expired, detail);
+        }
     }
 
     /// A command that waited for its sidecar waits no more.

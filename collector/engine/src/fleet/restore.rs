@@ -9,7 +9,7 @@ use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Now;
 
-use super::request::answer_patience;
+use super::request::{ASKED_MAX, answer_patience};
 use super::{AgentIndex, Fleet, Slot, WARM_UP};
 use crate::agent::{
     Agent, AgentRecord, InFlight, Standing, Treated, Unanswered, Verification, Waiting,
@@ -71,17 +71,25 @@ impl Fleet {
         }
         let due = now.mono.after(answer_patience(&command, agent));
         let decided = Now { mono: now.mono.before(decided.until(now.wall)), wall: decided };
-        let act = InFlight { command: Box::new(command), decided, due };
+        if command.dry_run {
+            let unknown = "not answered before the collector restarted".to_owned();
+            return give_up(agent, index, command.id, unknown, now, out);
+        }
+        let act = InFlight { command: Box::new(command), decided, due, wish: None };
         let slot = act.cause().map(|_| Slot { agent: index, command: act.command.id, due });
-        if let Some(older) = agent.act.replace(act) {
-            let forgotten = "not answered before the collector restarted".to_owned();
-            give_up(agent, index, older.command.id, forgotten, now, out);
+        match agent.act.replace(act) {
+            Some(older) if agent.asked.len() < ASKED_MAX => agent.asked.push(older),
+            Some(older) => {
+                let forgotten = "not answered before the collector restarted".to_owned();
+                give_up(agent, index, older.command.id, forgotten, now, out);
+            }
+            None => {}
         }
         self.slot = slot.or(self.slot);
     }
 }
 
-fn give_up(
+pub(super) fn give_up(
     agent: &mut Agent,
     index: AgentIndex,
     command: CommandId,
