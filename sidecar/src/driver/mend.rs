@@ -1,5 +1,5 @@
-//! The agent's directories, or files in them, were taken away under the sidecar: they are made anew,
-//! which costs nothing but memory of what was in them, and is told.
+//! The directories of the agent, or files in them, were taken away under the sidecar: they are made
+//! anew, which costs nothing but memory of what was in them, and is told.
 
 use std::io;
 
