@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::beat::Ages;
-use crate::id::{CommandId, Life, LifeId, StoreId};
+use crate::id::{AgentId, CommandId, Life, LifeId, StoreId};
 use crate::incident::Cause;
 use crate::status::{Lifecycle, words};
 
@@ -166,6 +166,8 @@ pub struct Command {
     pub id: CommandId,
     /// What is asked.
     pub kind: CommandKind,
+    /// Of whom.
+    pub agent: AgentId,
     /// The life that it is meant for; `None` for start and revive.
     pub life: Option<LifeId>,
     /// The store that decided, and its epoch.
@@ -194,6 +196,8 @@ words! {
     Refusal {
         /// The agent moved on: a save.
         PreconditionFailed = "precondition_failed",
+        /// It was meant for another agent.
+        WrongAgent = "wrong_agent",
         /// The life that it was meant for is over.
         WrongLife = "wrong_life",
         /// A newer epoch of the store was seen.

@@ -165,7 +165,7 @@ impl Driver {
             datagrams_dropped: self.door.dropped(),
             writes_failed: progress.failures,
             events_dropped: self.outbox.dropped(),
-            sick_disk: progress.sick.unwrap_or_default(),
+            sick_disk: self.disk.sick().unwrap_or_default(),
         });
     }
 

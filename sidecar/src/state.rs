@@ -52,7 +52,6 @@ pub struct Intent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// Whose memory it is.
-    #[serde(with = "agent_id")]
     pub agent: AgentId,
     /// The life that runs, or ran last.
     pub life: Option<Life>,
@@ -87,19 +86,6 @@ pub struct Memory {
     pub shown: Evidence,
     /// Held down.
     pub hold: Option<Hold>,
-}
-
-mod agent_id {
-    use lubdub_shared::id::AgentId;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(id: &AgentId, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(id.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<AgentId, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
-    }
 }
 
 /// What was found where the memory should be.

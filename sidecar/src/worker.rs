@@ -59,6 +59,8 @@ pub(crate) struct Progress {
     pub(crate) spool: u64,
     /// Writes of the spool that failed.
     pub(crate) spool_failures: u64,
+    /// Jobs that were done, well or not.
+    pub(crate) answers: u64,
     /// Files that could not be written, of any kind.
     pub(crate) failures: u64,
     /// Why the state directory cannot be written: the newest try of some file there failed.
@@ -156,6 +158,7 @@ impl Files {
                     self.note(&path, done);
                 }
             }
+            self.progress.send_modify(|progress| progress.answers += 1);
             self.tell_health();
         }
     }

@@ -207,6 +207,7 @@ fn commands_that_a_good_collector_never_sends_are_refused_each_with_its_reason()
         requested_by: Requester::Person("p".to_owned()),
         reason: "r".to_owned(),
         dry_run: false,
+        agent: "i".parse().expect("an id"),
     };
     let refused = Ending::Refused;
     let bad: [(&str, Command, Ending); 6] = [

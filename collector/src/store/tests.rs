@@ -213,6 +213,7 @@ fn restart(seed: u64) -> Box<Command> {
         requested_by: lubdub_shared::command::Requester::Engine(Cause::Silent),
         reason: "r".to_owned(),
         dry_run: false,
+        agent: "a1".parse().expect("an id"),
     })
 }
 

@@ -30,6 +30,7 @@ impl From<Command> for pb::Command {
             automatic,
             reason: command.reason,
             dry_run: command.dry_run,
+            agent: command.agent.to_string(),
         }
     }
 }
@@ -52,6 +53,10 @@ impl TryFrom<pb::Command> for Command {
         Ok(Self {
             id: id("command.id", &command.id)?,
             kind: CommandKind::from_wire("command.kind", command.kind)?,
+            agent: command
+                .agent
+                .parse()
+                .map_err(|_| Invalid::new("command.agent", "not an agent id"))?,
             life,
             store: id("command.store", &command.store)?,
             epoch: command.epoch,

@@ -175,6 +175,7 @@ fn what_goes_down_comes_back() {
             requested_by: Requester::Engine(Cause::Silent),
             reason: "why".to_owned(),
             dry_run: true,
+            agent: "a1".parse().expect("an id"),
         })));
     }
 }

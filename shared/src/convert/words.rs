@@ -50,7 +50,7 @@ words_on_the_wire! {
     }
     ActivityKind { Output, Io, Child, Cpu }
     CommandKind { Restart, Stop, Start, Apoptosis, Revive }
-    Refusal { PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk }
+    Refusal { WrongAgent, PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk }
     ActionOutcome { Accepted, Done, Refused, Expired, Failed, Pending }
     Mode { Observe, Shadow, Enforce }
     ExpectBeats { Auto, Always, Never }

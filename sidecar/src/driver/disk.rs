@@ -21,6 +21,8 @@ const START_PATIENCE: Duration = Duration::from_secs(2);
 const INTENT_PATIENCE: Duration = Duration::from_secs(5);
 /// How soon a sick disk is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A disk that does not answer for so long is as sick as one that refuses.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits for a generation of the state.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,12 @@ pub(super) struct Disk {
     /// Of the state that was handed over last.
     queued: u64,
     retry_at: Mono,
+    /// Since when something is on its way to the disk without a break.
+    asked_at: Option<Mono>,
+    hangs: bool,
+    /// Jobs that the thread was given, and how many of them it had done when it was last looked at.
+    asked: u64,
+    answers: u64,
     spool_failures: u64,
     start: Option<(Life, Barrier)>,
     intent: Option<Barrier>,
@@ -57,6 +65,10 @@ impl Disk {
             wanted: 1,
             queued: 0,
             retry_at: Mono::default(),
+            asked_at: None,
+            hangs: false,
+            asked: 0,
+            answers: 0,
             spool_failures: 0,
             start: None,
             intent: None,
@@ -132,7 +144,7 @@ impl Disk {
         outbox: &mut Outbox,
         now: Mono,
         memory: &Memory,
-        fresh: impl FnOnce() -> SpoolId,
+        mut fresh: impl FnMut() -> SpoolId,
     ) {
         if self.given_up {
             return;
@@ -143,6 +155,12 @@ impl Disk {
             self.spool_failures = progress.spool_failures;
             self.retry_at = now.after(RETRY_AFTER);
             outbox.fail(fresh());
+        }
+        if self.note_hanging(&progress, now) {
+            outbox.fail(fresh());
+        }
+        if self.hangs {
+            return;
         }
         let ails = progress.sick.is_some() || outbox.is_in_memory();
         let failed = ails && progress.state_tried >= self.queued;
@@ -156,19 +174,44 @@ impl Disk {
             }
         }
         if let Some(job) = self.unqueued.take() {
-            self.unqueued = self.worker.queue(job).err();
+            self.unqueued = self.queue(job).err();
         }
         while self.unqueued.is_none()
             && let Some(write) = outbox.next_write()
         {
-            self.unqueued = self.worker.queue(Job::Spool(write)).err();
+            self.unqueued = self.queue(Job::Spool(write)).err();
         }
         if self.wanted > self.queued && self.unqueued.is_none() {
             let job = Job::State { generation: self.wanted, bytes: memory.render() };
-            if self.worker.queue(job).is_ok() {
+            if self.queue(job).is_ok() {
                 self.queued = self.wanted;
             }
         }
+    }
+
+    /// Notes since when the disk owes an answer; true when it is taken for hanging just now.
+    fn note_hanging(&mut self, progress: &Progress, now: Mono) -> bool {
+        let owes = self.asked > progress.answers;
+        if !owes || self.answers != progress.answers {
+            (self.asked_at, self.answers) = (owes.then_some(now), progress.answers);
+        } else {
+            self.asked_at.get_or_insert(now);
+        }
+        let hangs = self.asked_at.is_some_and(|at| now.since(at) >= ANSWER_PATIENCE);
+        let before = std::mem::replace(&mut self.hangs, hangs);
+        hangs && !before
+    }
+
+    fn queue(&mut self, job: Job) -> Result<(), Job> {
+        self.worker.queue(job)?;
+        self.asked += 1;
+        Ok(())
+    }
+
+    /// Why the state directory cannot be written now.
+    pub(super) fn sick(&self) -> Option<String> {
+        let hangs = self.hangs.then(|| "the disk does not answer".to_owned());
+        hangs.or_else(|| self.progress.borrow().sick.clone())
     }
 
     /// Everything that was handed over is written.
@@ -189,9 +232,57 @@ impl Disk {
     }
 
     /// Files for others; what does not fit into the queue is not written.
-    pub(super) fn write(&self, job: Job) {
-        if self.worker.queue(job).is_err() {
+    pub(super) fn write(&mut self, job: Job) {
+        if self.queue(job).is_err() {
             warn!("the disk is too slow: a file was not written");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lubdub_shared::id::AgentId;
+    use lubdub_shared::session::Happening;
+    use lubdub_shared::time::Wall;
+
+    use super::*;
+    use crate::link::spool::Contents;
+
+    fn fresh(seed: u64) -> SpoolId {
+        SpoolId::random(&mut fastrand::Rng::with_seed(seed))
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_is_sick_and_well_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (worker, progress) = Worker::start(directory.path()).expect("a thread");
+        let (told, seen) = watch::channel(progress.borrow().clone());
+        let mut disk = Disk::new(worker, seen);
+        let mut outbox = Outbox::new(Contents::default(), fresh(1));
+        let agent: AgentId = "a1".parse().expect("an id");
+        let memory = Memory::empty(agent, String::new());
+        let at = |seconds| Mono(0).after(Duration::from_secs(seconds));
+        let hand_over = |disk: &mut Disk, outbox: &mut Outbox, seconds| {
+            disk.hand_over(outbox, at(seconds), &memory, || fresh(seconds));
+        };
+        outbox.push(Wall(0), None, Happening::Note { text: "n".to_owned() });
+        // Its answers do not arrive: `told` stays as it was.
+        for seconds in 1..=10 {
+            hand_over(&mut disk, &mut outbox, seconds);
+            assert_eq!(disk.sick(), None, "at {seconds} s");
+            assert!(outbox.next(at(seconds)).is_none(), "nothing goes before it is on disk");
+        }
+        hand_over(&mut disk, &mut outbox, 12);
+        assert_eq!(disk.sick(), Some("the disk does not answer".to_owned()));
+        assert!(outbox.next(at(12)).is_some(), "it goes on from memory");
+        assert_eq!(outbox.spool(), fresh(12));
+        let answered = Progress { state: 1, state_tried: 1, answers: 2, ..Progress::default() };
+        told.send_replace(answered);
+        hand_over(&mut disk, &mut outbox, 13);
+        assert_eq!(disk.sick(), None);
+        assert!(outbox.is_in_memory(), "until all of it is written again");
+        told.send_replace(Progress { spool: 2, answers: 4, ..disk.progress() });
+        hand_over(&mut disk, &mut outbox, 14);
+        assert!(!outbox.is_in_memory());
     }
 }

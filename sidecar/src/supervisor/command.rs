@@ -1,6 +1,6 @@
 //! PURE: commands, and the sidecar's last word on them.
 //!
-//! In order: a repeated command is answered, not repeated; then store, epoch, age, life,
+//! In order: a repeated command is answered, not repeated; then agent, store, epoch, age, life,
 //! lifecycle, schedule, and last the precondition against the sample that was taken right before.
 //! What passes is written down as an intent; when that is on disk everything is checked once more,
 //! and then it is done. An intent that a crash left behind is finished by the next sidecar.
@@ -127,6 +127,10 @@ impl Supervisor {
 
     /// What has nothing to do with where the process is. The command waited here for some time.
     fn check(&self, command: &Command, waited: Duration, now: Mono) -> Result<(), Refused> {
+        if command.agent != self.memory.agent {
+            let why = format!("it is meant for {}", command.agent);
+            return refuse(Refusal::WrongAgent, why);
+        }
         if self.memory.home.as_ref().is_none_or(|home| home.store != command.store) {
             return refuse(Refusal::Fenced, "its store is not this agent's");
         }

@@ -92,6 +92,7 @@ fn command(supervisor: &Supervisor, kind: CommandKind) -> Event {
         requested_by: Requester::Person("p".to_owned()),
         reason: "r".to_owned(),
         dry_run: false,
+        agent: supervisor.memory.agent.clone(),
     }))
 }
 
@@ -208,7 +209,12 @@ fn the_table_holds() {
 #[test]
 fn a_command_is_refused_with_its_reason() {
     type Spoil = fn(&mut Command);
-    let table: [(&str, Spoil, Ending); 6] = [
+    let table: [(&str, Spoil, Ending); 7] = [
+        (
+            "another agent",
+            |c| c.agent = "other".parse().expect("an id"),
+            Ending::Refused(Refusal::WrongAgent),
+        ),
         ("an old epoch", |c| c.epoch = 2, Ending::Refused(Refusal::Fenced)),
         (
             "an unknown store",

@@ -237,6 +237,7 @@ impl Judge<'_> {
             requested_by: Requester::Engine(step.cause),
             reason: step.reason,
             dry_run: false,
+            agent: self.agent.id.clone(),
         };
         let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;
         let due = self.now.mono.after(ends_by);

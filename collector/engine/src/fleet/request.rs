@@ -54,6 +54,7 @@ impl Judge<'_> {
             requested_by: Requester::Person(request.requested_by),
             reason: request.reason,
             dry_run: request.dry_run,
+            agent: self.agent.id.clone(),
         };
         if self.agent.is_connected() {
             self.send(command);
