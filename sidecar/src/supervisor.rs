@@ -315,11 +315,6 @@ impl Supervisor {
         matches!(self.state, State::Sweeping { .. })
     }
 
-    /// Beats of the life that runs; none while no main process lives.
-    pub fn beats(&self) -> u64 {
-        self.process().map_or(0, |_| self.clocks.beats())
-    }
-
     fn advance(&mut self, now: Mono) {
         let before = self.ticks;
         self.ticks = self.clock.advance(now);

@@ -57,6 +57,11 @@ impl Supervisor {
         }
     }
 
+    /// Beats of the life that runs; none while no main process lives.
+    pub fn beats(&self) -> u64 {
+        self.process().map_or(0, |_| self.clocks.beats())
+    }
+
     /// The word for where the process is.
     pub fn lifecycle(&self) -> Lifecycle {
         match &self.state {
