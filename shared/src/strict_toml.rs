@@ -50,13 +50,28 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Refused> 
 fn explain(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    let (true, Some(word)) = (unknown, quoted.next()) else { return message.to_owned() };
+    let (true, Some(word)) = (unknown, quoted.next()) else { return in_words(message) };
     let what = if message.starts_with("unknown field") { "key" } else { "value" };
     let known: Vec<&str> = quoted.collect();
     match nearest(word, known.iter().copied()).first() {
         Some(near) => format!("unknown {what} `{word}`; did you mean `{near}`?"),
         None => format!("unknown {what} `{word}`; known here: {}", known.join(", ")),
     }
+}
+
+/// serde's names of types, in words.
+fn in_words(message: &str) -> String {
+    let Some((what, expected)) = message.rsplit_once("expected ") else {
+        return message.to_owned();
+    };
+    let words = match expected {
+        "a nonzero u32" | "a nonzero u64" => "a whole number above 0",
+        "u8" => "a whole number from 0 to 255",
+        "u32" | "u64" => "a whole number, not below 0",
+        "f64" | "f32" => "a number",
+        other => other,
+    };
+    format!("{what}expected {words}")
 }
 
 /// A duration as people write it in a configuration file: `250ms`, `90s`, `10m`, `1h 30m`.
@@ -104,6 +119,8 @@ mod tests {
         _lease_max: Option<Span>,
         #[serde(rename = "idle")]
         _idle: Option<SpanOrNone>,
+        #[serde(rename = "count")]
+        _count: Option<std::num::NonZeroU32>,
     }
 
     fn refused(text: &str) -> String {
@@ -116,10 +133,15 @@ mod tests {
             refused("\nleas_max = \"1s\"\n"),
             "x.toml:2: unknown key `leas_max`; did you mean `lease_max`?"
         );
-        assert_eq!(refused("zz = 1"), "x.toml:1: unknown key `zz`; known here: lease_max, idle");
+        assert_eq!(
+            refused("zz = 1"),
+            "x.toml:1: unknown key `zz`; known here: lease_max, idle, count"
+        );
         let why = "x.toml:1: \"soon\" is not a duration such as 250ms, 90s, 10m, 1h 30m";
         assert_eq!(refused("lease_max = \"soon\""), why);
         assert!(refused("lease_max = 3").starts_with("x.toml:1: invalid type"));
+        let why = "x.toml:1: invalid value: integer `0`, expected a whole number above 0";
+        assert_eq!(refused("count = 0"), why);
         assert!(parse::<File>("x.toml", "idle = \"none\"\nlease_max = \"1h 30m\"").is_ok());
     }
 }
