@@ -11,7 +11,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -222,9 +222,12 @@ impl Store {
         let (ops, queue) = mpsc::sync_channel(QUEUE_DEPTH);
         let (done, durable) = async_mpsc::channel(COMMITTED_DEPTH);
         let (commits, committed) = watch::channel(0);
+        let inode = std::fs::metadata(&path).map_err(making)?.ino();
+        let own = path.clone();
+        let writer = Writer { connection, done, commits, sick: false, path: own, inode };
         let thread = std::thread::Builder::new()
             .name("lubdub-store".to_owned())
-            .spawn(move || Writer { connection, done, commits, sick: false }.run(&queue))
+            .spawn(move || writer.run(&queue))
             .map_err(OpenError::Thread)?;
         let store = Self { ops: Some(ops), thread: Some(thread), path, committed, _lock: lock };
         Ok((store, contents, durable))

@@ -105,6 +105,10 @@ impl LedgerView {
 
     /// For a table's cell: `1/3`.
     pub fn share(&self) -> String {
+        if self.limit == 0 && self.spent.is_empty() {
+            // Nothing was told yet.
+            return "-".to_owned();
+        }
         format!("{}/{}", self.used, self.limit)
     }
 }

@@ -54,7 +54,8 @@ pub struct File {
     /// Labels of the agent.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Directory of `heartbeat.json`, for other watchdogs. Default: the agent's state directory.
+    /// Directory of `ID.json`, for other watchdogs. Default: `heartbeat.json` in the agent's state
+    /// directory.
     pub heartbeat_directory: Option<PathBuf>,
     /// Other users may read `heartbeat.json` (0644 instead of 0600). Default: false.
     #[serde(default)]
@@ -140,7 +141,11 @@ impl Config {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let runtime = runtime.filter(|directory| directory.is_absolute());
         let socket = choose_path(runtime.as_deref(), &state, agent.as_str());
-        let heartbeat_directory = file.heartbeat_directory.unwrap_or_else(|| state.clone());
+        // A directory that agents share holds a file for each.
+        let heartbeat_file = match file.heartbeat_directory {
+            Some(shared) => shared.join(format!("{agent}.json")),
+            None => state.join(heartbeat_file::FILE_NAME),
+        };
         let collectors = if file.collectors.is_empty() {
             vec![DEFAULT_COLLECTOR.to_owned()]
         } else {
@@ -151,7 +156,7 @@ impl Config {
             command,
             collectors,
             socket,
-            heartbeat_file: heartbeat_directory.join(heartbeat_file::FILE_NAME),
+            heartbeat_file,
             heartbeat_mode: if file.heartbeat_public { 0o644 } else { 0o600 },
             state,
             labels: file.labels,

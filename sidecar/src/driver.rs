@@ -227,6 +227,12 @@ impl Driver {
             Action::SignalMain(number) => self.process.signal_main(number),
             Action::SignalTree(number) => self.process.signal_tree(number),
             Action::KillTree => self.process.kill_tree(now.mono),
+            // An answer that waits already is not told twice.
+            Action::Emit(_, Happening::Outcome(outcome))
+                if self.outbox.holds_the_outcome_of(outcome.command) =>
+            {
+                info!(command = %outcome.command, "asked again; its answer is on its way");
+            }
             Action::Emit(life, what) => {
                 log(&what);
                 self.outbox.push(now.wall, life, what);

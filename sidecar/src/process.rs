@@ -25,7 +25,7 @@ mod tree;
 use leaf::Leaf;
 pub use spawn::{Spec, StartError};
 use tree::Tree;
-pub use tree::{find_main, sweep_leftovers};
+pub use tree::{find_agent, find_main, sweep_leftovers};
 
 /// How long a kill is repeated before what is left is called unkillable.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);

@@ -175,6 +175,13 @@ impl Memory {
     }
 }
 
+/// The hold of a tombstone in a state directory: it counts also where the state file is lost.
+pub fn buried(directory: &Path) -> Option<Hold> {
+    let bytes = fs::read(directory.join(TOMBSTONE)).ok()?;
+    let tombstone: Tombstone = serde_json::from_slice(&bytes).ok()?;
+    Some(tombstone.hold)
+}
+
 /// What an apoptosis leaves behind.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Tombstone {

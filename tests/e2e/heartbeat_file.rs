@@ -71,11 +71,11 @@ fn a_deleted_directory_is_a_counted_warning() {
     command.arg("--config").arg(&config).arg("--");
     command.arg(harness::binary("toy_agent")).arg("beat:100ms:10m");
     let sidecar = Daemon::start(world.path(), "x", &mut command);
-    eventually("a heartbeat", SOON, || directory.join("heartbeat.json").exists().then_some(()));
+    eventually("a heartbeat", SOON, || directory.join("x.json").exists().then_some(()));
     fs::remove_dir_all(&directory).expect("there");
     eventually("counted", SOON, || (writes_failed(&world, "x") > 0).then_some(()));
     fs::create_dir(&directory).expect("a directory");
-    eventually("written again", SOON, || directory.join("heartbeat.json").exists().then_some(()));
+    eventually("written again", SOON, || directory.join("x.json").exists().then_some(()));
     assert!(sidecar.log().contains("cannot write; going on without"), "{}", sidecar.log());
     assert_eq!(world.agent("x")["incarnation"], 1);
     assert_eq!(world.agent("x")["status"], "ok");

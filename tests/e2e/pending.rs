@@ -33,7 +33,7 @@ fn a_stop_that_waits_holds_the_agent_down_before_it_starts() {
     assert_eq!(asked["outcome"], "pending", "{asked:#}");
     let refused = world.lubdub(&["restart", "p", "--reason", "x"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("a restart does not wait for it"), "{refused:?}");
+    assert!(text(&refused.stderr).contains("restart does not wait for it"), "{refused:?}");
     // The collector may die meanwhile.
     world.restart_collector();
     let _sidecar = world.toy_named("p", "again", &["beat:200ms:1h"]);

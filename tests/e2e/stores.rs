@@ -290,3 +290,65 @@ fn a_collector_of_an_old_epoch_and_a_second_store_are_not_accepted() {
     };
     assert_eq!(running(&stream).0, life, "the agent has noticed nothing");
 }
+
+fn flip_a_byte(path: &std::path::Path) {
+    let mut bytes = std::fs::read(path).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x80;
+    std::fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_hold_outlives_a_state_file_that_was_damaged() {
+    let world = World::new("");
+    let mut sidecar = world.toy("h", &["beat:200ms:1h"]);
+    world.until("h", "lifecycle", "running", SOON);
+    let done = world.lubdub(&["stop", "h", "--reason", "stay down", "--wait"]);
+    assert!(done.status.success(), "{done:?}");
+    sidecar.signal(Signal::TERM);
+    sidecar.wait(SOON);
+    flip_a_byte(&world.state("h").join("state.json"));
+    let again = world.toy_named("h", "again", &["beat:200ms:1h"]);
+    eventually("it says so", SOON, || again.log().contains("cannot be read").then_some(()));
+    world.until("h", "lifecycle", "stopped", SOON);
+    never_within("it is started", Duration::from_secs(3), || {
+        again.log().contains("starting life=").then(|| again.log())
+    });
+}
+
+#[test]
+fn an_agent_that_outlived_its_sidecar_is_found_without_a_memory() {
+    let world = World::new("");
+    let mut sidecar = world.toy("o", &["beat:200ms:1h"]);
+    let agent = world.until("o", "lifecycle", "running", SOON);
+    sidecar.signal(Signal::KILL);
+    sidecar.wait(SOON);
+    flip_a_byte(&world.state("o").join("state.json"));
+    let mut second = world.toy_named("o", "second", &["hang"]);
+    assert_eq!(second.wait(SOON).code(), Some(1));
+    let named = format!("still runs as pid {}", agent["pid"]);
+    assert!(second.log().contains(&named), "{}", second.log());
+    let pid = agent["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
+    rustix::process::kill_process(pid, Signal::KILL).expect("it was ours");
+}
+
+#[test]
+fn a_store_that_is_deleted_under_its_collector_acks_nothing_more() {
+    let mut world = World::new("");
+    let _sidecar = world.toy("g", &["2/beat:200ms:1h", "1/beat:100ms:3s", "1/exit:1"]);
+    world.until("g", "lifecycle", "running", SOON);
+    std::fs::remove_dir_all(world.data()).expect("there");
+    assert_eq!(world.collector.wait(SOON).code(), Some(1), "{}", world.collector.log());
+    assert!(world.collector.log().contains("its file was taken away"));
+    world.start_collector();
+    world.until("g", "link", "connected", SOON);
+    let lives = |kind: &str| -> Vec<u64> {
+        let events = world.events(Some("g"));
+        let own = events.iter().filter(|event| event["kind"] == kind);
+        own.filter_map(|event| event["incarnation"].as_u64()).collect()
+    };
+    eventually("what was not acked is told", SOON, || {
+        (lives("exited") == [1] && lives("started").contains(&2)).then_some(())
+    });
+}

@@ -124,3 +124,40 @@ fn kill_9_of_up_takes_the_main_process_along_and_leftovers_go_at_the_next_start(
         matches!(stat_state(leftover), None | Some('Z')).then_some(())
     });
 }
+
+#[test]
+fn a_reader_that_goes_away_ends_nobody() {
+    use std::io::{BufRead as _, BufReader};
+    let directory = tempfile::tempdir().expect("a directory");
+    let done = directory.path().join("done");
+    let script = format!("sleep 2; kill -STOP $$; echo x > {}", done.display());
+    let mut up = Command::new(binary("lubdub"))
+        .args(["up", "--id", "r", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .arg("--state-dir")
+        .arg(directory.path())
+        .args(["--", "sh", "-c", &script])
+        .env_remove("XDG_RUNTIME_DIR")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(up.stdout.take().expect("a pipe")).lines();
+    let running = lines.by_ref().map_while(Result::ok).any(|line| line.contains("(running)"));
+    assert!(running);
+    drop(lines);
+    // A change of status that nobody reads any more: the agent stops itself, and goes on.
+    let state = directory.path().join("agents/r/state.json");
+    let pid = eventually("its pid", SOON, || {
+        let state: Value = serde_json::from_slice(&std::fs::read(&state).ok()?).ok()?;
+        state["process"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+    });
+    eventually("it stops itself", Duration::from_secs(20), || {
+        (stat_state(pid) == Some('T')).then_some(())
+    });
+    harness::never_within("it is ended", Duration::from_secs(3), || {
+        stat_state(pid).is_none().then_some(())
+    });
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("not 0");
+    rustix::process::kill_process(pid, Signal::CONT).expect("it is ours");
+    assert_eq!(up.wait().expect("ours").code(), Some(0));
+    assert!(done.exists(), "it went on to its own end");
+}

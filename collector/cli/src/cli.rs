@@ -48,8 +48,8 @@ enum Verb {
     Revive(command::Args),
     /// Take an agent that is gone for good out of sight.
     Forget(forget::Args),
-    /// Watch five sample agents misbehave, and what becomes of them; in two minutes, in a
-    /// directory that is taken away afterwards.
+    /// Watch five sample agents misbehave, and what becomes of them; in less than two minutes, in
+    /// a directory that is taken away afterwards.
     Demo(demo::Args),
     /// The sidecar of a sample agent.
     #[command(hide = true)]

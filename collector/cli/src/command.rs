@@ -100,8 +100,16 @@ async fn ask(collector: &str, request: pb::ActRequest) -> Result<pb::ActResponse
     let mut client = Client::connect(collector).await?;
     match client.act(request.clone()).await {
         Err(lost) if lost.code == UNREACHABLE => {
-            let mut again = Client::connect(collector).await.map_err(|_| lost)?;
-            again.act(request).await
+            let gone = |_| Failed {
+                code: UNREACHABLE,
+                why: format!(
+                    "the collector at {collector} went away before it answered ({}); the act may \
+                     have been carried out: lubdub events {} will tell",
+                    lost.why, request.agent
+                ),
+            };
+            let mut again = Client::connect(collector).await.map_err(gone)?;
+            again.act(request.clone()).await.map_err(gone)
         }
         answer => answer,
     }

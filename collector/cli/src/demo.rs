@@ -14,6 +14,7 @@ use lubdub_collector::config::{Config, Flags};
 use lubdub_shared::fs::{Durability, write_atomic};
 use lubdub_shared::time::{self, Mono, words};
 use rustix::process::{Pid, Signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
@@ -212,6 +213,8 @@ async fn watch(
 ) -> Result<(), Failed> {
     let began = time::now().mono;
     let mut client = Client::connect(collector).await?;
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| Failed::refused(format!("cannot hear signals: {error}")))?;
     let mut shown = 0;
     loop {
         let (info, agents) = client.agents().await?;
@@ -229,12 +232,13 @@ async fn watch(
                 screen.push('\n');
                 screen += &cast::summary(&agents, &incidents);
             }
-            render::screen(&screen)?;
+            render::try_screen(&screen).map_err(unread)?;
         } else {
-            told[shown..].iter().try_for_each(|line| render::line(line))?;
+            let lines: String = told[shown..].iter().map(|line| format!("{line}\n")).collect();
+            render::try_put(&lines).map_err(unread)?;
             shown = told.len();
             if over {
-                render::put(&cast::summary(&agents, &incidents))?;
+                render::try_put(&cast::summary(&agents, &incidents)).map_err(unread)?;
             }
         }
         if over && missing.is_empty() {
@@ -246,9 +250,14 @@ async fn watch(
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = hangup.recv() => return Err(Failed::refused("the terminal is gone")),
             _ = stop.recv() => return Err(Failed::refused("interrupted; everything was ended")),
         }
     }
+}
+
+fn unread(error: std::io::Error) -> Failed {
+    Failed::refused(format!("nobody reads any more ({error}); everything was ended"))
 }
 
 fn title(began: Mono) -> String {

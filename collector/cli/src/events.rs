@@ -51,6 +51,12 @@ pub(crate) async fn run(args: Args) -> Result<(), Failed> {
     };
     loop {
         let (events, last) = client.events(request.clone()).await?;
+        if let (Some(agent), true, false) = (&args.agent, events.is_empty(), args.follow) {
+            // The record of one that was forgotten stays; of one that never was there is none.
+            if request.after == 0 {
+                client.agent(agent).await?;
+            }
+        }
         let page: String = events.iter().map(|event| line(event, args.common.output)).collect();
         render::put(&page)?;
         // Pages behind a number go on until one is empty.

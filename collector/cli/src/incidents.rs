@@ -33,6 +33,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failed> {
     let mut client = Client::connect(&args.common.collector).await?;
     render::watch(args.watch, async || {
         let incidents = client.incidents(args.all, args.agent.as_ref()).await?;
+        if let (Some(agent), true) = (&args.agent, incidents.is_empty()) {
+            client.agent(agent).await?;
+        }
         Ok(match args.common.output {
             Output::Json => render::json_text(&IncidentsJson::new(&incidents), args.watch),
             Output::Table if incidents.is_empty() && args.all => "no incidents\n".to_owned(),

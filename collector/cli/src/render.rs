@@ -93,6 +93,18 @@ pub(crate) async fn watch(
 /// # Errors
 /// Nobody reads any more.
 pub(crate) fn screen(text: &str) -> Result<(), Failed> {
+    put(&on_screen(text))
+}
+
+/// The same, where the end of its reader is no reason to end at once.
+///
+/// # Errors
+/// Nobody reads any more.
+pub(crate) fn try_screen(text: &str) -> io::Result<()> {
+    try_put(&on_screen(text))
+}
+
+fn on_screen(text: &str) -> String {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
     let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
     // Home, each line to its end, then clear what follows: no flicker.
@@ -101,7 +113,7 @@ pub(crate) fn screen(text: &str) -> Result<(), Failed> {
         out += &cut(line, width.unwrap_or(usize::MAX));
         out += "\x1b[K\n";
     }
-    put(&(out + "\x1b[J"))
+    out + "\x1b[J"
 }
 
 /// A line cut to so many columns; our own colours take none.
@@ -148,14 +160,21 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: Vec<(Status, [String;
 /// # Errors
 /// Nobody reads any more.
 pub(crate) fn put(text: &str) -> Result<(), Failed> {
-    let mut out = io::stdout().lock();
-    let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match done {
+    match try_put(text) {
         Ok(()) => Ok(()),
         // `lubdub status | head` is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Failed::refused(format!("cannot print: {error}"))),
     }
+}
+
+/// Prints text, where the end of its reader is no reason to end.
+///
+/// # Errors
+/// Nobody reads any more.
+pub(crate) fn try_put(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 /// Prints why a command failed; its exit code.

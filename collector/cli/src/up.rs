@@ -90,9 +90,8 @@ fn start(args: Up) -> Result<u8, Failed> {
 
 /// The collector's thread has ended before the agent did.
 fn told_of_its_end(error: &anyhow::Error) {
-    // Nobody reading is no reason to fail here.
     let words = render::clean(&format!("{error:#}"));
-    drop(say(&format!("the collector has ended, nobody judges: {words}")));
+    say(&format!("the collector has ended, nobody judges: {words}"));
 }
 
 /// The sidecar's half.
@@ -117,7 +116,7 @@ async fn supervise(
     ];
     let begun = Sidecar::begin(config).context("cannot begin");
     let sidecar = begun.map_err(|error| Failed::refused(format!("{error:#}")))?;
-    places.iter().try_for_each(|place| say(place))?;
+    places.iter().for_each(|place| say(place));
     let shutdown = lubdub_sidecar::terminations()
         .map_err(|error| Failed::refused(format!("no signals: {error}")))?;
     Ok(sidecar.run(shutdown).await)
@@ -126,13 +125,10 @@ async fn supervise(
 /// One line for each change of status.
 async fn tell(mut transitions: Transitions) {
     loop {
-        let said = match transitions.recv().await {
+        match transitions.recv().await {
             Ok(transition) => say(&sentence(&transition)),
             Err(RecvError::Lagged(missed)) => say(&format!("{missed} changes were not shown")),
             Err(RecvError::Closed) => return,
-        };
-        if said.is_err() {
-            return;
         }
     }
 }
@@ -148,8 +144,9 @@ pub(crate) fn sentence(transition: &Arc<TransitionView>) -> String {
     format!("{at} {agent} {to} ({lifecycle}){after}")
 }
 
-fn say(text: &str) -> Result<(), Failed> {
-    render::line(&format!("lubdub: {text}"))
+/// Whoever read along may have gone; the agent goes on.
+fn say(text: &str) {
+    let (Ok(()) | Err(_)) = render::try_put(&format!("lubdub: {text}\n"));
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, Failed> {

@@ -1,5 +1,7 @@
 //! Writing: the thread, and one statement an operation.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -33,6 +35,9 @@ pub(super) struct Writer {
     /// Counts commits, for readers that wait for news.
     pub(super) commits: watch::Sender<u64>,
     pub(super) sick: bool,
+    pub(super) path: PathBuf,
+    /// Of the file when it was opened.
+    pub(super) inode: u64,
 }
 
 impl Writer {
@@ -68,6 +73,10 @@ impl Writer {
     /// write for.
     fn commit(&mut self, group: &[Op]) -> bool {
         loop {
+            if !self.is_there() {
+                self.broke(&"its file was taken away");
+                return false;
+            }
             match write(&mut self.connection, group) {
                 Ok(()) if self.sick => {
                     self.sick = false;
@@ -96,7 +105,13 @@ impl Writer {
         }
     }
 
-    fn broke(&self, failed: &rusqlite::Error) {
+    /// The file at the store's path is still the one that is written: what goes into one that was
+    /// deleted is lost, and must not be acked.
+    fn is_there(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|there| there.ino() == self.inode)
+    }
+
+    fn broke(&self, failed: &dyn std::fmt::Display) {
         error!(error = %failed, "the store failed; the collector stops");
         let broken = Durable::Broken(failed.to_string());
         // Without the driver there is nobody left to stop.
@@ -189,7 +204,13 @@ fn put(transaction: &Transaction<'_>, op: &Op) -> rusqlite::Result<()> {
         }
         Op::Answer { command, agent, outcome, detail, at } => {
             let said = json!({ "command": command, "outcome": outcome, "detail": detail });
-            put_own(transaction, Some(agent), EventKind::Answer, *at, &said)?;
+            let same = transaction
+                .prepare_cached("SELECT 1 FROM commands WHERE id = ?1 AND outcome = ?2")?
+                .exists((command.as_bytes().as_slice(), outcome.as_str()))?;
+            // An answer that comes again after a crash is the same answer.
+            if !same {
+                put_own(transaction, Some(agent), EventKind::Answer, *at, &said)?;
+            }
             transaction
                 .prepare_cached(
                     "UPDATE commands SET outcome = ?2, detail = ?3, ended = ?4 WHERE id = ?1",

@@ -16,9 +16,9 @@ use super::{
 use crate::BeginError;
 use crate::link::spool;
 use crate::lock::{self, Locked};
-use crate::process::{Spec, find_main, sweep_leftovers};
+use crate::process::{Spec, find_agent, find_main, sweep_leftovers};
 use crate::socket::private_directory;
-use crate::state::{Found, Memory};
+use crate::state::{Found, Memory, buried};
 use crate::vitals;
 
 impl Driver {
@@ -135,7 +135,10 @@ fn ended_unseen() -> Happening {
 fn recall(config: &Config) -> Result<Recalled, BeginError> {
     let state_error = |source: io::Error| BeginError::State { path: config.state.clone(), source };
     let boot_id = vitals::boot_id();
-    let empty = || Memory::empty(config.agent.clone(), boot_id.clone());
+    let empty = || Memory {
+        hold: buried(&config.state),
+        ..Memory::empty(config.agent.clone(), boot_id.clone())
+    };
     let mut notes = Vec::new();
     let mut memory = match Memory::load(&config.state).map_err(state_error)? {
         Found::Whole(memory) if memory.agent == config.agent => *memory,
@@ -150,7 +153,12 @@ fn recall(config: &Config) -> Result<Recalled, BeginError> {
         }
     };
     if memory.boot_id == boot_id {
-        if let Some(pid) = still_runs(&memory).filter(|_| !config.die_with_sidecar) {
+        let lives = still_runs(&memory).or_else(|| match memory.life {
+            Some(_) => None,
+            // A memory that is lost knows of no life; its agent may live on all the same.
+            None => find_agent(&config.socket),
+        });
+        if let Some(pid) = lives.filter(|_| !config.die_with_sidecar) {
             return Err(BeginError::StillRuns { agent: config.agent.clone(), pid });
         }
         let left = memory.life.map_or(0, |life| sweep_leftovers(&config.agent, life.id));

@@ -210,6 +210,9 @@ impl Disk {
 
     /// Why the state directory cannot be written now.
     pub(super) fn sick(&self) -> Option<String> {
+        if self.given_up {
+            return Some("another sidecar has taken the agent's directory".to_owned());
+        }
         let hangs = self.hangs.then(|| "the disk does not answer".to_owned());
         hangs.or_else(|| self.progress.borrow().sick.clone())
     }

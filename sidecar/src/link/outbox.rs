@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
-use lubdub_shared::id::{Life, SpoolId};
+use lubdub_shared::id::{CommandId, Life, SpoolId};
 use lubdub_shared::session::{EVENT_BATCH_MAX, Event, FromSidecar, Happening};
 use lubdub_shared::time::{Mono, Wall};
 
@@ -122,6 +122,18 @@ impl Outbox {
     pub(crate) fn holds_the_end_of(&self, life: Life) -> bool {
         let ends = |event: &Event| matches!(event.what, Happening::Exited { .. });
         self.events.iter().any(|(_, event)| event.life == Some(life) && ends(event))
+    }
+
+    /// The answer to a command is among what waits.
+    pub(crate) fn holds_the_outcome_of(&self, id: CommandId) -> bool {
+        let own = |event: &Event| match &event.what {
+            Happening::Outcome(outcome) => outcome.command == id,
+            Happening::Started { .. }
+            | Happening::Exited { .. }
+            | Happening::Held(_)
+            | Happening::Note { .. } => false,
+        };
+        self.events.iter().any(|(_, event)| own(event))
     }
 
     /// The disk did not take what was last to be written.

@@ -8,7 +8,7 @@
 //!
 //! Appended and synced before an event is sent; written anew when it has grown. A line that a
 //! crash cut short is the last one and was never sent. Any other line whose sum is wrong was
-//! damaged: what stands before it is kept, the file is put aside, and numbering begins anew.
+//! damaged: the others are kept, the file is put aside, and numbering begins anew.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -66,40 +66,32 @@ pub(crate) struct Contents {
     pub(crate) damage: Option<String>,
 }
 
-/// Reads lines until one is damaged.
+/// Reads every line that is whole.
 pub(crate) fn parse(bytes: &[u8]) -> Contents {
     let mut contents = Contents::default();
-    let mut rest = bytes;
-    for number in 1.. {
-        // Without its end a line was cut short by a crash, and never sent.
-        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { break };
+    let (mut spool, mut damaged, mut rest) = (None, 0, bytes);
+    // Without its end a line was cut short by a crash, and never sent.
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
         let line = Line::parse(&rest[..end]);
         rest = &rest[end + 1..];
-        let fits = match line {
-            Some(Line::Head { spool, last }) => {
-                (contents.spool, contents.last) = (Some(spool), last);
-                true
+        match (line, spool) {
+            (Some(Line::Head { spool: own, last }), _) => {
+                spool = Some(own);
+                (contents.spool, contents.last) = (spool, last);
             }
-            Some(Line::Event(event)) => match contents.spool {
-                Some(spool) => {
-                    contents.last = event.number;
-                    contents.events.push((spool, event));
-                    true
-                }
-                None => false,
-            },
-            Some(Line::Acked { spool, number }) => {
-                contents.events.retain(|(own, event)| *own != spool || event.number > number);
-                true
+            (Some(Line::Event(event)), Some(own)) => {
+                contents.last = event.number;
+                contents.events.push((own, event));
             }
-            None => false,
-        };
-        if !fits {
-            contents.damage = Some(format!("line {number} is damaged"));
-            contents.spool = None;
-            contents.last = 0;
-            break;
+            (Some(Line::Acked { spool: own, number }), _) => {
+                contents.events.retain(|(spool, event)| *spool != own || event.number > number);
+            }
+            (Some(Line::Event(_)) | None, _) => damaged += 1,
         }
+    }
+    if damaged > 0 {
+        contents.damage = Some(format!("{damaged} of its lines cannot be read"));
+        (contents.spool, contents.last) = (None, 0);
     }
     contents
 }

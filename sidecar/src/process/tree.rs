@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use lubdub_shared::id::{AgentId, LifeId, ProcessId};
 
@@ -166,10 +167,18 @@ fn marked(marker: &str) -> Vec<Stat> {
     marked.filter_map(vitals::stat).filter(is_alive).collect()
 }
 
-/// The main process of a life that runs under no sidecar: of those that carry its marker, the one
-/// whose parent does not.
+/// The main process of a life that runs under no sidecar.
 pub fn find_main(life: LifeId) -> Option<u32> {
-    let marked = marked(&spawn::marker(life));
+    topmost(&marked(&spawn::marker(life)))
+}
+
+/// The main process that was given this door by a sidecar that is gone.
+pub fn find_agent(door: &Path) -> Option<u32> {
+    topmost(&marked(&format!("LUBDUB_SOCKET={}", door.display())))
+}
+
+/// Of those that carry a marker, the one whose parent does not.
+fn topmost(marked: &[Stat]) -> Option<u32> {
     let main = marked.iter().find(|stat| !marked.iter().any(|other| other.pid == stat.parent));
     main.map(|stat| stat.pid)
 }

@@ -41,9 +41,15 @@ impl Supervisor {
             survivors: Vec::new(),
             to: None,
         };
+        let destructive = command.kind.is_destructive();
         let planned = self.check(&command, Duration::ZERO, now).and_then(|()| self.plan(&command));
         match planned {
             Err((ending, detail)) => self.finish(Outcome { ending, detail, ..outcome }, out),
+            Ok(_) if command.dry_run && destructive && !self.health.sick_disk.is_empty() => {
+                let ending = Ending::Refused(Refusal::SickDisk);
+                let detail = self.health.sick_disk.clone();
+                self.finish(Outcome { ending, detail, ..outcome }, out);
+            }
             Ok(plan) if command.dry_run => {
                 outcome.detail = format!("would {}", plan.words(&self.policy().restart));
                 self.finish(outcome, out);

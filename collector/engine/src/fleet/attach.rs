@@ -70,6 +70,10 @@ impl Fleet {
                 "its sidecar remembers none of its lives: its state directory was lost or emptied";
             out.push((index, Effect::Note(text.to_owned())));
         }
+        let down = agent.held.clone().filter(|_| {
+            known.is_some() && agent.lifecycle.is_down() && lost_its_memory(agent, &hello)
+        });
+        let forgotten = down.map(|held| (agent.lifecycle, held));
         agent.link = Link::Up { session, instance: hello.instance };
         agent.rival = agent.rival.filter(|rival| rival.instance != hello.instance);
         agent.interval = interval;
@@ -78,6 +82,7 @@ impl Fleet {
         agent.labels = hello.labels;
         agent.shown = agent.shown.union(hello.shown);
         let hold = hello.held;
+        let hold_is_none = hold.is_none();
         agent.held = hold.as_ref().map(ToString::to_string);
         if let Some(hold) = hold.filter(|hold| hold.crash_loop && agent.treating.is_none()) {
             // A store that was wiped, or an event that was lost, makes it no less of a trouble.
@@ -85,6 +90,9 @@ impl Fleet {
         }
         let report = hello.report.number;
         self.judged(index, now, out, |judge| judge.report(hello.report));
+        if let Some((lifecycle, held)) = forgotten.filter(|_| hold_is_none) {
+            self.judged(index, now, out, |judge| judge.hold_again(lifecycle, held));
+        }
         let mut pending = Vec::new();
         self.judged(index, now, out, |judge| pending = judge.due_again(report));
         // What changes with a stream is remembered, whatever the mark says.
@@ -118,21 +126,17 @@ fn is_heard(agent: &Agent, instance: InstanceId, now: Mono) -> bool {
 }
 
 fn note_rival(agent: &mut Agent, instance: InstanceId, now: Mono) {
-    let same = agent
-        .rival
-        .filter(|rival| rival.instance == instance && now.since(rival.last) < RIVAL_GONE);
-    let first = same.map_or(now, |rival| rival.first);
+    // One that is started again and again is a new instance each time, and the same trouble.
+    let lately = agent.rival.filter(|rival| now.since(rival.last) < RIVAL_GONE);
+    let first = lately.map_or(now, |rival| rival.first);
     agent.rival = Some(Rival { instance, first, last: now });
 }
 
-/// It knows of no life, or of an earlier one only, and numbers its events in a spool that was never
-/// heard of: ordinals of lives never go back.
+/// It knows of no life, or of an earlier one only: ordinals of lives never go back.
 fn lost_its_memory(agent: &Agent, hello: &Hello) -> bool {
-    let known = agent.applied.iter().any(|(spool, _)| *spool == hello.spool);
     let ordinal = |life: Option<Life>| life.map_or(0, |life| life.ordinal.get());
-    let forgot = match (agent.life, hello.report.life) {
+    match (agent.life, hello.report.life) {
         (Some(before), Some(now)) if before.id == now.id => false,
         (before, now) => ordinal(before) > 0 && ordinal(now) <= ordinal(before),
-    };
-    !known && forgot
+    }
 }

@@ -13,7 +13,7 @@ use lubdub_shared::time::Now;
 
 use super::request::ANSWER_MARGIN;
 use super::{AgentIndex, Identity, Slot, outcome};
-use crate::agent::{Agent, Link, Standing, Verification, left};
+use crate::agent::{Agent, Link, RIVAL_GONE, Rival, Standing, Verification, left};
 use crate::detect::{self, View};
 use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
@@ -193,8 +193,10 @@ impl Judge<'_> {
     /// The next rung, if one is due and may be taken.
     fn climb(&mut self, proof: &Proof) {
         let ready = self.agent.act.is_none() && self.now.mono >= self.agent.rest_until;
-        let duplicate = self.agent.findings.iter().any(|s| s.finding.cause == Cause::Duplicate);
-        if !ready || !self.agent.is_connected() || duplicate {
+        // Whose process would be meant? Also before it is told as a Duplicate.
+        let gone = |rival: Rival| self.now.mono.since(rival.last) >= RIVAL_GONE;
+        let contested = !self.agent.rival.is_none_or(gone);
+        if !ready || !self.agent.is_connected() || contested {
             return;
         }
         let Some(step) = ladder::step(self.agent, proof) else {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
+use lubdub_shared::id::CommandId;
 use lubdub_shared::incident::{Action, ActionOutcome};
+use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Mono;
 
 use super::judge::Judge;
@@ -15,6 +17,9 @@ pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
 
 /// Commands of people whose answers are waited for at one time; beyond it the oldest is given up.
 pub(super) const ASKED_MAX: usize = 8;
+
+/// How long a hold that a sidecar has forgotten waits for it.
+const HOLD_AGAIN_WITHIN: Duration = Duration::from_secs(3600);
 
 /// How long an answer may take.
 pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
@@ -59,11 +64,8 @@ impl Judge<'_> {
         if self.agent.is_connected() {
             self.send(command);
         } else if !command.kind.may_wait() || command.dry_run {
-            let then = if command.kind.may_wait() {
-                format!("a {} would wait for it", command.kind)
-            } else {
-                format!("a {} does not wait for it", command.kind)
-            };
+            let waits = if command.kind.may_wait() { "would wait" } else { "does not wait" };
+            let then = format!("{} {waits} for it", command.kind);
             let detail = format!(
                 "the sidecar of {} is not connected; {then} ({} by {}: {})",
                 self.agent.id, command.kind, command.requested_by, command.reason
@@ -72,6 +74,28 @@ impl Judge<'_> {
         } else {
             self.keep(command, request.expires);
         }
+    }
+
+    /// What held the agent down is on record here, and its sidecar has lost its memory: it is told
+    /// before it starts anything.
+    pub(super) fn hold_again(&mut self, lifecycle: Lifecycle, held: String) {
+        let terminated = lifecycle == Lifecycle::Terminated;
+        let command = Command {
+            id: CommandId::ordered(self.now.wall, self.rng),
+            kind: if terminated { CommandKind::Apoptosis } else { CommandKind::Stop },
+            life: self.agent.report.as_ref().and_then(|report| report.life).map(|life| life.id),
+            store: self.identity.store,
+            epoch: self.identity.epoch,
+            precondition: Precondition::LifeOnly,
+            report: 0,
+            ttl: AUTOMATIC_TTL,
+            age: Duration::ZERO,
+            requested_by: Requester::Person("the collector's record".to_owned()),
+            reason: format!("its sidecar has lost its memory; it was {held}"),
+            dry_run: false,
+            agent: self.agent.id.clone(),
+        };
+        self.keep(command, HOLD_AGAIN_WITHIN);
     }
 
     /// The sidecar is not there: the command waits. A newer one takes its place.

@@ -48,7 +48,8 @@ impl Fleet {
         for command in unanswered {
             self.take_up(index, command, now, out);
         }
-        self.arm(index, now.mono);
+        // What stands is seen at once, though its sidecar may never come back.
+        self.judged(index, now, out, |judge| judge.look());
     }
 
     fn take_up(
