@@ -50,7 +50,9 @@ words_on_the_wire! {
     }
     ActivityKind { Output, Io, Child, Cpu }
     CommandKind { Restart, Stop, Start, Apoptosis, Revive }
-    Refusal { WrongAgent, PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk }
+    Refusal {
+        PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk, WrongAgent,
+    }
     ActionOutcome { Accepted, Done, Refused, Expired, Failed, Pending }
     Mode { Observe, Shadow, Enforce }
     ExpectBeats { Auto, Always, Never }
