@@ -277,11 +277,6 @@ impl Supervisor {
         (deadline.map(|deadline| deadline.after), self.clocks.beat_age(self.ticks))
     }
 
-    /// What the driver could not do so far; it goes out with the next report.
-    pub fn set_health(&mut self, health: Health) {
-        self.health = health;
-    }
-
     /// What must survive a crash.
     pub fn memory(&self) -> &Memory {
         &self.memory

@@ -1,6 +1,6 @@
 //! PURE: what the supervisor tells, and when: reports, and the heartbeat file's content.
 
-use lubdub_shared::beat::{Evidence, Phase, Report, Vitals};
+use lubdub_shared::beat::{Evidence, Health, Phase, Report, Vitals};
 use lubdub_shared::heartbeat_file::Heartbeat;
 use lubdub_shared::id::LifeId;
 use lubdub_shared::late::Late;
@@ -55,6 +55,11 @@ impl Supervisor {
                 | State::Ended(_) => None,
             },
         }
+    }
+
+    /// What the driver could not do so far; it goes out with the next report.
+    pub fn set_health(&mut self, health: Health) {
+        self.health = health;
     }
 
     /// Beats of the life that runs; none while no main process lives.

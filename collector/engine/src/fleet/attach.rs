@@ -65,15 +65,15 @@ impl Fleet {
             self.judged(index, now, out, |judge| judge.look());
             return Attached::OtherInstance;
         }
-        if known.is_some() && lost_its_memory(agent, &hello) {
+        let lost = known.is_some() && lost_its_memory(agent, &hello);
+        if lost {
             let text =
                 "its sidecar remembers none of its lives: its state directory was lost or emptied";
             out.push((index, Effect::Note(text.to_owned())));
         }
-        let down = agent.held.clone().filter(|_| {
-            known.is_some() && agent.lifecycle.is_down() && lost_its_memory(agent, &hello)
-        });
-        let forgotten = down.map(|held| (agent.lifecycle, held));
+        let forgot_hold = lost && hello.held.is_none() && agent.lifecycle.is_down();
+        let held_as = agent.lifecycle;
+        let forgotten = agent.held.take().filter(|_| forgot_hold);
         agent.link = Link::Up { session, instance: hello.instance };
         agent.rival = agent.rival.filter(|rival| rival.instance != hello.instance);
         agent.interval = interval;
@@ -81,17 +81,15 @@ impl Fleet {
         agent.host = hello.host;
         agent.labels = hello.labels;
         agent.shown = agent.shown.union(hello.shown);
-        let hold = hello.held;
-        let hold_is_none = hold.is_none();
-        agent.held = hold.as_ref().map(ToString::to_string);
-        if let Some(hold) = hold.filter(|hold| hold.crash_loop && agent.treating.is_none()) {
+        agent.held = hello.held.as_ref().map(ToString::to_string);
+        if let Some(hold) = hello.held.filter(|hold| hold.crash_loop && agent.treating.is_none()) {
             // A store that was wiped, or an event that was lost, makes it no less of a trouble.
             agent.treating = Some(outcome::crash_loop(agent, &hold.reason, now));
         }
         let report = hello.report.number;
         self.judged(index, now, out, |judge| judge.report(hello.report));
-        if let Some((lifecycle, held)) = forgotten.filter(|_| hold_is_none) {
-            self.judged(index, now, out, |judge| judge.hold_again(lifecycle, held));
+        if let Some(held) = forgotten {
+            self.judged(index, now, out, |judge| judge.hold_again(held_as, held));
         }
         let mut pending = Vec::new();
         self.judged(index, now, out, |judge| pending = judge.due_again(report));
