@@ -7,6 +7,7 @@ use std::time::Duration;
 use lubdub_engine::{AgentIndex, Effect, Fleet};
 use lubdub_shared::command::Command;
 use lubdub_shared::id::CommandId;
+use lubdub_shared::policy::Policy;
 use lubdub_shared::session::ToSidecar;
 use lubdub_shared::time::{Mono, Now};
 use lubdub_shared::view::TransitionView;
@@ -88,6 +89,10 @@ impl Dispatch {
                 warn!(agent = %id, "{text}");
                 self.write(Op::Note(Some(id), text, now.wall));
             }
+            Effect::Policy(policy, mark) => {
+                info!(agent = %id, policy = policy.name, "another policy");
+                self.send_policy(index, (*policy).clone(), mark);
+            }
             Effect::Forget => {
                 info!(agent = %id, "forgotten");
                 self.write(Op::Forget(id, index));
@@ -165,6 +170,17 @@ impl Dispatch {
     fn tell(&self, command: CommandId, acted: Acted) {
         if let Some(waiter) = self.waiters.get(&command) {
             let (Ok(()) | Err(_)) = waiter.try_send(acted);
+        }
+    }
+
+    /// A sidecar that does not hear of its policy would never be judged again: where its stream is
+    /// full it ends, and the next one begins with the policy.
+    fn send_policy(&mut self, index: AgentIndex, policy: Policy, mark: u64) {
+        let Some(stream) = self.sessions.get(&index) else { return };
+        let policy = Box::new(policy);
+        if stream.outbound.try_send(ToSidecar::Policy { policy, mark }).is_err() {
+            warn!(session = stream.session, "a full stream is ended: it must hear of its policy");
+            self.sessions.remove(&index);
         }
     }
 

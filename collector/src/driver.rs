@@ -229,6 +229,7 @@ impl Driver {
             store: self.identity.store,
             epoch: self.identity.epoch,
             interval,
+            policy_mark: resolved.mark(),
             policy: resolved,
             // What was applied here may not be on disk yet: the sidecar sends what was not acked
             // again, and it is applied and written once.

@@ -31,5 +31,11 @@ pub(crate) fn agent_view(agent: &Agent, now: Now) -> AgentView {
 }
 
 pub(crate) fn explanation(agent: &Agent, now: Now) -> Explanation {
-    Explanation { agent: agent_view(agent, now), deadlines: explain::deadlines(agent) }
+    Explanation {
+        agent: agent_view(agent, now),
+        deadlines: explain::deadlines(agent),
+        configured: explain::configured(agent),
+        what_if: explain::what_if(agent, now),
+        suggestions: explain::suggestions(agent),
+    }
 }

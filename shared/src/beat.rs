@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Life;
+use crate::policy::Policy;
 use crate::schedule::LedgerView;
 use crate::status::{Lifecycle, words};
+use crate::trend::{Burn, CheckAge, GapStats, MemoryTrend, RecentTasks, Repeats, ResponseTrend};
 
 words! {
     /// What the agent says that it is doing.
@@ -139,7 +141,7 @@ impl fmt::Display for Evidence {
 }
 
 /// The beat deadline in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadline {
     /// Time without a beat that is one miss.
     pub after: Duration,
@@ -148,7 +150,7 @@ pub struct Deadline {
 }
 
 /// The last activity of the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastActivity {
     /// Since it happened.
     pub age: Duration,
@@ -157,7 +159,7 @@ pub struct LastActivity {
 }
 
 /// A bound that the agent put on its phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Grows with each lease of a life.
     pub number: u64,
@@ -168,7 +170,8 @@ pub struct Lease {
 }
 
 /// Progress of a life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Progress {
     /// Sum of the agent's counters.
     pub counter: u64,
@@ -176,10 +179,13 @@ pub struct Progress {
     pub frozen: Option<Duration>,
     /// A working phase is declared or a task is open.
     pub owed: bool,
+    /// Frozen for this long is late: the policy's window, stretched by what the agent survived.
+    /// Zero is the policy's own.
+    pub window: Duration,
 }
 
 /// A check that the agent itself says has failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedCheck {
     /// Its name; `self` for a trigger.
     pub name: String,
@@ -192,7 +198,9 @@ pub struct FailedCheck {
 }
 
 /// The clocks of one life, in the sidecar's ticks.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub struct Ages {
     /// Since the start of the life.
     pub up: Duration,
@@ -224,6 +232,20 @@ pub struct Ages {
     pub paused: Option<Duration>,
     /// Checks that are not ok, worst first, at most [`FAILED_CHECKS_MAX`].
     pub failed: Vec<FailedCheck>,
+    /// Steps that repeat.
+    pub repeats: Repeats,
+    /// Age of the oldest open task, less what was leased, paused or waited for a rate limit.
+    pub oldest_task: Option<Duration>,
+    /// Checks that the policy names.
+    pub checks: Vec<CheckAge>,
+    /// Energy is at or below the policy's `gone`.
+    pub spent: bool,
+    /// Nothing is owed: the policy's quiet hours.
+    pub resting: bool,
+    /// Survived gaps between beats in this phase.
+    pub beat_gaps: GapStats,
+    /// Survived gaps between steps of progress in this phase.
+    pub progress_gaps: GapStats,
 }
 
 /// Failed checks that one report carries at most.
@@ -232,7 +254,24 @@ pub const FAILED_CHECKS_MAX: usize = 8;
 impl Ages {
     /// The clocks stand: the process is stopped, or a lease runs.
     pub fn stands_still(&self) -> bool {
-        self.paused.is_some() || self.lease.is_some_and(|lease| lease.over.is_none())
+        self.paused.is_some() || self.is_leased()
+    }
+
+    /// A lease runs, or its slack.
+    pub fn is_leased(&self) -> bool {
+        self.lease.is_some_and(|lease| lease.over.is_none())
+    }
+
+    /// It said that it waits: steps may repeat twice as often.
+    pub fn waits(&self) -> bool {
+        use Phase::{Idle, WaitingHuman, WaitingRateLimit};
+        let says_so = matches!(self.phase, Some(Idle | WaitingHuman | WaitingRateLimit));
+        says_so || self.is_leased()
+    }
+
+    /// Frozen progress for this long is late.
+    pub fn progress_window(&self, policy: &Policy) -> Duration {
+        self.progress.window.max(policy.progress_deadline(self.phase))
     }
 
     /// What this life has shown so far.
@@ -270,7 +309,8 @@ pub struct ResponseTime {
 }
 
 /// The four vitals of the mission, and what the kernel tells of the tree.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Vitals {
     /// What is left of what the agent may spend, 0..1.
     pub energy: Option<f64>,
@@ -294,10 +334,18 @@ pub struct Vitals {
     pub text: String,
     /// Model or program label.
     pub model: String,
+    /// Spending.
+    pub burn: Burn,
+    /// Memory over time.
+    pub memory_trend: MemoryTrend,
+    /// Response times against the agent's own past.
+    pub response_trend: ResponseTrend,
+    /// The newest tasks that ended.
+    pub recent_tasks: RecentTasks,
 }
 
 /// One look at one life.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Grows by one with each report of a sidecar instance, from 1.
     pub number: u64,
@@ -317,10 +365,13 @@ pub struct Report {
     pub health: Health,
     /// Until the next start, when one is coming.
     pub starts_in: Option<Duration>,
+    /// Mark of the policy that it was made under; 0 is none that a collector sent.
+    pub policy: u64,
 }
 
 /// What a sidecar itself could not do, counted since it started.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Health {
     /// Datagrams that were malformed or came from a stranger.
     pub datagrams_dropped: u64,

@@ -26,6 +26,8 @@ words! {
         Apoptosis = "apoptosis",
         /// End an apoptosis.
         Revive = "revive",
+        /// Tell the agent itself, through its long poll or a local hook.
+        Nudge = "nudge",
     }
 }
 
@@ -34,7 +36,7 @@ impl CommandKind {
     pub fn may_wait(self) -> bool {
         match self {
             Self::Stop | Self::Start | Self::Revive => true,
-            Self::Restart | Self::Apoptosis => false,
+            Self::Restart | Self::Apoptosis | Self::Nudge => false,
         }
     }
 
@@ -42,8 +44,13 @@ impl CommandKind {
     pub fn is_destructive(self) -> bool {
         match self {
             Self::Restart | Self::Stop | Self::Apoptosis => true,
-            Self::Start | Self::Revive => false,
+            Self::Start | Self::Revive | Self::Nudge => false,
         }
+    }
+
+    /// It is meant for one life, and void for another.
+    pub fn is_for_a_life(self) -> bool {
+        self.is_destructive() || self == Self::Nudge
     }
 }
 
@@ -84,6 +91,13 @@ pub enum Precondition {
     },
     /// Still stopped or frozen.
     StillPaused,
+    /// A task that is open is still older than this.
+    StillOverdue {
+        /// What it may be.
+        over: Duration,
+    },
+    /// Nothing is left of what the agent may spend.
+    StillSpent,
     /// Still no activity.
     StillInactive {
         /// For at least this long.
@@ -133,6 +147,12 @@ impl Precondition {
             },
             Self::StillFailed { check } if fresh.failed.iter().any(|f| f.name == *check) => Ok(()),
             Self::StillFailed { check } => Err(format!("the failure of {check:?} was withdrawn")),
+            Self::StillOverdue { over } if fresh.oldest_task.is_some_and(|age| age >= *over) => {
+                Ok(())
+            }
+            Self::StillOverdue { .. } => Err("no open task is too old any more".to_owned()),
+            Self::StillSpent if fresh.spent => Ok(()),
+            Self::StillSpent => Err("there is energy again".to_owned()),
             Self::StillPaused if fresh.paused.is_some() => Ok(()),
             Self::StillPaused => Err("the process runs again".to_owned()),
             Self::StillInactive { quiet } => moves().and_then(|()| inactive(*quiet)),
@@ -196,6 +216,8 @@ words! {
     Refusal {
         /// The agent moved on: a save.
         PreconditionFailed = "precondition_failed",
+        /// Nobody at the agent listens for it.
+        NobodyListens = "nobody_listens",
         /// It was meant for another agent.
         WrongAgent = "wrong_agent",
         /// The life that it was meant for is over.

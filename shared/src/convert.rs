@@ -10,8 +10,10 @@ use crate::time::Wall;
 
 mod beat;
 mod command;
+mod limits;
 mod policy;
 mod session;
+mod trend;
 mod view;
 mod words;
 

@@ -33,6 +33,30 @@ words! {
         LeaseExpired = "lease_expired",
         /// The agent itself says so.
         ReportedFailure = "reported_failure",
+        /// An open task is older than it may be.
+        TaskOverdue = "task_overdue",
+        /// A check did not come when it had to.
+        Missed = "missed",
+        /// It waits for a person, and has waited for long.
+        WaitingHuman = "waiting_human",
+        /// It does the same again and again.
+        Looping = "looping",
+        /// Little is left of what it may spend.
+        EnergyLow = "energy_low",
+        /// Nothing is left of it.
+        EnergyGone = "energy_gone",
+        /// It spends, and nothing comes of it.
+        BurnWithoutProgress = "burn_without_progress",
+        /// Memory is near its limit.
+        MemoryHigh = "memory_high",
+        /// Memory grows towards its limit.
+        MemoryLeak = "memory_leak",
+        /// Tasks take longer than they may, or than they ever did.
+        SlowResponse = "slow_response",
+        /// Too many tasks fail.
+        TaskFailures = "task_failures",
+        /// Its status comes and goes.
+        Flapping = "flapping",
         /// An agent that never beats shows no activity.
         Inactive = "inactive",
         /// Stopped or frozen.

@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
-use crate::beat::{Ages, Deadline};
-use crate::policy::{ExpectBeats, Policy};
+use crate::beat::{Ages, Deadline, Phase};
+use crate::policy::{Due, ExpectBeats, Expected, Policy};
+use crate::status::words;
+use crate::trend::CheckAge;
 
 /// Silence of an agent that beats on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,8 +43,23 @@ pub enum Past {
     Critical,
 }
 
+words! {
+    /// How the steps of an agent repeat.
+    Pattern {
+        /// The same action with the same result.
+        SameResult = "same_result",
+        /// The same action with the same error.
+        SameError = "same_error",
+        /// Two or three steps that take turns.
+        Alternating = "alternating",
+        /// The same action without a result.
+        Monologue = "monologue",
+    }
+}
+
 /// All clocks of one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent clocks, not states")]
 pub struct Late {
     /// Beats.
     pub silence: Silence,
@@ -59,6 +76,16 @@ pub struct Late {
     pub inactive: bool,
     /// Stopped or frozen: a Warning at once.
     pub paused: Past,
+    /// It does the same again and again.
+    pub looping: Option<Pattern>,
+    /// The oldest open task.
+    pub overdue: Past,
+    /// The check that is late longest, of those that come at an interval.
+    pub missed: Past,
+    /// It waits for a person, and has for long.
+    pub human: bool,
+    /// Nothing is left of what it may spend.
+    pub spent: bool,
 }
 
 impl Late {
@@ -69,9 +96,20 @@ impl Late {
             Some(age) if age >= policy.paused_max => Past::Critical,
             Some(_) => Past::Warning,
         };
-        if ages.stands_still() {
+        if ages.paused.is_some() {
             // Nothing is owed now, whatever the clocks showed before.
             return Self { paused, ..Self::default() };
+        }
+        let anyway = Self {
+            looping: looping(ages, policy),
+            overdue: overdue(ages, policy),
+            missed: missed(ages, policy),
+            human: ages.phase == Some(Phase::WaitingHuman) && ages.phase_age >= policy.human_after,
+            spent: ages.spent,
+            ..Self::default()
+        };
+        if ages.is_leased() {
+            return anyway;
         }
         let silence = silence(ages, policy);
         let progress = match silence {
@@ -82,14 +120,14 @@ impl Late {
             silence,
             never_seen: never_seen(ages, policy),
             progress,
-            inert: progress != Past::Not && ages.quiet >= policy.progress_deadline(ages.phase),
+            inert: progress != Past::Not && ages.quiet >= ages.progress_window(policy),
             lease_over: ages.lease.is_some_and(|lease| lease.over.is_some()),
             // Also who beat once or twice and then no more: its silence does not count.
             inactive: !ages.armed
                 && !beats_expected(ages, policy)
                 && ages.deadline.is_some()
                 && ages.quiet >= policy.inactive_after,
-            paused,
+            ..anyway
         }
     }
 }
@@ -130,11 +168,54 @@ fn never_seen(ages: &Ages, policy: &Policy) -> Past {
 }
 
 fn progress(ages: &Ages, policy: &Policy) -> Past {
-    let window = policy.progress_deadline(ages.phase);
+    let window = ages.progress_window(policy);
     match ages.progress.frozen {
         Some(frozen) if ages.progress.owed && frozen >= 2 * window => Past::Critical,
         Some(frozen) if ages.progress.owed && frozen >= window => Past::Warning,
         Some(_) | None => Past::Not,
+    }
+}
+
+/// The first pattern that has come often enough; twice as often while the agent waits.
+fn looping(ages: &Ages, policy: &Policy) -> Option<Pattern> {
+    let (repeats, limits) = (&ages.repeats, &policy.limits.looping);
+    let times = if ages.waits() { 2 } else { 1 };
+    let turns = repeats.period_two.max(repeats.period_three);
+    [
+        (Pattern::SameError, repeats.same_error, limits.same_error),
+        (Pattern::SameResult, repeats.same_result, limits.same_result),
+        (Pattern::Alternating, turns, limits.alternating),
+        (Pattern::Monologue, repeats.monologue, limits.monologue),
+    ]
+    .into_iter()
+    .find_map(|(pattern, seen, limit)| {
+        (seen >= limit.get().saturating_mul(times)).then_some(pattern)
+    })
+}
+
+fn overdue(ages: &Ages, policy: &Policy) -> Past {
+    match (ages.oldest_task, policy.task_timeout) {
+        (Some(age), Some(timeout)) if age >= 2 * timeout => Past::Critical,
+        (Some(age), Some(timeout)) if age >= timeout => Past::Warning,
+        (Some(_) | None, _) => Past::Not,
+    }
+}
+
+fn missed(ages: &Ages, policy: &Policy) -> Past {
+    let of = |check: &CheckAge| match policy.limits.check.get(&check.name) {
+        Some(expected) => interval_missed(expected, check.age),
+        None => Past::Not,
+    };
+    ages.checks.iter().map(of).max().unwrap_or_default()
+}
+
+/// Whether a check that comes at an interval is late: a Warning after the grace, Critical when the
+/// next one is late too. One that comes at times of the day is judged where the day is known.
+pub fn interval_missed(expected: &Expected, age: Duration) -> Past {
+    match expected.due {
+        Due::Every(every) if age >= 2 * every + expected.grace => Past::Critical,
+        Due::Every(every) if age >= every + expected.grace => Past::Warning,
+        Due::Every(_) | Due::Cron(_) => Past::Not,
     }
 }
 
@@ -147,6 +228,7 @@ fn whole(age: Duration, deadline: Duration) -> u32 {
 mod tests {
     use super::*;
     use crate::beat::{ActivityKind, LastActivity, Lease, Progress};
+    use crate::trend::Repeats;
 
     const fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -201,7 +283,12 @@ mod tests {
     fn progress_is_judged_only_where_it_is_owed_and_beats_are_fresh() {
         let policy = Policy::default();
         let with = |silence, frozen, owed| {
-            let progress = Progress { counter: 5, frozen: Some(seconds(frozen)), owed };
+            let progress = Progress {
+                counter: 5,
+                frozen: Some(seconds(frozen)),
+                owed,
+                window: Duration::ZERO,
+            };
             Late::of(&Ages { progress, ..quiet(silence, 9999) }, &policy)
         };
         assert_eq!(with(1, 599, true).progress, Past::Not);
@@ -233,13 +320,62 @@ mod tests {
     #[test]
     fn who_is_paused_or_leased_owes_nothing() {
         let policy = Policy::default();
-        let progress = Progress { counter: 5, frozen: Some(seconds(9999)), owed: true };
+        let progress =
+            Progress { counter: 5, frozen: Some(seconds(9999)), owed: true, window: seconds(1) };
         let late = Ages { progress, ..quiet(9999, 9999) };
         let lease = Lease { number: 1, left: seconds(60), over: None };
         let paused = Ages { paused: Some(seconds(1)), ..late.clone() };
         assert_eq!(Late::of(&paused, &policy), Late { paused: Past::Warning, ..Late::default() });
         let leased = Ages { lease: Some(lease), ..late };
         assert_eq!(Late::of(&leased, &policy), Late::default());
+    }
+
+    #[test]
+    fn loops_are_counted_and_a_wait_doubles_the_counts() {
+        let with = |repeats, phase| {
+            let ages = Ages { repeats, phase, ..Ages::default() };
+            Late::of(&ages, &Policy::default()).looping
+        };
+        let calm =
+            Repeats { same_result: 3, same_error: 2, period_two: 5, period_three: 5, monologue: 2 };
+        assert_eq!(with(calm, None), None);
+        let waiting = Some(Phase::WaitingRateLimit);
+        for (repeats, doubled, pattern) in [
+            (Repeats { same_result: 4, ..calm }, 8, Pattern::SameResult),
+            (Repeats { same_error: 3, ..calm }, 6, Pattern::SameError),
+            (Repeats { period_two: 6, ..calm }, 12, Pattern::Alternating),
+            (Repeats { period_three: 6, ..calm }, 12, Pattern::Alternating),
+            (Repeats { monologue: 3, ..calm }, 6, Pattern::Monologue),
+        ] {
+            assert_eq!(with(repeats, None), Some(pattern));
+            assert_eq!(with(repeats, waiting), None, "{pattern} while it waits");
+            let much = Repeats {
+                same_result: doubled * u32::from(pattern == Pattern::SameResult),
+                same_error: doubled * u32::from(pattern == Pattern::SameError),
+                period_two: doubled * u32::from(pattern == Pattern::Alternating),
+                period_three: 0,
+                monologue: doubled * u32::from(pattern == Pattern::Monologue),
+            };
+            assert_eq!(with(much, waiting), Some(pattern));
+        }
+    }
+
+    #[test]
+    fn tasks_and_checks_have_their_own_bounds() {
+        let expected = Expected { due: Due::Every(seconds(60)), grace: seconds(10) };
+        let mut policy = Policy { task_timeout: Some(seconds(100)), ..Policy::default() };
+        policy.limits.check.insert("backup".to_owned(), expected);
+        let at = |age| {
+            let check = CheckAge { name: "backup".to_owned(), age: seconds(age), came: true };
+            let ages =
+                Ages { oldest_task: Some(seconds(age)), checks: vec![check], ..Ages::default() };
+            let late = Late::of(&ages, &policy);
+            (late.missed, late.overdue)
+        };
+        assert_eq!(at(69), (Past::Not, Past::Not));
+        assert_eq!(at(70), (Past::Warning, Past::Not));
+        assert_eq!(at(129), (Past::Warning, Past::Warning));
+        assert_eq!(at(200), (Past::Critical, Past::Critical));
     }
 
     #[test]

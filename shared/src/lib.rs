@@ -30,4 +30,5 @@ pub mod status;
 pub mod strict_toml;
 pub mod telemetry;
 pub mod time;
+pub mod trend;
 pub mod view;

@@ -119,6 +119,26 @@ pub struct Spent {
     pub cost_usd: f64,
 }
 
+/// What an agent did in one step of its work. Its words are hashed here and stay on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Step {
+    /// What it did.
+    pub action: Option<Deed>,
+    /// Hash of what came of it.
+    pub result: Option<u64>,
+    /// Hash of how it failed.
+    pub error: Option<u64>,
+}
+
+/// One action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    /// Hash of all of it.
+    pub hash: u64,
+    /// Its first word, by which a policy may exempt it.
+    pub tool: String,
+}
+
 /// What one datagram says. Everything is optional.
 #[expect(clippy::struct_excessive_bools, reason = "one flag for each line of the protocol")]
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -163,6 +183,10 @@ pub struct Message {
     pub main_pid: Option<u32>,
     /// Custom vitals.
     pub vitals: BTreeMap<String, f64>,
+    /// A step of its work.
+    pub step: Option<Step>,
+    /// Bytes of the datagram: what the beat itself wrote is no activity.
+    pub size: usize,
 }
 
 /// Reads one datagram.
@@ -177,11 +201,12 @@ pub fn parse(datagram: &[u8]) -> Result<Message, Dropped> {
         return Err(Dropped::Nul);
     }
     let text = String::from_utf8_lossy(datagram);
-    match text.trim_start().as_bytes().first() {
+    let message = match text.trim_start().as_bytes().first() {
         None => Err(Dropped::Empty),
         Some(b'{') => json::parse(&text),
         Some(_) => parse_lines(&text),
-    }
+    };
+    message.map(|message| Message { size: datagram.len(), ..message })
 }
 
 fn parse_lines(text: &str) -> Result<Message, Dropped> {

@@ -4,6 +4,7 @@
 //! what holds where nobody said otherwise, on both sides.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -12,6 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::beat::Phase;
 use crate::incident::Cause;
 use crate::status::words;
+
+mod limits;
+
+pub use limits::{
+    Due, EnergyLimits, Expected, FailureLimits, FlappingLimits, Limits, LoopLimits, MemoryLimits,
+    NAMED_MAX, QuietHours, ResponseLimits, STEPS_MAX,
+};
 
 words! {
     /// How far the collector may go with living agents.
@@ -44,6 +52,8 @@ words! {
         None = "none",
         /// An incident; a person is told.
         Notify = "notify",
+        /// The agent itself is told, once.
+        Nudge = "nudge",
         /// A restart, within the schedule.
         Restart = "restart",
         /// The end, at once.
@@ -138,12 +148,30 @@ pub struct Policy {
     pub unreachable_after: Duration,
     /// Unreachable for this long is Missing.
     pub missing_after: Duration,
+    /// Waiting for a person for this long is told to one.
+    pub human_after: Duration,
+    /// An open task may be this old; `None` is no bound.
+    pub task_timeout: Option<Duration>,
     /// Beat deadlines of phases; `None` is no clock.
     pub phase: BTreeMap<Phase, Option<Duration>>,
     /// Where a cause may do more or less than by default.
     pub act: BTreeMap<Cause, Act>,
     /// The restart schedule.
     pub restart: RestartPolicy,
+    /// What the other detectors are held against.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A deadline is stretched to so many times the longest gap that was survived.
+const STRETCH: u32 = 3;
+/// But to no more than so many times itself.
+const STRETCH_MAX: u32 = 4;
+
+/// A deadline, stretched by the longest gap that an agent has survived. Gaps teach patience,
+/// never haste.
+pub fn stretched(deadline: Duration, longest: Duration) -> Duration {
+    deadline.max((STRETCH * longest).min(STRETCH_MAX * deadline))
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -164,6 +192,8 @@ impl Default for Policy {
             paused_max: 30 * MINUTE,
             unreachable_after: Duration::from_secs(15),
             missing_after: 10 * MINUTE,
+            human_after: 15 * MINUTE,
+            task_timeout: None,
             phase: BTreeMap::from([
                 (Phase::Llm, Some(15 * MINUTE)),
                 (Phase::Tool, Some(60 * MINUTE)),
@@ -172,6 +202,7 @@ impl Default for Policy {
             ]),
             act: BTreeMap::new(),
             restart: RestartPolicy::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -214,6 +245,15 @@ impl Policy {
         own.unwrap_or_default().max(self.progress_window)
     }
 
+    /// A number by which a collector and a sidecar know that they speak of the same policy; never
+    /// 0. It is made anew by each collector, and compared with nothing that another made.
+    pub fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let text = serde_json::to_string(self).expect("keys are words, numbers are finite");
+        text.hash(&mut hasher);
+        hasher.finish().max(1)
+    }
+
     /// The most that a cause may lead to by itself.
     pub fn act(&self, cause: Cause) -> Act {
         self.act.get(&cause).copied().unwrap_or_else(|| default_act(cause))
@@ -226,13 +266,26 @@ pub fn default_act(cause: Cause) -> Act {
         Cause::NeverSeen | Cause::Silent | Cause::NoProgress | Cause::ReportedFailure => {
             Act::Restart
         }
+        // It is Critical, and so acted on, only where the budget is hard.
+        Cause::EnergyGone => Act::Apoptosis,
+        Cause::Looping => Act::Nudge,
         Cause::Exited
         | Cause::Crashed
         | Cause::KilledByOther
         | Cause::CrashLoop
         | Cause::BusySilent
         | Cause::LeaseExpired
+        | Cause::TaskOverdue
+        | Cause::Missed
+        | Cause::WaitingHuman
         | Cause::Inactive
+        | Cause::EnergyLow
+        | Cause::BurnWithoutProgress
+        | Cause::MemoryHigh
+        | Cause::MemoryLeak
+        | Cause::SlowResponse
+        | Cause::TaskFailures
+        | Cause::Flapping
         | Cause::Paused
         | Cause::Unreachable
         | Cause::Missing
@@ -241,10 +294,13 @@ pub fn default_act(cause: Cause) -> Act {
     }
 }
 
-/// Whether `[policy.x.act]` may let a cause touch a living agent. What rests on the link alone
-/// never may: that path has no edge to destruction. What is dead already is the sidecar's. Nor may
-/// what is no fault of the agent: two sidecars for one id, a sick disk.
-pub fn may_act(cause: Cause) -> bool {
+/// The most that `[policy.x.act]` may let a cause do.
+///
+/// What rests on the link alone never touches a living agent: that path has no edge to
+/// destruction. What is dead already is the sidecar's. Who waits for a person is never killed, nor
+/// who is no fault of: two sidecars for one id, a sick disk. Similarity, slopes and anomalies may
+/// nudge; they are no reason to restart anybody alone.
+pub fn most(cause: Cause) -> Act {
     match cause {
         Cause::Exited
         | Cause::Crashed
@@ -253,14 +309,26 @@ pub fn may_act(cause: Cause) -> bool {
         | Cause::Unreachable
         | Cause::Missing
         | Cause::Duplicate
-        | Cause::SickDisk => false,
+        | Cause::SickDisk
+        | Cause::WaitingHuman
+        | Cause::Flapping => Act::Notify,
+        Cause::Looping
+        | Cause::EnergyLow
+        | Cause::BurnWithoutProgress
+        | Cause::MemoryHigh
+        | Cause::MemoryLeak
+        | Cause::SlowResponse
+        | Cause::TaskFailures
+        | Cause::Missed => Act::Nudge,
         Cause::NeverSeen
         | Cause::Silent
         | Cause::BusySilent
         | Cause::NoProgress
         | Cause::LeaseExpired
+        | Cause::TaskOverdue
         | Cause::ReportedFailure
         | Cause::Inactive
-        | Cause::Paused => true,
+        | Cause::EnergyGone
+        | Cause::Paused => Act::Apoptosis,
     }
 }

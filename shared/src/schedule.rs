@@ -34,7 +34,8 @@ pub enum Next {
 }
 
 /// The ledger as it travels and is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LedgerView {
     /// Restarts since the last refill.
     pub used: u32,

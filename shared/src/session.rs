@@ -68,6 +68,8 @@ pub struct Welcome {
     pub degraded: String,
     /// Commands that waited for this sidecar: they come before a first start.
     pub pending: Vec<Command>,
+    /// Mark of the policy, which reports made under it repeat.
+    pub policy_mark: u64,
 }
 
 words! {
@@ -117,6 +119,13 @@ pub enum ToSidecar {
     },
     /// Asks for an act.
     Command(Box<Command>),
+    /// Another policy from now on.
+    Policy {
+        /// For this agent.
+        policy: Box<Policy>,
+        /// Which reports made under it repeat.
+        mark: u64,
+    },
     /// The collector leaves.
     GoAway {
         /// Why.

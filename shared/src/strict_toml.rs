@@ -99,6 +99,27 @@ impl<'de> Deserialize<'de> for SpanOrNone {
     }
 }
 
+/// An amount of memory: a number of bytes, or `512MiB`, `2GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let number = |text: &str| {
+            let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            let (number, unit) = text.split_at(digits);
+            let shift = ["", "KiB", "MiB", "GiB", "TiB"].iter().position(|u| *u == unit.trim())?;
+            number.parse::<u64>().ok()?.checked_mul(1 << (10 * shift))
+        };
+        let whole = value.as_integer().and_then(|bytes| u64::try_from(bytes).ok());
+        let bytes = whole.or_else(|| value.as_str().and_then(number));
+        bytes.filter(|bytes| *bytes > 0).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(format!("{value} is no amount such as 512MiB or 2GiB"))
+        })
+    }
+}
+
 /// A duration in those words.
 ///
 /// # Errors

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::beat::Report;
 use crate::id::{AgentId, Life};
 use crate::incident::{Cause, Finding, Incident};
@@ -121,6 +123,23 @@ pub struct Explanation {
     pub agent: AgentView,
     /// Name and value of each clock in force.
     pub deadlines: BTreeMap<String, String>,
+    /// The settings behind what was found: place in the file, and value.
+    pub configured: BTreeMap<String, String>,
+    /// What the detectors would have said with other settings.
+    pub what_if: Vec<WhatIf>,
+    /// Deadlines that could be shorter, by what was learned.
+    pub suggestions: Vec<String>,
+}
+
+/// What the detectors would have said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WhatIf {
+    /// With this setting,
+    pub key: String,
+    /// set to this value.
+    pub value: String,
+    /// `ok`, or levels and causes.
+    pub says: String,
 }
 
 /// An incident with the agent it belongs to.

@@ -30,6 +30,10 @@ pub struct Config {
     pub state: PathBuf,
     /// The local door.
     pub socket: PathBuf,
+    /// The local door for HTTP, beside it; `None` where it is not wanted.
+    pub http: Option<PathBuf>,
+    /// Told to nudge the agent: program and arguments.
+    pub nudge_hook: Option<Vec<String>>,
     /// The heartbeat file.
     pub heartbeat_file: PathBuf,
     /// Its permissions.
@@ -66,11 +70,25 @@ pub struct File {
     /// Told to end (TERM), it tells the collector that it means to be back within this time, and
     /// is missed only after that. Default: it does not mean to be back, and is not missed.
     pub back_within: Option<Span>,
+    /// The local door is open for HTTP too (`LUBDUB_HTTP`). Default: true.
+    pub http: Option<bool>,
+    /// Commands that the sidecar runs, as its own user.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// What it does without a collector.
     #[serde(default)]
     pub alone: Alone,
     /// What the agent may spend; energy is what is left of it.
     pub budget: Option<BudgetTable>,
+}
+
+/// `[hooks]`: program and arguments, never through a shell.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hooks {
+    /// Nudges the agent. It has 10 s; what it is about stands in `LUBDUB_AGENT`, `LUBDUB_PID`,
+    /// `LUBDUB_CAUSE` and `LUBDUB_REASON`.
+    pub nudge: Option<Vec<String>>,
 }
 
 /// `[alone]`.
@@ -107,6 +125,9 @@ impl File {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Refused::new(&name, format!("cannot read it: {error}")))?;
         let file: Self = strict_toml::parse(&name, &text)?;
+        if file.hooks.nudge.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
+            return Err(Refused::new(&name, "[hooks] nudge names no program"));
+        }
         match file.budget.map(BudgetTable::check) {
             Some(Err(why)) => Err(Refused::new(&name, format!("[budget] {why}"))),
             Some(Ok(())) | None => Ok(file),
@@ -155,7 +176,9 @@ impl Config {
             agent,
             command,
             collectors,
+            http: file.http.unwrap_or(true).then(|| socket.with_file_name("http.sock")),
             socket,
+            nudge_hook: file.hooks.nudge,
             heartbeat_file,
             heartbeat_mode: if file.heartbeat_public { 0o644 } else { 0o600 },
             state,

@@ -31,9 +31,11 @@ mod begin;
 mod disk;
 mod farewell;
 mod mend;
+mod notices;
 mod stream;
 
 use disk::Disk;
+use notices::{News, Notices};
 use stream::LinkState;
 
 /// How often a tree that is being swept is looked at.
@@ -60,6 +62,7 @@ pub(crate) struct Driver {
     outbox: Outbox,
     pace: Pace,
     link: LinkState,
+    notices: Notices,
     from_link: mpsc::Receiver<FromLink>,
     children: Signal,
     ticks: Interval,
@@ -87,6 +90,7 @@ enum Wake {
     Link(Option<FromLink>),
     Shutdown(Option<i32>),
     Disk,
+    News(News),
 }
 
 impl Driver {
@@ -101,6 +105,7 @@ impl Driver {
                 _ = self.children.recv() => Wake::Child,
                 from_link = self.from_link.recv() => Wake::Link(from_link),
                 () = self.disk.moved() => Wake::Disk,
+                news = self.notices.news() => Wake::News(news),
                 signal = shutdown.recv(), if listening => Wake::Shutdown(signal),
             };
             let now = time::now();
@@ -110,6 +115,7 @@ impl Driver {
                 Wake::Tick => self.tick(now),
                 Wake::Sweep => self.sweep(now),
                 Wake::Child => self.reap(),
+                Wake::News(news) => self.on_news(news, now),
                 Wake::Link(heard) => self.on_link(heard, now),
                 Wake::Shutdown(Some(signal)) => {
                     self.asked_to_end = true;
@@ -119,7 +125,7 @@ impl Driver {
             }
             self.settle(now);
             if let Some(code) = self.ended {
-                return self.finish(code).await;
+                return Box::pin(self.finish(code)).await;
             }
         }
     }
@@ -148,6 +154,7 @@ impl Driver {
         }
         self.sweep(now);
         self.note_health();
+        self.note_listeners(now);
         if now.mono.since(self.mended) >= LOOK_EVERY {
             self.mended = now.mono;
             self.mend_directory(now);
@@ -176,7 +183,7 @@ impl Driver {
         if closely {
             self.looked_closely = now.mono;
         }
-        if let Some(sample) = self.process.look(closely) {
+        if let Some(sample) = self.process.look(closely, now.mono) {
             self.supervisor.observe(sample, now.mono, &mut self.actions);
         }
     }
@@ -224,6 +231,7 @@ impl Driver {
         match action {
             Action::Start(life) => self.disk.start_after(life, now.mono),
             Action::Intend => self.disk.intend(now.mono),
+            Action::Tell(notice) => self.tell(notice),
             Action::SignalMain(number) => self.process.signal_main(number),
             Action::SignalTree(number) => self.process.signal_tree(number),
             Action::KillTree => self.process.kill_tree(now.mono),
@@ -290,6 +298,7 @@ impl Driver {
     fn start(&mut self, life: Life) {
         info!(life = life.ordinal, "starting");
         self.pace.reset();
+        self.forget_notices();
         self.disk.write(Job::NoHeartbeat(self.config.heartbeat_file.clone()));
         self.process.expect_beats(self.supervisor.policy());
         let event = match self.process.start(life) {

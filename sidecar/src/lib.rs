@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  agent ─ datagram ─▶ socket ──┐
+//!        ── HTTP ────▶ http ────┤
 //!  /proc, cgroup ────▶ vitals ──┤ Event                      Action
 //!  SIGCHLD, waitid ──▶ process ─┼──────▶ driver ─▶ supervisor ──────▶ process (signal, start)
 //!  collector ════════▶ link ────┘           │       (PURE)           worker (files)
@@ -20,6 +21,8 @@ pub mod cli;
 pub mod config;
 mod driver;
 mod heartbeat;
+mod hook;
+mod http;
 mod link;
 mod lock;
 pub mod process;

@@ -178,7 +178,7 @@ impl Link {
                     info!(reason, "the collector leaves");
                     ended.retry_after = Some(*retry_after);
                 }
-                ToSidecar::Ack { .. } | ToSidecar::Command(_) => {}
+                ToSidecar::Ack { .. } | ToSidecar::Command(_) | ToSidecar::Policy { .. } => {}
             }
             if self.to_driver.send(FromLink::Message(message)).await.is_err() {
                 break;

@@ -32,6 +32,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Survivors that are named at most.
 const SURVIVORS_MAX: usize = 64;
+/// How often the limit of memory is looked for: it rarely changes.
+const LIMIT_EVERY: Duration = Duration::from_secs(60);
 
 /// How far a sweep got.
 #[derive(Debug, PartialEq)]
@@ -51,6 +53,8 @@ pub struct Process {
     tree: Tree,
     leaf: Option<Leaf>,
     main: Option<ProcessId>,
+    /// When the limit of memory was last looked for.
+    limit_looked: Option<Mono>,
     /// As the last close look found it.
     frozen: bool,
     killing_since: Option<Mono>,
@@ -70,6 +74,7 @@ impl Process {
             tree: Tree::new(),
             leaf: None,
             main: None,
+            limit_looked: None,
             frozen: false,
             killing_since: None,
             told_stuck: false,
@@ -92,6 +97,7 @@ impl Process {
         self.tree.begin(main, life.id);
         self.main = Some(main);
         self.frozen = false;
+        self.limit_looked = None;
         self.killing_since = None;
         self.told_stuck = false;
         Ok(main)
@@ -107,13 +113,18 @@ impl Process {
     }
 
     /// One look at the tree. `closely` also counts what is costly.
-    pub fn look(&mut self, closely: bool) -> Option<TreeSample> {
+    pub fn look(&mut self, closely: bool, now: Mono) -> Option<TreeSample> {
         let main = self.main?;
         let members = self.tree.members();
         if closely {
             self.frozen = vitals::is_frozen(main.pid.get());
         }
         let mut sample = vitals::look(&members, main.pid.get(), self.tree.churn(), self.frozen);
+        let due = self.limit_looked.is_none_or(|looked| now.since(looked) >= LIMIT_EVERY);
+        if closely && due {
+            self.limit_looked = Some(now);
+            sample.memory_limit = vitals::memory_limit(main.pid.get());
+        }
         sample.fds = closely.then(|| vitals::count_fds(main.pid.get())).flatten();
         Some(sample)
     }

@@ -18,7 +18,7 @@ use tokio::net::UnixDatagram;
 use tracing::warn;
 
 /// Longest path of a unix socket, bytes, without its terminator.
-const PATH_LEN_MAX: usize = 107;
+pub(crate) const PATH_LEN_MAX: usize = 107;
 /// Descriptors that the kernel lets one datagram bring (SCM_MAX_FD). With less room it would cut
 /// the list, and those that did fit would be lost open.
 const FDS_MAX: usize = 253;
@@ -100,14 +100,13 @@ impl Door {
         setsockopt(&socket, PassCred, &true)?;
         socket.set_nonblocking(true)?;
         let inode = std::fs::symlink_metadata(path)?.ino();
-        let own = rustix::process::geteuid().as_raw();
         Ok(Self {
             socket: UnixDatagram::from_std(socket)?,
             path: path.to_owned(),
             inode,
             buffer: vec![0; DATAGRAM_LEN_MAX + 1],
             control: nix::cmsg_space!(UnixCredentials, [i32; FDS_MAX]),
-            uids: [own, 0],
+            uids: allowed_uids(),
             dropped: Dropping::default(),
         })
     }
@@ -228,6 +227,11 @@ fn receive(fd: i32, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Receive
     }
     let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
     Ok((whole.then_some(message.bytes), sender, descriptors))
+}
+
+/// Who may speak: the agent's user, and root.
+pub(crate) fn allowed_uids() -> [u32; 2] {
+    [rustix::process::geteuid().as_raw(), 0]
 }
 
 /// Makes a directory that only its owner may enter, or checks the one that is there.

@@ -80,7 +80,11 @@ pub struct Memory {
     pub spending: Spending,
     /// The policy that a collector sent last.
     pub policy: Option<Policy>,
-    /// Longest survived gaps between beats.
+    /// Its mark.
+    #[serde(default)]
+    pub policy_mark: u64,
+    /// Survived gaps between beats, and between steps of progress.
+    #[serde(default, rename = "learned")]
     pub gaps: Gaps,
     /// Evidence that lives so far have shown.
     pub shown: Evidence,
@@ -115,6 +119,7 @@ impl Memory {
             outcomes: VecDeque::new(),
             spending: Spending::default(),
             policy: None,
+            policy_mark: 0,
             gaps: Gaps::default(),
             shown: Evidence::default(),
             hold: None,

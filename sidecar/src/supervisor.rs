@@ -23,8 +23,7 @@ use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, Health};
 use lubdub_shared::command::{Command, Outcome, Survivor};
-use lubdub_shared::id::{Life, LifeId, ProcessId};
-use lubdub_shared::line::{Message, Spent};
+use lubdub_shared::id::{CommandId, Life, LifeId, ProcessId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::jittered;
 use lubdub_shared::session::{Happening, Hold, Welcome};
@@ -38,9 +37,14 @@ mod ages;
 mod alone;
 mod budget;
 mod command;
+mod drain;
 mod ending;
 mod gaps;
+mod growth;
+mod histogram;
+mod nudge;
 mod report;
+mod senses;
 mod shutdown;
 mod source;
 mod stability;
@@ -49,7 +53,11 @@ mod welcome;
 
 use ages::LifeClocks;
 pub use budget::{Budget, Spending};
+use drain::Drain;
 pub use gaps::Gaps;
+use growth::Growth;
+pub use nudge::Notice;
+use nudge::Nudging;
 use report::Telling;
 
 /// How long a start waits for a newer policy than the one it remembers.
@@ -68,6 +76,8 @@ pub enum Event {
     Tick,
     /// A collector answered, at this address.
     Welcome(Box<Welcome>, String),
+    /// Another policy from now on, and its mark.
+    Policy(Box<Policy>, u64),
     /// The stream ended.
     LinkLost,
     /// The start that was ordered has a process.
@@ -84,6 +94,8 @@ pub enum Event {
     Command(Box<Command>),
     /// The intent that was to be written down is, or cannot be. A fresh sample was taken before.
     Intended(Result<(), String>),
+    /// The agent took a notice, or its hook failed; in words.
+    Noticed(CommandId, Result<String, String>),
     /// The sidecar itself is to end; the signal that said so.
     Shutdown(i32),
 }
@@ -93,6 +105,8 @@ pub enum Event {
 pub enum Action {
     /// Start the command as this life.
     Start(Life),
+    /// Tell the agent through its long poll, or the local hook.
+    Tell(Notice),
     /// Signal the main process.
     SignalMain(i32),
     /// Signal every member of the tree.
@@ -161,6 +175,8 @@ pub struct Supervisor {
     clock: TickClock,
     ticks: Mono,
     clocks: LifeClocks,
+    growth: Growth,
+    drain: Drain,
     sample: Option<TreeSample>,
     cpu_ratio: Option<f64>,
     cpu_before: Option<(Mono, Duration)>,
@@ -177,6 +193,10 @@ pub struct Supervisor {
     alone_since: Option<Mono>,
     /// It judged a silent agent itself, and waits for the disk.
     condemned: bool,
+    /// A nudge that nobody took yet.
+    nudging: Option<Nudging>,
+    /// Somebody takes nudges: a long poll, or a local hook.
+    listens: bool,
     /// When a command under way came in, on the system's clock.
     arrived: Mono,
     /// When what changes all the time was last persisted.
@@ -202,6 +222,8 @@ impl Supervisor {
             clock,
             ticks,
             clocks: LifeClocks::new(ticks),
+            growth: Growth::default(),
+            drain: Drain::default(),
             sample: None,
             cpu_ratio: None,
             cpu_before: None,
@@ -214,6 +236,8 @@ impl Supervisor {
             sent: VecDeque::new(),
             alone_since: Some(ticks),
             condemned: false,
+            nudging: None,
+            listens: false,
             arrived: now,
             kept: ticks,
             health: Health::default(),
@@ -225,8 +249,13 @@ impl Supervisor {
     pub fn handle(&mut self, event: Event, now: Now, out: &mut Vec<Action>) {
         self.advance(now.mono);
         match event {
-            Event::Tick => self.tick(out),
+            Event::Tick => {
+                self.rest(now.wall);
+                self.tick(out);
+            }
             Event::Welcome(welcome, address) => self.welcome(*welcome, address, now.mono, out),
+            Event::Policy(policy, mark) => self.set_policy(*policy, mark, out),
+            Event::Noticed(command, taken) => self.noticed(command, taken, out),
             Event::LinkLost => self.alone_since = self.alone_since.or(Some(self.ticks)),
             Event::Started(process) => self.started(process, out),
             Event::StartFailed(code, why) => self.start_failed(code, &why, out),
@@ -238,43 +267,6 @@ impl Supervisor {
             Event::Shutdown(signal) => self.shutdown(signal, out),
         }
         self.tell(out);
-    }
-
-    /// Applies what the agent said.
-    pub fn say(&mut self, message: Message, now: Now, out: &mut Vec<Action>) {
-        self.advance(now.mono);
-        if message.restart_reset {
-            // As systemd documents: the agent itself says that it has recovered for good.
-            self.memory.ledger.refill();
-            out.push(Action::Persist);
-        }
-        if let Some(budget) = &self.local.budget
-            && message.spent != Spent::default()
-        {
-            self.memory.spending.add(message.spent, budget);
-        }
-        let (policy, gaps) = self.memory.policy_and_gaps();
-        self.clocks.say(message, self.ticks, now.wall, policy, gaps);
-        self.tell(out);
-    }
-
-    /// Applies a look at the tree.
-    pub fn observe(&mut self, mut sample: TreeSample, now: Mono, out: &mut Vec<Action>) {
-        self.advance(now);
-        sample.fds = sample.fds.or_else(|| self.sample.as_ref().and_then(|before| before.fds));
-        let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
-        self.clocks.set_paused(sample.paused, self.ticks);
-        let window = deadline.map(|deadline| deadline.after);
-        self.clocks.activity.sample(self.ticks, sample.counters, window);
-        self.clocks.sampled(self.ticks);
-        self.sample = Some(sample);
-        self.tell(out);
-    }
-
-    /// The beat deadline in force, and the time since the last beat: how closely to look.
-    pub fn watchfulness(&self) -> (Option<Duration>, Option<Duration>) {
-        let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
-        (deadline.map(|deadline| deadline.after), self.clocks.beat_age(self.ticks))
     }
 
     /// What must survive a crash.
@@ -357,6 +349,10 @@ impl Supervisor {
             | State::Held(_)
             | State::Ended(_) => {}
         }
+        if let Some(energy) = self.energy() {
+            self.drain.note(energy, self.ticks);
+        }
+        self.expire_nudge(out);
         self.keep(out);
     }
 
@@ -364,6 +360,7 @@ impl Supervisor {
         let life = self.memory.next_life(LifeId::random(&mut self.rng));
         self.state = State::Starting { shutdown: None };
         self.clocks = LifeClocks::new(self.ticks);
+        self.growth.begin(self.ticks, self.policy().limits.memory.window);
         self.sample = None;
         self.unproven_until = Duration::ZERO;
         self.memory.starting = true;

@@ -28,6 +28,8 @@ pub struct TreeSample {
     pub fds: Option<u32>,
     /// The main process is stopped, or frozen.
     pub paused: bool,
+    /// The least that its cgroups and the machine allow, bytes, when it was looked for.
+    pub memory_limit: Option<u64>,
 }
 
 /// Looks at the members of a tree, of which `main` is the main process.
@@ -75,13 +77,31 @@ pub fn read(pid: u32, file: &str) -> Option<String> {
     })
 }
 
+static MOUNTS: LazyLock<cgroup::Mounts> = LazyLock::new(|| {
+    fs::read_to_string("/proc/self/mounts")
+        .map(|text| cgroup::parse_mounts(&text))
+        .unwrap_or_default()
+});
+
+/// The least that the process's cgroups, theirs above them, and the machine allow, bytes.
+pub fn memory_limit(pid: u32) -> Option<u64> {
+    let membership = cgroup::parse_membership(&read(pid, "cgroup").unwrap_or_default());
+    let least = |mount: &Option<String>, path: &Option<String>, file: &str| {
+        let (mount, path) = (mount.as_deref()?, path.as_deref()?);
+        let leaf = Path::new(mount).join(path.trim_start_matches('/'));
+        let within = leaf.ancestors().take_while(|directory| directory.starts_with(mount));
+        let limit = |directory: &Path| fs::read_to_string(directory.join(file)).ok();
+        within.filter_map(|directory| cgroup::parse_limit(&limit(directory)?)).min()
+    };
+    let machine = rustix::system::sysinfo();
+    let machine = u64::from(machine.mem_unit) * machine.totalram;
+    let v2 = least(&MOUNTS.unified, &membership.unified, "memory.max");
+    let v1 = least(&MOUNTS.memory, &membership.memory, "memory.limit_in_bytes");
+    [Some(machine).filter(|bytes| *bytes > 0), v1, v2].into_iter().flatten().min()
+}
+
 /// Whether a freezer holds the process, v1 or v2.
 pub fn is_frozen(pid: u32) -> bool {
-    static MOUNTS: LazyLock<cgroup::Mounts> = LazyLock::new(|| {
-        fs::read_to_string("/proc/self/mounts")
-            .map(|text| cgroup::parse_mounts(&text))
-            .unwrap_or_default()
-    });
     let Some(text) = read(pid, "cgroup") else { return false };
     let membership = cgroup::parse_membership(&text);
     let file = |mount: &Option<String>, path: &Option<String>, name: &str| {

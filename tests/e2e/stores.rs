@@ -156,6 +156,7 @@ fn welcome(stream: &Stream, store: StoreId, epoch: u64) -> Hello {
         policy: Policy::default(),
         acked: 0,
         degraded: String::new(),
+        policy_mark: 1,
         pending: Vec::new(),
     })));
     hello

@@ -35,6 +35,7 @@ pub fn report(life: Life, number: u64) -> Report {
         ledger: LedgerView { limit: 3, next_delay: Some(seconds(10)), ..LedgerView::default() },
         health: Health::default(),
         starts_in: None,
+        policy: 0,
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! policy KEY=VALUE …      in dots, as in the file: restart.attempts=2 phase.llm=15m
+//! toml KEY = VALUE        the same, as it stands in the file
 //! start                   the sidecar attaches and starts the agent
 //! every-life beat=D for=D [progress]   what each life does by itself from its start
 //! say TEXT                one datagram (\n stands for a new line)
@@ -16,26 +17,32 @@
 //! link down | link up | hold commands | release commands
 //! sidecar sleeps D | collector sleeps D
 //! advance D
-//! person restart|stop|start|apoptosis|revive
+//! person restart|stop|start|apoptosis|revive|nudge
+//! repeat N every=D COMMAND    with time passing after each
+//! memory MIB [limit=MIB] [grow=MIB]   of the tree, growing so much a minute
+//! listens | deaf          somebody takes nudges, or nobody does
+//! push KEY=VALUE …        the collector has another policy for a running agent
+//! wall SIGN D             the wall clock steps
+//! rival                   another sidecar instance says hello
+//! disk sick WHY | disk well
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_collector::config::Policies;
 use lubdub_engine::{AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity, Request};
-use lubdub_shared::beat::{Exit, ExitHow};
+use lubdub_shared::beat::{Exit, ExitHow, Health};
 use lubdub_shared::command::{Command, CommandKind};
-use lubdub_shared::id::{AgentId, CommandId, InstanceId, ProcessId, SpoolId, StoreId};
+use lubdub_shared::id::{AgentId, CommandId, InstanceId, SpoolId, StoreId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::session::{self, Hello, Welcome};
-use lubdub_shared::status::Status;
 use lubdub_shared::strict_toml;
-use lubdub_shared::time::{Mono, Now, TICK, Wall, words};
+use lubdub_shared::time::{Mono, Now, TICK, Wall};
 use lubdub_sidecar::state::Memory;
-use lubdub_sidecar::supervisor::{Action, Event as Told, Local, Supervisor};
+use lubdub_sidecar::supervisor::{Event as Told, Local, Supervisor};
 use lubdub_sidecar::vitals::TreeSample;
 use lubdub_sidecar::vitals::activity::Counters;
 
@@ -66,6 +73,8 @@ pub fn run_transcript(text: &str) -> String {
     out
 }
 
+mod told;
+
 #[derive(Default)]
 struct Habit {
     every: Duration,
@@ -78,7 +87,7 @@ struct VirtualWorld {
     now: Now,
     began: Mono,
     policy: Policy,
-    toml: String,
+    toml: BTreeMap<String, String>,
     fleet: Fleet,
     supervisor: Supervisor,
     agent: Option<AgentIndex>,
@@ -99,6 +108,10 @@ struct VirtualWorld {
     cpu: f64,
     writes: bool,
     counters: Counters,
+    /// MiB, and MiB a minute.
+    memory: f64,
+    memory_grows: f64,
+    memory_limit: Option<f64>,
     pids: u32,
     sweeping: bool,
     effects: Vec<(AgentIndex, Effect)>,
@@ -125,11 +138,11 @@ impl VirtualWorld {
             instance: InstanceId::random(rng),
             version: String::new(),
             host: "virtual".to_owned(),
-            labels: std::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             spool: SpoolId::random(rng),
             last_event: 0,
             report: supervisor.report(now.mono),
-            epochs: std::collections::BTreeMap::new(),
+            epochs: BTreeMap::new(),
             shown: lubdub_shared::beat::Evidence::default(),
             held: None,
         };
@@ -137,7 +150,7 @@ impl VirtualWorld {
             now,
             began: now.mono,
             policy: Policy::default(),
-            toml: String::new(),
+            toml: BTreeMap::new(),
             fleet: Fleet::new(identity, 1, now.mono),
             supervisor,
             agent: None,
@@ -158,6 +171,9 @@ impl VirtualWorld {
             cpu: 0.0,
             writes: false,
             counters: Counters::default(),
+            memory: 0.0,
+            memory_grows: 0.0,
+            memory_limit: None,
             pids: 100,
             sweeping: false,
             effects: Vec::new(),
@@ -207,7 +223,52 @@ impl VirtualWorld {
             ("collector", _) => self.sleep(value(rest, "sleeps "), false),
             ("advance", _) => self.advance(duration(rest)),
             ("person", _) => self.person(rest),
-            _ => panic!("no such command: {line}"),
+            _ => self.circumstance(verb, rest),
+        }
+    }
+
+    /// What happens around the agent.
+    fn circumstance(&mut self, verb: &str, rest: &str) {
+        match verb {
+            "toml" => {
+                let (key, value) = rest.split_once(" = ").expect("KEY = VALUE");
+                self.toml.insert(key.to_owned(), value.to_owned());
+                self.set_policy("");
+            }
+            "rival" => self.rival(),
+            "disk" => {
+                let sick_disk = rest.strip_prefix("sick ").unwrap_or_default().to_owned();
+                self.supervisor.set_health(Health { sick_disk, ..Health::default() });
+            }
+            "repeat" => {
+                let mut words = rest.splitn(3, ' ');
+                let times: u32 = words.next().and_then(|n| n.parse().ok()).expect("a number");
+                let every = value(words.next().expect("every="), "every=");
+                let command = words.next().expect("a command");
+                for _ in 0..times {
+                    self.command(command);
+                    self.advance(every);
+                }
+            }
+            "memory" => {
+                self.memory = rest.split(' ').next().and_then(|n| n.parse().ok()).expect("MiB");
+                self.memory_limit = number(rest, "limit=").or(self.memory_limit);
+                self.memory_grows = number(rest, "grow=").unwrap_or_default();
+            }
+            "listens" | "deaf" => self.supervisor.set_listens(verb == "listens"),
+            "push" => {
+                self.set_policy(rest);
+                let (agent, policy) = (self.agent.expect("it is linked"), self.policy.clone());
+                self.fleet.set_policy(agent, &Arc::new(policy), self.now, &mut self.effects);
+                self.dispatch();
+            }
+            "wall" => {
+                let (sign, by) = rest.split_once(' ').expect("a sign and a duration");
+                let by = duration(by);
+                let wall = self.now.wall;
+                self.now.wall = if sign == "+" { wall.after(by) } else { wall.before(by) };
+            }
+            _ => panic!("no such command: {verb} {rest}"),
         }
     }
 
@@ -216,13 +277,16 @@ impl VirtualWorld {
             let (key, value) = pair.split_once('=').expect("KEY=VALUE");
             let number = value.parse::<f64>().is_ok() || value == "true" || value == "false";
             let value = if number { value.to_owned() } else { format!("{value:?}") };
-            writeln!(self.toml, "policy.default.{key} = {value}").expect("a string takes it");
+            self.toml.insert(key.to_owned(), value);
         }
         #[derive(serde::Deserialize)]
         struct File {
             policy: lubdub_collector::config::policy::Tables,
         }
-        let file: File = strict_toml::parse("transcript", &self.toml).expect("a policy");
+        let lines =
+            self.toml.iter().map(|(key, value)| format!("policy.default.{key} = {value}\n"));
+        let file: File =
+            strict_toml::parse("transcript", &lines.collect::<String>()).expect("a policy");
         let policies = Policies::new("transcript", file.policy, Vec::new()).expect("a policy");
         self.policy = (*policies.of(&self.hello.agent, &self.hello.labels)).clone();
     }
@@ -240,6 +304,7 @@ impl VirtualWorld {
                 store: self.identity.store,
                 epoch: self.identity.epoch,
                 interval: INTERVAL,
+                policy_mark: self.policy.mark(),
                 policy: self.policy.clone(),
                 acked: 0,
                 degraded: String::new(),
@@ -251,6 +316,18 @@ impl VirtualWorld {
         for event in spool {
             self.feed(Event::Happened(self.hello.spool, Box::new(event)));
         }
+    }
+
+    /// Another sidecar instance says hello for the same agent.
+    fn rival(&mut self) {
+        let instance = InstanceId::from_slice(&[7; 16]).expect("16 bytes");
+        let hello = Hello { instance, ..self.hello.clone() };
+        let policy = Arc::new(self.policy.clone());
+        let session = self.session + 1;
+        let attached = self.fleet.attach(hello, policy, session, self.now, &mut self.effects);
+        assert_eq!(attached, Attached::OtherInstance);
+        self.note("another instance is turned away");
+        self.dispatch();
     }
 
     fn detach(&mut self) {
@@ -338,6 +415,7 @@ impl VirtualWorld {
             let bytes = if self.writes { 100 } else { 0 };
             self.counters.written += bytes;
             self.counters.io += bytes;
+            self.memory += self.memory_grows * span.as_secs_f64() / 60.0;
         }
     }
 
@@ -355,112 +433,16 @@ impl VirtualWorld {
         } else if due {
             self.say("WATCHDOG=1");
         }
-        let sample =
-            TreeSample { counters: self.counters, paused: self.paused, ..TreeSample::default() };
+        let sample = TreeSample {
+            counters: self.counters,
+            paused: self.paused,
+            memory_bytes: mib(self.memory),
+            memory_limit: self.memory_limit.map(mib),
+            ..TreeSample::default()
+        };
         let mut actions = Vec::new();
         self.supervisor.observe(sample, self.now.mono, &mut actions);
         self.perform(actions);
-    }
-
-    fn perform(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Start(life) => {
-                    self.note(&format!("starts life {}", life.ordinal));
-                    self.pids += 1;
-                    (self.alive, self.paused, self.life_began) = (true, false, self.now.mono);
-                    (self.counters, self.counted) = (Counters::default(), 0);
-                    let pid = NonZeroU32::new(self.pids).expect("not 0");
-                    self.tell(Told::Started(ProcessId { pid, start_time: 1 }));
-                }
-                Action::SignalMain(signal) if self.alive && !self.stubborn => {
-                    self.note(&format!("signal {signal}"));
-                    self.ends(ExitHow::Signal(signal));
-                }
-                Action::SignalMain(signal) => self.note(&format!("signal {signal}, ignored")),
-                Action::SignalTree(_) => self.sweeping = true,
-                Action::KillTree => {
-                    self.note("kills the tree");
-                    self.sweeping = true;
-                    if self.alive {
-                        self.ends(ExitHow::Signal(9));
-                    }
-                }
-                Action::Emit(life, what) => {
-                    if let session::Happening::Note { text } = &what {
-                        self.note(text);
-                    }
-                    self.numbered += 1;
-                    let number = self.numbered;
-                    let event = session::Event { number, at: self.now.wall, life, what };
-                    if self.linked {
-                        self.feed(Event::Happened(self.hello.spool, Box::new(event)));
-                    } else {
-                        self.spool.push(event);
-                    }
-                }
-                Action::Report => {
-                    let report = self.supervisor.report(self.now.mono);
-                    self.feed(Event::Report(Box::new(report)));
-                }
-                Action::Tombstone(hold) => {
-                    let words = if hold.is_some() { "writes" } else { "takes away" };
-                    self.note(&format!("{words} tombstone.json"));
-                }
-                Action::Persist => {}
-                // The virtual disk takes everything at once.
-                Action::Intend => self.tell(Told::Intended(Ok(()))),
-                Action::End(code) => self.note(&format!("the sidecar ends with {code}")),
-            }
-        }
-    }
-
-    fn dispatch(&mut self) {
-        for (_, effect) in std::mem::take(&mut self.effects) {
-            match effect {
-                Effect::Send(command) => {
-                    self.note(&format!("-> {} by {}", command.kind, command.requested_by));
-                    if self.holding {
-                        self.held.push(*command);
-                    } else if self.linked {
-                        self.tell(Told::Command(command));
-                    }
-                }
-                Effect::Transition(transition) => {
-                    self.note(&transition.to_string());
-                }
-                Effect::Incident(incident) => {
-                    let state = if incident.resolved.is_some() { "resolved" } else { "open" };
-                    let level = if incident.level == Status::Unknown {
-                        ""
-                    } else {
-                        incident.level.as_str()
-                    };
-                    let act = incident.actions.last().filter(|_| incident.resolved.is_none());
-                    let act = act.map(|act| format!(", {} {}", act.kind, act.outcome));
-                    let act = act.unwrap_or_default();
-                    self.note(&format!("incident {} {level} {state}{act}", incident.cause));
-                }
-                Effect::Remember(_) | Effect::Forget => {}
-                Effect::Keep(command, _) => self.note(&format!("waits: {}", command.kind)),
-                Effect::Note(text) => self.note(&text),
-                Effect::Answered { outcome, detail, .. } => {
-                    self.note(&format!("<- {outcome}: {detail}"));
-                }
-                Effect::WouldHave { kind, .. } => self.note(&format!("would have: {kind}")),
-            }
-        }
-    }
-
-    fn note(&mut self, text: &str) {
-        let since = self.now.mono.since(self.began);
-        let at = if since < Duration::from_secs(7200) {
-            format!("{:.2}s", since.as_secs_f64())
-        } else {
-            words(since)
-        };
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        writeln!(self.said, "{at} {text}").expect("a string takes it");
     }
 }
 
@@ -472,4 +454,14 @@ fn duration(text: &str) -> Duration {
 fn value(text: &str, key: &str) -> Duration {
     let at = text.find(key).unwrap_or_else(|| panic!("no {key} in {text:?}"));
     duration(text[at + key.len()..].split_whitespace().next().expect("a value"))
+}
+
+fn number(text: &str, key: &str) -> Option<f64> {
+    let after = &text[text.find(key)? + key.len()..];
+    after.split_whitespace().next()?.parse().ok()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+fn mib(mib: f64) -> u64 {
+    (mib * 1_048_576.0) as u64
 }

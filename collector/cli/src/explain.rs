@@ -1,5 +1,7 @@
 //! `lubdub explain AGENT`: what is known, what it means, what comes next, what would stop it.
 
+use std::collections::BTreeMap;
+
 use lubdub_shared::beat::Health;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{self, Wall, words};
@@ -68,10 +70,25 @@ fn lines(explanation: &Explanation, now: Wall) -> Vec<String> {
         Some(next) => format!("next: {} in {} if nothing changes", next.rung, words(next.within)),
         None => "next: nothing is due".to_owned(),
     });
-    lines.push("clocks in force".to_owned());
-    let width = explanation.deadlines.keys().map(String::len).max().unwrap_or(0);
-    lines.extend(explanation.deadlines.iter().map(|(n, c)| format!("  {n:width$}  {c}")));
+    listed("clocks in force", &explanation.deadlines, &mut lines);
+    listed("settings behind it", &explanation.configured, &mut lines);
+    if !explanation.what_if.is_empty() {
+        lines.push("with other settings".to_owned());
+        let with = explanation.what_if.iter().map(|w| (format!("{} = {}", w.key, w.value), w));
+        let width = with.clone().map(|(with, _)| with.len()).max().unwrap_or(0);
+        lines.extend(with.map(|(with, w)| format!("  {with:width$}  {}", w.says)));
+    }
+    lines.extend(explanation.suggestions.iter().map(|text| format!("learned: {text}")));
     lines
+}
+
+fn listed(title: &str, of: &BTreeMap<String, String>, lines: &mut Vec<String>) {
+    if of.is_empty() {
+        return;
+    }
+    lines.push(title.to_owned());
+    let width = of.keys().map(String::len).max().unwrap_or(0);
+    lines.extend(of.iter().map(|(name, value)| format!("  {name:width$}  {value}")));
 }
 
 /// What ends a hold.

@@ -15,6 +15,8 @@ use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::{Mono, Now, Wall};
 use serde::{Deserialize, Serialize};
 
+use crate::detect::flapping::Flaps;
+
 /// Spools of one agent that are remembered: a lasting one, and those of a disk that was sick.
 const SPOOLS_MAX: usize = 8;
 
@@ -55,6 +57,8 @@ pub struct Standing {
     pub since: Now,
     /// It is not seen now: an act treats it, and is not yet proven to have helped.
     pub treated: bool,
+    /// The agent was nudged for it.
+    pub(crate) nudged: bool,
 }
 
 /// A command that was sent and not answered.
@@ -114,6 +118,8 @@ pub struct Agent {
     pub id: AgentId,
     /// What is decided by settings.
     pub policy: Arc<Policy>,
+    /// Its mark: a report that was made under another is not held against it.
+    pub(crate) policy_mark: u64,
     /// Where it runs.
     pub host: String,
     /// For people and for `[[assign]]`.
@@ -164,6 +170,10 @@ pub struct Agent {
     pub held: Option<String>,
     /// The newest command: when it was asked or answered, which, and what of it.
     pub last_act: Option<(Wall, CommandId, String)>,
+    /// How its status came and went.
+    pub(crate) flaps: Flaps,
+    /// When the agent itself was last told something.
+    pub(crate) nudged: Option<Mono>,
     /// A trouble that shadow mode has already told.
     pub(crate) shadowed: Option<Cause>,
     pub(crate) wake: Option<Mono>,
@@ -240,6 +250,7 @@ impl Agent {
         Self {
             id: record.id,
             policy,
+            policy_mark: 0,
             host: record.host,
             labels: record.labels,
             link: if record.left { Link::Left { back_by: None } } else { Link::Lost },
@@ -265,6 +276,8 @@ impl Agent {
             applied: record.applied,
             held: record.held,
             last_act: None,
+            flaps: Flaps::default(),
+            nudged: None,
             shadowed: None,
             wake: None,
         }
@@ -332,9 +345,12 @@ impl Agent {
         matches!(self.link, Link::Up { .. })
     }
 
-    /// The report speaks of a living process of the current life.
+    /// The report speaks of a living process of the current life, under the policy in force.
     pub fn living(&self) -> Option<&Report> {
         let report = self.report.as_deref()?;
+        if report.policy != 0 && report.policy != self.policy_mark {
+            return None;
+        }
         let alive = matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying);
         (alive && report.life == self.life && !self.lifecycle.is_down()).then_some(report)
     }
@@ -367,7 +383,7 @@ impl Agent {
     pub(crate) fn begin_life(&mut self, life: Life, at: Wall, now: Mono) {
         self.life = Some(life);
         self.started = Some(at);
-        self.shadowed = None;
+        (self.shadowed, self.nudged) = (None, None);
         let proven = self.treating.is_none() && self.act.is_none();
         self.lifecycle = if proven { Lifecycle::Running } else { Lifecycle::Verifying };
         let due = now.after(self.policy.startup_grace);

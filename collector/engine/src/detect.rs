@@ -17,31 +17,55 @@
 //! | no report | Unreachable, Missing | Unknown, Critical |
 //! | two instances that report one agent for 10 s | Duplicate | Critical |
 //! | a state directory that cannot be written | SickDisk | Warning |
+//! | an open task past task_timeout, then twice that | TaskOverdue | Warning, Critical |
+//! | a check that did not come, then the next one | Missed | Warning, Critical |
+//! | waiting_human for human_after | WaitingHuman | Warning |
+//! | steps that repeat without progress | Looping | Warning |
+//! | energy low, or gone soon | EnergyLow | Warning |
+//! | energy gone | EnergyGone | Warning, Critical under a hard budget |
+//! | spending without progress | BurnWithoutProgress | Warning |
+//! | memory near its limit | MemoryHigh | Warning, Critical |
+//! | memory that grows towards it in three windows | MemoryLeak | Warning, Critical near it |
+//! | slow tasks | SlowResponse | Warning |
+//! | failed tasks | TaskFailures | Warning |
+//! | a status that comes and goes | Flapping | Warning |
+//!
+//! Which of these lead to an act is decided in `policy::fusion`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lubdub_shared::beat::Report;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
 use lubdub_shared::policy::{Act, Policy};
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{Mono, words};
+use lubdub_shared::time::{Mono, Wall, words};
 
 use crate::agent::Agent;
 
 mod disk;
 mod duplicate;
+mod energy;
+pub(crate) mod flapping;
+mod human;
 mod lease;
 mod link;
+mod looping;
+mod memory;
+mod missed;
 mod paused;
 mod progress;
 mod reported;
+mod response;
 mod silence;
+mod task;
 
 /// What the engine itself may conclude now.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     pub(crate) now: Mono,
+    pub(crate) wall: Wall,
     /// The engine was away itself: it concludes nothing from what it did not hear.
     pub(crate) warming: bool,
 }
@@ -54,19 +78,44 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
     }
     let mut found: Vec<Finding> = Vec::new();
     if let Some(report) = agent.living() {
-        let ages = &report.ages;
-        let late = Late::of(ages, &agent.policy);
-        if late != Late::default() || !ages.failed.is_empty() {
-            found.extend(silence::find(ages, &late, &agent.policy));
-            found.extend(progress::find(ages, &late, &agent.policy));
-            found.extend(lease::find(ages, &late, &agent.policy));
-            found.extend(paused::find(ages, &late, &agent.policy));
-            found.extend(reported::find(ages));
-        }
+        found.extend(of_report(report, &agent.policy, view));
     }
+    found.extend(flapping::find(&agent.flaps, &agent.policy, view.now));
     found.extend(duplicate::find(agent, view));
     found.extend(disk::find(agent));
     found
+}
+
+/// What a report alone says under a policy.
+pub(crate) fn of_report(report: &Report, policy: &Policy, view: View) -> Vec<Finding> {
+    let (ages, late) = (&report.ages, Late::of(&report.ages, policy));
+    let mut found: Vec<Finding> = Vec::new();
+    if late != Late::default() || !ages.failed.is_empty() {
+        found.extend(silence::find(ages, &late, policy));
+        found.extend(progress::find(ages, &late, policy));
+        found.extend(lease::find(ages, &late, policy));
+        found.extend(paused::find(ages, &late, policy));
+        found.extend(looping::find(ages, &late, policy));
+        found.extend(human::find(report, &late, policy));
+        found.extend(reported::find(ages));
+    }
+    found.extend(trends(report, &late, policy, view));
+    found
+}
+
+/// What rests on numbers over time rather than on a clock.
+fn trends<'a>(
+    report: &'a Report,
+    late: &Late,
+    policy: &'a Policy,
+    view: View,
+) -> impl Iterator<Item = Finding> + use<'a> {
+    let tasks = task::find(report, late, policy);
+    let energy = energy::find(report, late, policy);
+    let memory = memory::find(report, policy).into_iter().flatten();
+    let missed = missed::find(&report.ages, policy, view.wall);
+    let response = response::find(report, policy);
+    tasks.into_iter().chain(energy).chain(memory).chain([missed, response]).flatten()
 }
 
 /// A finding without the boilerplate.
@@ -95,6 +144,16 @@ impl<const N: usize> From<Draft<N>> for Finding {
 /// A cause that is a Warning, unless the policy wants it acted on.
 fn level_asked(policy: &Policy, cause: Cause) -> Status {
     if policy.act(cause) >= Act::Restart { Status::Critical } else { Status::Warning }
+}
+
+/// A number with so many decimals.
+fn number(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+/// A count.
+fn count(count: Option<u64>) -> String {
+    count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
 }
 
 /// An age in words; "never" when there was none.

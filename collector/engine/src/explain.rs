@@ -3,14 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lubdub_shared::beat::Report;
 use lubdub_shared::incident::Cause;
-use lubdub_shared::policy::{Act, Mode};
+use lubdub_shared::policy::{Act, Mode, Policy};
 use lubdub_shared::schedule;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{Mono, words};
-use lubdub_shared::view::NextRung;
+use lubdub_shared::time::{Mono, Now, words};
+use lubdub_shared::trend::GapStats;
+use lubdub_shared::view::{NextRung, WhatIf};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Standing};
+use crate::detect::{self, View};
+
+mod knobs;
+
+/// What is turned to see what else the detectors would have said.
+const FACTORS: [f64; 2] = [0.5, 2.0];
+/// Gaps from which a suggestion is made.
+const LEARNED_MIN: u64 = 1000;
 
 /// The next step of the ladder, if nothing changes.
 pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
@@ -24,22 +34,52 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
         let within = starts_in.saturating_sub(now.since(agent.heard));
         return Some(NextRung { rung: "start".to_owned(), within });
     }
+    let policy = &agent.policy;
+    let worst = agent.findings.first()?;
+    if let Some(since) = agent.flaps.since() {
+        let held = agent.policy.limits.flapping.hold_max.saturating_sub(now.since(since));
+        return Some(NextRung { rung: "held while it flaps".to_owned(), within: held });
+    }
+    if worst.finding.cause == Cause::Looping && !worst.nudged && agent.living().is_some() {
+        return Some(NextRung { rung: "nudge".to_owned(), within: Duration::ZERO });
+    }
+    let within = due_in(agent, worst, now)?;
+    let acts = policy.act(worst.finding.cause) >= Act::Restart;
+    let rung = match policy.mode {
+        Mode::Enforce if policy.act(worst.finding.cause) == Act::Apoptosis => {
+            "apoptosis".to_owned()
+        }
+        Mode::Enforce if acts && !agent.ledger.is_spent() => "restart".to_owned(),
+        Mode::Enforce if acts => policy.restart.exhausted.to_string(),
+        Mode::Shadow if acts => "shadow".to_owned(),
+        Mode::Enforce | Mode::Shadow | Mode::Observe => "notify".to_owned(),
+    };
+    let told = worst.finding.level == Status::Critical && rung == "notify";
+    (!told).then_some(NextRung { rung, within })
+}
+
+/// When the worst finding reaches its next bound, if nothing changes.
+fn due_in(agent: &Agent, worst: &Standing, now: Mono) -> Option<Duration> {
     let report = agent.living()?;
     let (ages, policy) = (&report.ages, &agent.policy);
-    let worst = agent.findings.first()?;
     let since_report = now.since(agent.heard);
     let left = |bound: Duration, age: Duration| bound.saturating_sub(age + since_report);
-    let within = match worst.finding.cause {
+    Some(match worst.finding.cause {
         Cause::Silent => {
             let deadline = ages.deadline?;
             let enough = if deadline.explicit { 1 } else { policy.failures_before_critical.get() };
             left(deadline.after * enough, ages.silence.min(ages.quiet))
         }
         Cause::BusySilent => left(policy.busy_cap, ages.silence),
-        Cause::NoProgress => left(2 * policy.progress_deadline(ages.phase), ages.progress.frozen?),
+        Cause::NoProgress => left(2 * ages.progress_window(policy), ages.progress.frozen?),
         Cause::NeverSeen => left(policy.startup_grace, ages.quiet),
         Cause::Paused => left(policy.paused_max, ages.paused?),
-        Cause::ReportedFailure if worst.finding.level == Status::Critical => Duration::ZERO,
+        Cause::TaskOverdue => left(2 * policy.task_timeout?, ages.oldest_task?),
+        Cause::ReportedFailure | Cause::EnergyGone | Cause::MemoryHigh | Cause::Missed
+            if worst.finding.level == Status::Critical =>
+        {
+            Duration::ZERO
+        }
         Cause::Unreachable => {
             let missing = agent.unreachable_at()?.after(policy.missing_after);
             missing.since(now)
@@ -51,19 +91,21 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
         | Cause::LeaseExpired
         | Cause::ReportedFailure
         | Cause::Inactive
+        | Cause::Missed
+        | Cause::WaitingHuman
+        | Cause::Looping
+        | Cause::EnergyLow
+        | Cause::EnergyGone
+        | Cause::BurnWithoutProgress
+        | Cause::MemoryHigh
+        | Cause::MemoryLeak
+        | Cause::SlowResponse
+        | Cause::TaskFailures
+        | Cause::Flapping
         | Cause::Missing
         | Cause::Duplicate
         | Cause::SickDisk => return None,
-    };
-    let acts = policy.act(worst.finding.cause) >= Act::Restart;
-    let rung = match policy.mode {
-        Mode::Enforce if acts && !agent.ledger.is_spent() => "restart".to_owned(),
-        Mode::Enforce if acts => policy.restart.exhausted.to_string(),
-        Mode::Shadow if acts => "shadow".to_owned(),
-        Mode::Enforce | Mode::Shadow | Mode::Observe => "notify".to_owned(),
-    };
-    let told = worst.finding.level == Status::Critical && rung == "notify";
-    (!told).then_some(NextRung { rung, within })
+    })
 }
 
 /// Each clock in force, in words.
@@ -90,10 +132,80 @@ pub fn deadlines(agent: &Agent) -> BTreeMap<String, String> {
             (true, Some(deadline)) => words(deadline.after),
         };
         clocks.insert("heartbeat_deadline", beat);
-        clocks.insert("progress_window", words(policy.progress_deadline(ages.phase)));
+        clocks.insert("progress_window", words(ages.progress_window(policy)));
+        if ages.resting {
+            clocks.insert("quiet_hours", "now: no clock runs".to_owned());
+        }
+        let gaps = |gaps: GapStats| {
+            let (longest, p999) = (words(gaps.longest), words(gaps.p999));
+            format!("{} seen, the longest {longest}, 99.9 % up to {p999}", gaps.count)
+        };
+        for (name, of) in [("beat_gaps", ages.beat_gaps), ("progress_gaps", ages.progress_gaps)] {
+            if of.count > 0 {
+                clocks.insert(name, gaps(of));
+            }
+        }
         if let Some(lease) = ages.lease {
             clocks.insert("lease_left", words(lease.left));
         }
     }
     clocks.into_iter().map(|(name, clock)| (name.to_owned(), clock)).collect()
+}
+
+/// The settings behind what was found, by their place in the file.
+pub fn configured(agent: &Agent) -> BTreeMap<String, String> {
+    let Some(report) = agent.living() else { return BTreeMap::new() };
+    let causes = agent.findings.iter().map(|standing| standing.finding.cause);
+    let settings = causes.flat_map(|cause| knobs::settings(cause, &agent.policy, report));
+    let place = |key: String| format!("policy.{}.{key}", agent.policy.name);
+    settings.map(|(key, value)| (place(key), value)).collect()
+}
+
+/// What the detectors would have said of the newest report with other settings; only where that
+/// is something else.
+pub fn what_if(agent: &Agent, now: Now) -> Vec<WhatIf> {
+    let Some(report) = agent.living() else { return Vec::new() };
+    let view = View { now: now.mono, wall: now.wall, warming: false };
+    let says = |policy: &Policy, report: &Report| {
+        let found = detect::of_report(report, policy, view);
+        let mut words: Vec<String> =
+            found.iter().map(|finding| format!("{} {}", finding.level, finding.cause)).collect();
+        words.sort();
+        if words.is_empty() { "ok".to_owned() } else { words.join(", ") }
+    };
+    let today = says(&agent.policy, report);
+    let turns = knobs::KNOBS.iter().flat_map(|knob| FACTORS.map(|by| (knob, by)));
+    turns
+        .filter_map(|(knob, by)| {
+            let (mut policy, mut turned) = ((*agent.policy).clone(), report.clone());
+            let key = (knob.key)(&report.ages, &policy);
+            let value = (knob.turn)(&mut policy, &mut turned, by)?;
+            let says = says(&policy, &turned);
+            (says != today).then_some(WhatIf { key, value, says })
+        })
+        .collect()
+}
+
+/// Deadlines that could be shorter, by what was learned. They are never shortened by themselves.
+pub fn suggestions(agent: &Agent) -> Vec<String> {
+    let Some(report) = agent.living() else { return Vec::new() };
+    let ages = &report.ages;
+    let deadline = ages.deadline.filter(|deadline| !deadline.explicit).map(|d| d.after);
+    let window = Some(ages.progress_window(&agent.policy));
+    [("beat", ages.beat_gaps, deadline), ("progress", ages.progress_gaps, window)]
+        .into_iter()
+        .filter_map(|(name, gaps, in_force)| {
+            let enough = (3 * gaps.longest).max(Duration::from_secs(1));
+            let in_force = in_force.filter(|_| gaps.count >= LEARNED_MIN)?;
+            (2 * enough <= in_force).then(|| {
+                format!(
+                    "of {} gaps of {name} the longest was {}: {} would do where {} is in force",
+                    gaps.count,
+                    words(gaps.longest),
+                    words(enough),
+                    words(in_force)
+                )
+            })
+        })
+        .collect()
 }

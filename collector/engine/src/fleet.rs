@@ -166,6 +166,25 @@ impl Fleet {
         self.no_authority = withheld;
     }
 
+    /// Another policy for an agent from now on. Its clocks begin anew at its sidecar, and nothing
+    /// is concluded until a report comes that was made under it.
+    pub fn set_policy(
+        &mut self,
+        index: AgentIndex,
+        policy: &Arc<Policy>,
+        now: Now,
+        out: &mut Vec<(AgentIndex, Effect)>,
+    ) {
+        let agent = self.agent_mut(index);
+        if agent.policy == *policy {
+            return;
+        }
+        let mark = policy.mark();
+        (agent.policy, agent.policy_mark) = (Arc::clone(policy), mark);
+        out.push((index, Effect::Policy(Arc::clone(policy), mark)));
+        self.judged(index, now, out, |judge| judge.look());
+    }
+
     /// One agent.
     pub fn agent(&self, index: AgentIndex) -> &Agent {
         &self.agents[index.0 as usize]
@@ -265,7 +284,8 @@ impl Fleet {
         now: Now,
         out: &'f mut Vec<(AgentIndex, Effect)>,
     ) -> Judge<'f> {
-        let view = View { now: now.mono, warming: now.mono < self.warm_at };
+        let warming = now.mono < self.warm_at;
+        let view = View { now: now.mono, wall: now.wall, warming };
         Judge {
             index,
             agent: &mut self.agents[index.0 as usize],

@@ -7,6 +7,7 @@
 use lubdub_shared::id::IncidentId;
 use lubdub_shared::incident::{Action, ActionOutcome, Cause, Finding, Incident};
 use lubdub_shared::policy::Act;
+use lubdub_shared::status::Status;
 use lubdub_shared::time::{Now, Wall};
 
 use crate::agent::Agent;
@@ -22,6 +23,8 @@ fn family(cause: Cause) -> Cause {
         Cause::Missing => Cause::Unreachable,
         Cause::KilledByOther | Cause::CrashLoop => Cause::Crashed,
         Cause::BusySilent => Cause::Silent,
+        Cause::EnergyGone => Cause::EnergyLow,
+        Cause::MemoryLeak => Cause::MemoryHigh,
         Cause::Exited
         | Cause::Crashed
         | Cause::NeverSeen
@@ -30,6 +33,16 @@ fn family(cause: Cause) -> Cause {
         | Cause::LeaseExpired
         | Cause::ReportedFailure
         | Cause::Inactive
+        | Cause::TaskOverdue
+        | Cause::Missed
+        | Cause::WaitingHuman
+        | Cause::Looping
+        | Cause::EnergyLow
+        | Cause::BurnWithoutProgress
+        | Cause::MemoryHigh
+        | Cause::SlowResponse
+        | Cause::TaskFailures
+        | Cause::Flapping
         | Cause::Paused
         | Cause::Unreachable
         | Cause::Duplicate
@@ -41,8 +54,13 @@ fn family(cause: Cause) -> Cause {
 pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<Incident> {
     let mut changed = Vec::new();
     let findings = std::mem::take(&mut agent.findings);
+    let flaps = findings.iter().any(|standing| standing.finding.cause == Cause::Flapping);
     for standing in &findings {
-        if agent.policy.act(standing.finding.cause) > Act::None {
+        // Of what comes and goes one incident is told; what is Critical is told in any case.
+        let held = flaps
+            && standing.finding.cause != Cause::Flapping
+            && standing.finding.level != Status::Critical;
+        if agent.policy.act(standing.finding.cause) > Act::None && !held {
             changed.extend(raise(agent, &standing.finding, now.wall, rng));
         }
     }

@@ -13,11 +13,13 @@
 //! An agent's clocks are the ages in its newest report, stamped by its sidecar. What the engine
 //! times by itself is only its own business: links, commands under way, verifications, warm-up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::command::{Command, CommandKind, Outcome};
 use lubdub_shared::id::{CommandId, SpoolId};
 use lubdub_shared::incident::{ActionOutcome, Incident, Transition};
+use lubdub_shared::policy::Policy;
 use lubdub_shared::session;
 use lubdub_shared::time::Wall;
 
@@ -102,6 +104,8 @@ pub enum Effect {
     },
     /// Something that a person should be able to read later.
     Note(String),
+    /// Another policy for its sidecar, and its mark.
+    Policy(Arc<Policy>, u64),
     /// The agent is not known any more.
     Forget,
     /// Mode `shadow`: what would have been done.

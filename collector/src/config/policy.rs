@@ -14,10 +14,16 @@ use lubdub_shared::id::AgentId;
 use lubdub_shared::incident::Cause;
 use lubdub_shared::names::nearest;
 use lubdub_shared::policy::{
-    Act, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, may_act,
+    Act, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, most,
 };
 use lubdub_shared::strict_toml::{Refused, Span, SpanOrNone};
 use serde::{Deserialize, Deserializer};
+
+mod limits;
+
+use limits::{
+    CheckTable, EnergyTable, FailureTable, FlappingTable, LoopTable, MemoryTable, ResponseTable,
+};
 
 /// Longest: beyond it nothing would ever be found. A phase without a clock says "none".
 const DEADLINE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -44,6 +50,23 @@ pub struct Table {
     paused_max: Option<Span>,
     unreachable_after: Option<Span>,
     missing_after: Option<Span>,
+    human_after: Option<Span>,
+    task_timeout: Option<SpanOrNone>,
+    quiet_hours: Option<Vec<String>>,
+    #[serde(default, rename = "loop")]
+    looping: LoopTable,
+    #[serde(default)]
+    energy: EnergyTable,
+    #[serde(default)]
+    memory: MemoryTable,
+    #[serde(default)]
+    response: ResponseTable,
+    #[serde(default)]
+    failures: FailureTable,
+    #[serde(default)]
+    flapping: FlappingTable,
+    #[serde(default)]
+    check: BTreeMap<String, CheckTable>,
     #[serde(default)]
     phase: BTreeMap<Phase, SpanOrNone>,
     #[serde(default)]
@@ -142,12 +165,16 @@ impl Policies {
     /// The first value that could never work.
     pub fn new(file: &str, tables: Tables, assign: Vec<Assign>) -> Result<Self, Refused> {
         let default = tables.get("default").cloned().unwrap_or_default();
-        let default = default.over(&Policy::default());
-        check(file, &default)?;
+        let resolve = |name: &str, table: Table, base: &Policy| {
+            let policy = Policy { name: name.to_owned(), ..base.clone() };
+            let refuse = |why| Refused::new(file, format!("[policy.{name}] {why}"));
+            let policy = table.over(&policy).map_err(refuse)?;
+            check(file, &policy).map(|()| policy)
+        };
+        let default = resolve("default", default, &Policy::default())?;
         let mut named = BTreeMap::new();
         for (name, table) in tables.into_iter().filter(|(name, _)| name != "default") {
-            let policy = Policy { name: name.clone(), ..table.over(&default) };
-            check(file, &policy)?;
+            let policy = resolve(&name, table, &default)?;
             named.insert(name, Arc::new(policy));
         }
         for (number, rule) in assign.iter().enumerate() {
@@ -178,13 +205,23 @@ impl Policies {
 }
 
 impl Table {
-    fn over(self, base: &Policy) -> Policy {
+    fn over(self, base: &Policy) -> Result<Policy, String> {
         let span = |own: Option<Span>, base: Duration| own.map_or(base, |span| span.0);
         let mut phase = base.phase.clone();
         phase.extend(self.phase.into_iter().map(|(phase, span)| (phase, span.0)));
         let mut act = base.act.clone();
         act.extend(self.act);
-        Policy {
+        let limits = limits::Tables {
+            looping: self.looping,
+            energy: self.energy,
+            memory: self.memory,
+            response: self.response,
+            failures: self.failures,
+            flapping: self.flapping,
+            check: self.check,
+            quiet_hours: self.quiet_hours,
+        };
+        Ok(Policy {
             name: base.name.clone(),
             mode: self.mode.unwrap_or(base.mode),
             expect_beats: self.expect_beats.unwrap_or(base.expect_beats),
@@ -200,10 +237,13 @@ impl Table {
             paused_max: span(self.paused_max, base.paused_max),
             unreachable_after: span(self.unreachable_after, base.unreachable_after),
             missing_after: span(self.missing_after, base.missing_after),
+            human_after: span(self.human_after, base.human_after),
+            task_timeout: self.task_timeout.map_or(base.task_timeout, |timeout| timeout.0),
             phase,
             act,
             restart: self.restart.over(&base.restart),
-        }
+            limits: limits.over(&base.limits)?,
+        })
     }
 }
 
@@ -252,12 +292,11 @@ fn check(file: &str, policy: &Policy) -> Result<(), Refused> {
             return refuse(format!("{key} is zero"));
         }
     }
-    if let Some((cause, act)) =
-        policy.act.iter().find(|(cause, act)| **act > Act::Notify && !may_act(**cause))
-    {
+    if let Some((cause, act)) = policy.act.iter().find(|(cause, act)| **act > most(**cause)) {
         return refuse(format!(
-            "act.{cause} = {:?}: this cause can never lead to that",
-            act.as_str()
+            "act.{cause} = {:?}: this cause can lead to {:?} at most",
+            act.as_str(),
+            most(*cause).as_str()
         ));
     }
     let restart = &policy.restart;

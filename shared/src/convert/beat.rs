@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use super::trend::checks;
 use super::words::Word as _;
 use super::{Invalid, Required as _, duration, finite, id, ms, pb};
 use crate::beat::{
@@ -113,6 +114,14 @@ impl From<Ages> for pb::Ages {
             }),
             paused_ms: ages.paused.map(ms),
             failed: ages.failed.into_iter().map(failed_to_wire).collect(),
+            progress_window_ms: ms(ages.progress.window),
+            repeats: Some(ages.repeats.into()),
+            oldest_task_ms: ages.oldest_task.map(ms),
+            checks: ages.checks.into_iter().map(Into::into).collect(),
+            spent: ages.spent,
+            resting: ages.resting,
+            beat_gaps: Some(ages.beat_gaps.into()),
+            progress_gaps: Some(ages.progress_gaps.into()),
         }
     }
 }
@@ -166,6 +175,7 @@ impl TryFrom<pb::Ages> for Ages {
                 counter: ages.progress,
                 frozen: ages.frozen_ms.map(duration),
                 owed: ages.progress_owed,
+                window: duration(ages.progress_window_ms),
             },
             lease: ages.lease.map(|lease| Lease {
                 number: lease.number,
@@ -174,6 +184,13 @@ impl TryFrom<pb::Ages> for Ages {
             }),
             paused: ages.paused_ms.map(duration),
             failed: ages.failed.into_iter().map(failed_from_wire).collect(),
+            repeats: ages.repeats.map(Into::into).unwrap_or_default(),
+            oldest_task: ages.oldest_task_ms.map(duration),
+            checks: checks(ages.checks)?,
+            spent: ages.spent,
+            resting: ages.resting,
+            beat_gaps: ages.beat_gaps.map(Into::into).unwrap_or_default(),
+            progress_gaps: ages.progress_gaps.map(Into::into).unwrap_or_default(),
         })
     }
 }
@@ -202,6 +219,10 @@ impl From<Vitals> for pb::Vitals {
             children: vitals.children,
             text: vitals.text,
             model: vitals.model,
+            burn: Some(vitals.burn.into()),
+            memory_trend: Some(vitals.memory_trend.into()),
+            response_trend: Some(vitals.response_trend.into()),
+            recent_tasks: Some(vitals.recent_tasks.into()),
         }
     }
 }
@@ -232,6 +253,18 @@ impl TryFrom<pb::Vitals> for Vitals {
             children: vitals.children,
             text: crate::line::clip(vitals.text.into()),
             model: crate::line::clip(vitals.model.into()),
+            burn: vitals.burn.map(TryInto::try_into).transpose()?.unwrap_or_default(),
+            memory_trend: vitals
+                .memory_trend
+                .map(TryInto::try_into)
+                .transpose()?
+                .unwrap_or_default(),
+            response_trend: vitals
+                .response_trend
+                .map(TryInto::try_into)
+                .transpose()?
+                .unwrap_or_default(),
+            recent_tasks: vitals.recent_tasks.map(Into::into).unwrap_or_default(),
         })
     }
 }
@@ -253,6 +286,7 @@ impl From<Report> for pb::Report {
                 sick_disk: report.health.sick_disk,
             }),
             starts_in_ms: report.starts_in.map(ms),
+            policy: report.policy,
         }
     }
 }
@@ -277,6 +311,7 @@ impl TryFrom<pb::Report> for Report {
                 sick_disk: crate::line::clip(health.sick_disk.into()),
             },
             starts_in: report.starts_in_ms.map(duration),
+            policy: report.policy,
         })
     }
 }

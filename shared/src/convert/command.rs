@@ -85,6 +85,10 @@ impl From<Precondition> for pb::precondition::Of {
             Precondition::SameLease { number } => Self::Lease(pb::SameLease { number }),
             Precondition::StillFailed { check } => Self::Failed(pb::StillFailed { check }),
             Precondition::StillPaused => Self::Paused(pb::StillPaused {}),
+            Precondition::StillOverdue { over } => {
+                Self::Overdue(pb::StillOverdue { over_ms: ms(over) })
+            }
+            Precondition::StillSpent => Self::Spent(pb::StillSpent {}),
             Precondition::StillInactive { quiet } => {
                 Self::Inactive(pb::StillInactive { quiet_ms: ms(quiet) })
             }
@@ -107,6 +111,10 @@ impl From<pb::precondition::Of> for Precondition {
             Of::Lease(pb::SameLease { number }) => Self::SameLease { number },
             Of::Failed(pb::StillFailed { check }) => Self::StillFailed { check },
             Of::Paused(pb::StillPaused {}) => Self::StillPaused,
+            Of::Overdue(pb::StillOverdue { over_ms }) => {
+                Self::StillOverdue { over: duration(over_ms) }
+            }
+            Of::Spent(pb::StillSpent {}) => Self::StillSpent,
             Of::Inactive(pb::StillInactive { quiet_ms }) => {
                 Self::StillInactive { quiet: duration(quiet_ms) }
             }

@@ -115,6 +115,9 @@ impl From<ToSidecar> for pb::ToSidecar {
                 Message::Ack(pb::EventAck { spool: spool.as_bytes().to_vec(), number })
             }
             ToSidecar::Command(command) => Message::Command((*command).into()),
+            ToSidecar::Policy { policy, mark } => {
+                Message::Policy(pb::PolicyUpdate { policy: Some((*policy).into()), mark })
+            }
             ToSidecar::GoAway { reason, retry_after } => {
                 Message::GoAway(pb::GoAway { reason, retry_after_ms: ms(retry_after) })
             }
@@ -134,6 +137,10 @@ impl TryFrom<pb::ToSidecar> for ToSidecar {
                 Self::Ack { spool: id("ack.spool", &ack.spool)?, number: ack.number }
             }
             Message::Command(command) => Self::Command(Box::new(command.try_into()?)),
+            Message::Policy(update) => Self::Policy {
+                policy: Box::new(update.policy.required("policy_update.policy")?.try_into()?),
+                mark: update.mark,
+            },
             Message::GoAway(away) => Self::GoAway {
                 reason: clip(away.reason.into()),
                 retry_after: duration(away.retry_after_ms),
@@ -153,6 +160,7 @@ impl From<Welcome> for pb::Welcome {
             acked_event: welcome.acked,
             degraded: welcome.degraded,
             pending: welcome.pending.into_iter().map(Into::into).collect(),
+            policy_mark: welcome.policy_mark,
         }
     }
 }
@@ -174,6 +182,7 @@ impl TryFrom<pb::Welcome> for Welcome {
                 .into_iter()
                 .map(TryInto::try_into)
                 .collect::<Result<_, _>>()?,
+            policy_mark: welcome.policy_mark,
         })
     }
 }

@@ -11,12 +11,13 @@ use crate::beat::{
 use crate::command::{Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester};
 use crate::id::Life;
 use crate::incident::Cause;
-use crate::policy::{Act, Policy};
+use crate::policy::{Act, Due, Expected, Policy, QuietHours};
 use crate::schedule::LedgerView;
 use crate::session::{
     Event, FromSidecar, GoodbyeReason, Happening, Hello, Hold, ToSidecar, Welcome,
 };
 use crate::status::Lifecycle;
+use crate::trend::{Burn, CheckAge, GapStats, MemoryTrend, RecentTasks, Repeats, ResponseTrend};
 
 fn life(rng: &mut fastrand::Rng) -> Life {
     Life { id: LifeId::random(rng), ordinal: NonZeroU32::MIN }
@@ -38,7 +39,7 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             armed: true,
             deadline: Some(Deadline { after: 3 * second, explicit: true }),
             activity: Some(LastActivity { age: second, kind: ActivityKind::Io }),
-            progress: Progress { counter: 4, frozen: Some(second), owed: true },
+            progress: Progress { counter: 4, frozen: Some(second), owed: true, window: second },
             lease: Some(Lease { number: 2, left: second, over: None }),
             paused: Some(second),
             failed: vec![FailedCheck {
@@ -47,6 +48,13 @@ fn report(rng: &mut fastrand::Rng) -> Report {
                 trigger: false,
                 message: "no".to_owned(),
             }],
+            repeats: Repeats { same_result: 4, period_three: 6, ..Repeats::default() },
+            oldest_task: Some(second),
+            checks: vec![CheckAge { name: "backup".to_owned(), age: second, came: true }],
+            spent: true,
+            resting: true,
+            beat_gaps: GapStats { count: 9, longest: second, p999: second },
+            progress_gaps: GapStats { count: 3, longest: second, p999: second },
             ..Ages::default()
         },
         vitals: Vitals {
@@ -54,6 +62,16 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             memory_bytes: Some(1 << 20),
             response: Some(ResponseTime { p50: 1, p95: 2, max: 3 }),
             text: "busy".to_owned(),
+            burn: Burn {
+                per_hour: Some(0.25),
+                empty_in: Some(second),
+                tokens: 7,
+                cost_usd: 0.5,
+                usual_tokens: Some(3),
+            },
+            memory_trend: MemoryTrend { limit: Some(9), slopes: Some([1.0, 2.0, 3.0]) },
+            response_trend: ResponseTrend { z: Some(7.5), usual_ms: 12 },
+            recent_tasks: RecentTasks { ended: 20, failed: 2 },
             ..Vitals::default()
         },
         ledger: LedgerView { used: 1, limit: 3, next_delay: Some(second), spent: String::new() },
@@ -64,6 +82,7 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             sick_disk: "full".to_owned(),
         },
         starts_in: Some(second),
+        policy: 99,
     }
 }
 
@@ -138,16 +157,26 @@ fn what_goes_down_comes_back() {
     let rng = &mut fastrand::Rng::with_seed(2);
     let mut policy = Policy::default();
     policy.act.insert(Cause::BusySilent, Act::Restart);
+    policy.task_timeout = Some(Duration::from_secs(9));
+    policy.limits.looping.exempt.push("poll".to_owned());
+    policy.limits.memory.limit = Some(1 << 30);
+    policy.limits.quiet_hours = vec![QuietHours::parse("22:00-06:00 UTC").expect("hours")];
+    for due in [Due::Every(Duration::from_secs(60)), Due::Cron("0 3 * * * UTC".to_owned())] {
+        let name = due.to_string();
+        policy.limits.check.insert(name, Expected { due, grace: Duration::from_secs(5) });
+    }
     down(&ToSidecar::Welcome(Box::new(Welcome {
         session: 1,
         store: StoreId::random(rng),
         epoch: 2,
         interval: Duration::from_secs(5),
-        policy,
+        policy: policy.clone(),
         acked: 3,
         degraded: String::new(),
         pending: Vec::new(),
+        policy_mark: 77,
     })));
+    down(&ToSidecar::Policy { policy: Box::new(policy), mark: 78 });
     down(&ToSidecar::Ack { spool: SpoolId::random(rng), number: 3 });
     let retry_after = Duration::from_secs(1);
     down(&ToSidecar::GoAway { reason: "drain".to_owned(), retry_after });
@@ -160,6 +189,8 @@ fn what_goes_down_comes_back() {
         Precondition::StillFailed { check: "db".to_owned() },
         Precondition::StillPaused,
         Precondition::StillInactive { quiet: Duration::from_secs(3) },
+        Precondition::StillOverdue { over: Duration::from_secs(3) },
+        Precondition::StillSpent,
     ];
     for precondition in preconditions {
         down(&ToSidecar::Command(Box::new(Command {

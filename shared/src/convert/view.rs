@@ -9,7 +9,7 @@ use crate::session::EventKind;
 use crate::status::{Lifecycle, Status};
 use crate::view::{
     AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, NextRung,
-    TransitionView,
+    TransitionView, WhatIf,
 };
 
 /// An act that a person asks for.
@@ -211,6 +211,13 @@ impl From<Explanation> for pb::ExplainResponse {
         Self {
             agent: Some(explanation.agent.into()),
             deadlines: explanation.deadlines.into_iter().collect(),
+            configured: explanation.configured.into_iter().collect(),
+            what_if: explanation
+                .what_if
+                .into_iter()
+                .map(|WhatIf { key, value, says }| pb::WhatIf { key, value, says })
+                .collect(),
+            suggestions: explanation.suggestions,
         }
     }
 }
@@ -220,7 +227,14 @@ impl TryFrom<pb::ExplainResponse> for Explanation {
 
     fn try_from(response: pb::ExplainResponse) -> Result<Self, Invalid> {
         let agent = response.agent.required("agent")?.try_into()?;
-        Ok(Self { agent, deadlines: response.deadlines.into_iter().collect() })
+        let what_if = |pb::WhatIf { key, value, says }| WhatIf { key, value, says };
+        Ok(Self {
+            agent,
+            deadlines: response.deadlines.into_iter().collect(),
+            configured: response.configured.into_iter().collect(),
+            what_if: response.what_if.into_iter().map(what_if).collect(),
+            suggestions: response.suggestions,
+        })
     }
 }
 

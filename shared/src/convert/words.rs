@@ -47,16 +47,19 @@ words_on_the_wire! {
     Cause {
         Exited, Crashed, KilledByOther, CrashLoop, NeverSeen, Silent, BusySilent, NoProgress,
         LeaseExpired, ReportedFailure, Inactive, Paused, Unreachable, Missing, Duplicate, SickDisk,
+        TaskOverdue, Missed, WaitingHuman, Looping, EnergyLow, EnergyGone, BurnWithoutProgress,
+        MemoryHigh, MemoryLeak, SlowResponse, TaskFailures, Flapping,
     }
     ActivityKind { Output, Io, Child, Cpu }
-    CommandKind { Restart, Stop, Start, Apoptosis, Revive }
+    CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge }
     Refusal {
         PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk, WrongAgent,
+        NobodyListens,
     }
     ActionOutcome { Accepted, Done, Refused, Expired, Failed, Pending }
     Mode { Observe, Shadow, Enforce }
     ExpectBeats { Auto, Always, Never }
-    Act { None, Notify, Restart, Apoptosis }
+    Act { None, Notify, Nudge, Restart, Apoptosis }
     RestartOn { Failure, Always, Never }
     Exhausted { Apoptosis, Quarantine }
     GoodbyeReason { AgentEnded, Shutdown }

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde::Deserialize;
 
 use super::{
-    CUSTOM_VITALS_MAX, Check, Dropped, Message, NAME_LEN_MAX, Spent, Task, TaskStep, Until, bad,
-    clip, name, phase, ratio, seconds, trigger,
+    CUSTOM_VITALS_MAX, Check, Deed, Dropped, Message, NAME_LEN_MAX, Spent, Step, Task, TaskStep,
+    Until, bad, clip, name, phase, ratio, seconds, trigger,
 };
 use crate::time::Wall;
 
@@ -30,6 +31,10 @@ struct Json<'a> {
     task: Option<JsonTask<'a>>,
     check: Option<JsonCheck<'a>>,
     fail: Option<JsonFail<'a>>,
+    #[serde(borrow)]
+    action: Option<Cow<'a, str>>,
+    result: Option<Cow<'a, str>>,
+    error: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,
     model: Option<Cow<'a, str>>,
     message: Option<Cow<'a, str>>,
@@ -119,9 +124,34 @@ pub(super) fn parse(text: &str) -> Result<Message, Dropped> {
         source: json.source.map(|text| name("source", text)).transpose()?,
         model: json.model.map(clip),
         text: json.status.or(json.message).map(clip),
+        step: step(json.action, json.result, json.error),
         vitals: custom_vitals(json.vitals.unwrap_or_default())?,
         ..Message::default()
     })
+}
+
+fn step(
+    action: Option<Cow<'_, str>>,
+    result: Option<Cow<'_, str>>,
+    error: Option<Cow<'_, str>>,
+) -> Option<Step> {
+    let said = action.is_some() || result.is_some() || error.is_some();
+    let in_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    said.then(|| Step {
+        action: action.map(|text| {
+            let tool = text.split(|c| !in_name(c)).next().unwrap_or_default();
+            Deed { hash: hash(&text), tool: clip(tool.into()) }
+        }),
+        result: result.as_deref().map(hash),
+        error: error.as_deref().map(hash),
+    })
+}
+
+/// Good for one process: it never leaves the sidecar.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn own_check(

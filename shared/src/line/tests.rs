@@ -8,10 +8,12 @@ fn lines(text: &str) -> Message {
 
 #[test]
 fn sd_notify_keys() {
-    let beat = Message { beat: true, ..Message::default() };
-    assert_eq!(lines("WATCHDOG=1"), beat);
-    assert_eq!(lines("WATCHDOG=1\n"), beat);
-    assert_eq!(lines("WATCHDOG=1\nX_OTHER_THING=abc\nFDSTORE=1\nno assignment"), beat);
+    for text in
+        ["WATCHDOG=1", "WATCHDOG=1\n", "WATCHDOG=1\nX_OTHER_THING=abc\nFDSTORE=1\nno assignment"]
+    {
+        let beat = Message { beat: true, size: text.len(), ..Message::default() };
+        assert_eq!(lines(text), beat);
+    }
     let message = lines("READY=1\nSTATUS=up\nMAINPID=42\nBARRIER=1\nRESTART_RESET=1");
     assert!(message.ready && message.barrier && message.restart_reset && !message.beat);
     assert_eq!((message.text.as_deref(), message.main_pid), (Some("up"), Some(42)));
@@ -28,6 +30,19 @@ fn sd_notify_keys() {
 }
 
 #[test]
+fn steps_are_hashed_and_keep_the_name_of_their_tool() {
+    let step = |text: &str| lines(text).step.expect("a step");
+    let deed = |text: &str| step(text).action.expect("an action");
+    let (first, second) = (deed(r#"{"action":"bash: ls"}"#), deed(r#"{"action":"bash: ls -l"}"#));
+    assert_eq!((first.tool.as_str(), second.tool.as_str()), ("bash", "bash"));
+    assert_ne!(first.hash, second.hash);
+    assert_eq!(first, deed(r#"{"action":"bash: ls","progress":3}"#));
+    let came = step(r#"{"result":"x","error":"y"}"#);
+    assert!(came.action.is_none() && came.result.is_some() && came.error.is_some());
+    assert_ne!(came.result, came.error);
+}
+
+#[test]
 fn json_keys() {
     let message = lines(
         r#"{"v":1,"phase":"waiting_rate_limit","until":"2026-11-22T00:00:00Z","provider":"acme",
@@ -36,6 +51,7 @@ fn json_keys() {
         "source":"worker","model":"m","status":"busy","vitals":{"queue":4},"new_key":[1,2]}"#,
     );
     assert!(message.beat);
+    assert_eq!(message.step, None);
     let until = Wall::parse("2026-11-22T00:00:00Z").map(Until::At);
     assert_eq!((message.phase, message.until), (Some(Phase::WaitingRateLimit), until));
     let took = Some(Duration::from_millis(1500));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, NextRung,
+    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, NextRung, WhatIf,
 };
 use crate::beat::{Phase, ResponseTime, TaskCounts};
 use crate::command::CommandKind;
@@ -249,6 +249,9 @@ pub struct ExplainJson {
     status: Status,
     findings: Vec<ExplainedFinding>,
     deadlines: BTreeMap<String, String>,
+    configured: BTreeMap<String, String>,
+    what_if: Vec<WhatIf>,
+    suggestions: Vec<String>,
     next: Option<NextJson>,
 }
 
@@ -279,6 +282,9 @@ impl ExplainJson {
             status: explanation.agent.status,
             findings: explanation.agent.findings.iter().map(finding).collect(),
             deadlines: explanation.deadlines.clone(),
+            configured: explanation.configured.clone(),
+            what_if: explanation.what_if.clone(),
+            suggestions: explanation.suggestions.clone(),
             next: explanation.agent.next.as_ref().map(next_json),
         }
     }

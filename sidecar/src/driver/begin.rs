@@ -1,6 +1,7 @@
 //! Everything before the first event: directories, lock, memory, leftovers, door.
 
 use std::io;
+use std::path::PathBuf;
 
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::id::{InstanceId, Life, SpoolId};
@@ -9,11 +10,13 @@ use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{self, TICK, Wall};
 use tracing::warn;
 
+use super::Notices;
 use super::{
     Config, Disk, Door, Driver, Event, Link, LinkState, MissedTickBehavior, Outbox, Pace, Process,
     SignalKind, Supervisor, VecDeque, Worker, interval, long_ago, parents, signal,
 };
 use crate::BeginError;
+use crate::http::HttpDoor;
 use crate::link::spool;
 use crate::lock::{self, Locked};
 use crate::process::{Spec, find_agent, find_main, sweep_leftovers};
@@ -41,10 +44,12 @@ impl Driver {
         }
         let door_error = |source| BeginError::Door { path: config.socket.clone(), source };
         let door = Door::open(&config.socket).map_err(door_error)?;
+        let http = open_http(&config, &mut notes);
         let spec = Spec {
             agent: config.agent.clone(),
             command: config.command.clone(),
             socket: config.socket.clone(),
+            http: http.as_ref().map(|(_, path)| path.clone()),
             heartbeat_file: config.heartbeat_file.clone(),
             watchdog: None,
             die_with_sidecar: config.die_with_sidecar,
@@ -67,6 +72,7 @@ impl Driver {
             disk: Disk::new(worker, progress),
             outbox,
             pace: Pace::default(),
+            notices: Notices::new(http.map(|(door, _)| door), config.nudge_hook.clone()),
             link: LinkState::Down { was_up: false },
             from_link,
             children: signal(SignalKind::child()).map_err(system("listen to SIGCHLD"))?,
@@ -89,6 +95,18 @@ impl Driver {
         driver.supervisor.finish_what_was_begun(&mut driver.actions);
         tokio::spawn(link.run());
         Ok(driver)
+    }
+}
+
+/// The door for HTTP, where it is wanted and can be had. Agents do without it.
+fn open_http(config: &Config, notes: &mut Vec<String>) -> Option<(HttpDoor, PathBuf)> {
+    let path = config.http.clone()?;
+    match HttpDoor::open(&path) {
+        Ok(door) => Some((door, path)),
+        Err(error) => {
+            notes.push(format!("no HTTP at {}: {error}", path.display()));
+            None
+        }
     }
 }
 

@@ -43,6 +43,10 @@ impl Driver {
                 self.look_closely(now);
                 self.events.push_back(Event::Command(command));
             }
+            Some(FromLink::Message(ToSidecar::Policy { policy, mark })) => {
+                info!(policy = policy.name, "another policy");
+                self.events.push_back(Event::Policy(policy, mark));
+            }
             Some(FromLink::Message(ToSidecar::GoAway { .. })) => {}
             Some(FromLink::Down) | None => {
                 self.link = LinkState::Down { was_up: true };

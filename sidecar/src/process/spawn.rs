@@ -23,6 +23,8 @@ pub struct Spec {
     pub command: Vec<OsString>,
     /// The local door.
     pub socket: PathBuf,
+    /// The door for HTTP, where it is open.
+    pub http: Option<PathBuf>,
     /// The heartbeat file.
     pub heartbeat_file: PathBuf,
     /// The policy's beat deadline, told as `WATCHDOG_USEC`; `None` when no beats are expected.
@@ -67,8 +69,11 @@ pub(super) fn spawn(spec: &Spec, life: Life, leaf: Option<&Leaf>) -> Result<Proc
         .env("LUBDUB_HEARTBEAT_FILE", &spec.heartbeat_file)
         // systemd-notify names its parent's pid as the sender unless the manager is named here.
         .env("MANAGERPID", std::process::id().to_string())
-        .env_remove("WATCHDOG_PID")
-        .env_remove("LUBDUB_HTTP");
+        .env_remove("WATCHDOG_PID");
+    match &spec.http {
+        Some(path) => command.env("LUBDUB_HTTP", path),
+        None => command.env_remove("LUBDUB_HTTP"),
+    };
     match spec.watchdog {
         Some(deadline) => {
             command.env("WATCHDOG_USEC", millis(deadline).saturating_mul(1000).to_string())

@@ -1,43 +1,36 @@
 //! PURE: the clocks of one life, charged tick by tick.
 //!
-//! A clock is charged only while it may run: not while the process is stopped or frozen, and not
-//! inside a lease or a declared wait for a rate limit. What is not charged does not come back: a
-//! lease that ends leaves the phase's own clock where it stood.
+//! A clock is charged only while it may run: not while the process is stopped or frozen, not
+//! inside a lease or a declared wait for a rate limit, not in the policy's quiet hours. What is not
+//! charged does not come back: a lease that ends leaves the phase's own clock where it stood.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::gaps::Gaps;
-use super::source::Source;
-use super::tasks::Tasks;
 use crate::vitals::activity::Activity;
-use lubdub_shared::beat::{Ages, Deadline, FAILED_CHECKS_MAX, FailedCheck, Lease, Phase, Progress};
-use lubdub_shared::line::{Check, Message, SELF_CHECK, Spent, Until};
+use lubdub_shared::beat::{Ages, Deadline, Phase, Progress};
+use lubdub_shared::line::Message;
 use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::{Mono, Wall};
 
+mod checks;
+mod lease;
+mod steps;
+mod work;
+
+use checks::Checks;
+use lease::Leases;
+use work::Work;
+
 /// Beats in a life from which silence counts.
 const ARMED_BEATS: u64 = 3;
-/// Senders inside one tree whose counters are kept apart; further ones share the last place.
-const SOURCES_MAX: usize = 64;
-/// Named checks that are remembered; further names are ignored.
-const CHECKS_MAX: usize = 32;
 /// Shortest explicit deadline: below four ticks a deadline measures the watcher.
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
-/// Longest wait for a rate limit that suspends the clock.
-const RATE_LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-#[derive(Debug, Clone, Copy)]
-struct LeaseClock {
-    number: u64,
-    ends: Mono,
-    slack: Duration,
-    /// It counts against the cap; a wait for a rate limit does not.
-    counts: bool,
-}
+/// A gap teaches at most so many deadlines of patience.
+const LEARNED_MAX: u32 = 4;
 
 /// The clocks of one life. All moments are in the sidecar's ticks.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 #[derive(Debug)]
 pub(super) struct LifeClocks {
     began: Mono,
@@ -53,20 +46,16 @@ pub(super) struct LifeClocks {
     /// Nothing was leased or paused since the last beat.
     gap_is_plain: bool,
     explicit: Option<Duration>,
-    lease: Option<LeaseClock>,
-    leases: u64,
-    leased: Duration,
+    leases: Leases,
     paused_since: Option<Mono>,
-    sources: HashMap<String, Source>,
-    counter: u64,
-    cycles: u64,
-    counts_work: bool,
-    moved: bool,
-    frozen: Duration,
-    checks: BTreeMap<String, FailedCheck>,
-    pub(super) tasks: Tasks,
+    /// The policy's quiet hours hold.
+    resting: bool,
+    /// Time of this life in which it was not paused, and in which clocks ran.
+    awake: Duration,
+    charged: Duration,
+    checks: Checks,
+    pub(super) work: Work,
     pub(super) activity: Activity,
-    pub(super) spent: Spent,
     pub(super) energy: Option<f64>,
     pub(super) text: String,
     pub(super) model: String,
@@ -87,20 +76,14 @@ impl LifeClocks {
             quiet: Duration::ZERO,
             gap_is_plain: true,
             explicit: None,
-            lease: None,
-            leases: 0,
-            leased: Duration::ZERO,
+            leases: Leases::default(),
             paused_since: None,
-            sources: HashMap::new(),
-            counter: 0,
-            cycles: 0,
-            counts_work: false,
-            moved: false,
-            frozen: Duration::ZERO,
-            checks: BTreeMap::new(),
-            tasks: Tasks::default(),
+            resting: false,
+            awake: Duration::ZERO,
+            charged: Duration::ZERO,
+            checks: Checks::default(),
+            work: Work::default(),
             activity: Activity::default(),
-            spent: Spent::default(),
             energy: None,
             text: String::new(),
             model: String::new(),
@@ -114,29 +97,25 @@ impl LifeClocks {
         self.looked = now;
         if self.paused_since.is_some() {
             self.gap_is_plain = false;
-            if let Some(lease) = &mut self.lease {
-                lease.ends = lease.ends.after(passed);
-            }
-            return;
+            return self.leases.pause(passed);
         }
-        if let Some(lease) = self.lease.filter(|lease| now <= lease.ends.after(lease.slack)) {
+        self.awake += passed;
+        if self.leases.charge(passed, now) || self.resting {
             self.gap_is_plain = false;
-            if lease.counts {
-                self.leased += passed;
-            }
             return;
         }
+        self.charged += passed;
         self.silence += passed;
         self.quiet += passed;
-        if self.owes_progress() {
-            self.frozen += passed;
+        if self.work.is_owed(self.phase) {
+            self.work.frozen += passed;
         }
     }
 
     /// Applies what the agent said at `now`.
     pub(super) fn say(
         &mut self,
-        message: Message,
+        mut message: Message,
         now: Mono,
         wall: Wall,
         policy: &Policy,
@@ -151,42 +130,47 @@ impl LifeClocks {
         if proves_life {
             self.end_gap(policy, gaps);
         }
+        self.activity.heard(message.beat, message.size);
         if message.beat {
             self.beats += 1;
             self.beat_at = Some(now);
-            self.activity.beat();
             if self.phase.is_none() {
                 // Without phases only a beat can tell that the leased call is over.
-                self.lease.take_if(|lease| now > lease.ends);
+                self.leases.end_if_over(now);
             }
         }
-        if message.beat && !self.moved && self.lease.is_none() {
+        if message.beat && !self.work.moved && !self.leases.is_some() {
             // Who counts nothing cannot refill its leases by progress.
-            self.leased = Duration::ZERO;
+            self.leases.refill();
         }
-        let owed = self.owes_progress();
-        self.enter_phase(&message, now);
-        self.grant(&message, now, wall, policy);
-        self.count(&message, now);
-        if !owed && self.owes_progress() {
+        let owed = self.work.is_owed(self.phase);
+        let entered = self.enter_phase(&message, now, policy);
+        self.leases.grant(&message, (self.phase, entered), now, wall, policy);
+        if self.work.take(&mut message, (now, self.charged), self.phase, policy, gaps) {
+            self.leases.refill();
+            self.leases.end_if_over(now);
+        }
+        if !owed && self.work.is_owed(self.phase) {
             // What is owed from now on was not owed before.
-            self.frozen = Duration::ZERO;
+            self.work.frozen = Duration::ZERO;
         }
         if message.ready {
             self.ready = true;
-            self.checks.remove(SELF_CHECK);
+            self.checks.withdraw_trigger();
         }
         if let Some(deadline) = message.deadline {
             let bounded = deadline.clamp(DEADLINE_MIN, policy.lease_max.max(DEADLINE_MIN));
             self.explicit = Some(bounded).filter(|_| !deadline.is_zero());
         }
-        if let Some(check) = message.check {
-            self.check(check);
+        if let Some(check) = message.check.take() {
+            self.checks.take(check, self.awake);
         }
+        self.label(message);
+    }
+
+    /// What is only shown.
+    fn label(&mut self, message: Message) {
         self.energy = message.energy.or(self.energy);
-        self.spent.tokens_in = self.spent.tokens_in.saturating_add(message.spent.tokens_in);
-        self.spent.tokens_out = self.spent.tokens_out.saturating_add(message.spent.tokens_out);
-        self.spent.cost_usd += message.spent.cost_usd;
         self.text = message.text.unwrap_or_else(|| std::mem::take(&mut self.text));
         self.model = message.model.unwrap_or_else(|| std::mem::take(&mut self.model));
         if !message.vitals.is_empty() {
@@ -204,6 +188,11 @@ impl LifeClocks {
         }
     }
 
+    /// Quiet hours begin or end.
+    pub(super) fn set_resting(&mut self, resting: bool) {
+        self.resting = resting;
+    }
+
     /// Activity was looked for: a new one ends the quiet.
     pub(super) fn sampled(&mut self, now: Mono) {
         if let Some(last) = self.activity.last(now) {
@@ -213,7 +202,7 @@ impl LifeClocks {
 
     /// A new policy: what was charged under the old one is no fault under the new.
     pub(super) fn rebase(&mut self) {
-        (self.silence, self.quiet, self.frozen) = Default::default();
+        (self.silence, self.quiet, self.work.frozen) = Default::default();
         self.gap_is_plain = false;
     }
 
@@ -222,7 +211,12 @@ impl LifeClocks {
     }
 
     pub(super) fn cycle(&self) -> Option<u64> {
-        self.sources.values().filter_map(|source| source.cycle).max()
+        self.work.cycle()
+    }
+
+    /// Since the start of the life.
+    pub(super) fn up(&self, now: Mono) -> Duration {
+        now.since(self.began)
     }
 
     /// Since the last beat.
@@ -240,7 +234,7 @@ impl LifeClocks {
                 Some(Deadline { after: from_policy, explicit: false })
             }
             None => {
-                let after = gaps.stretch(self.phase, from_policy);
+                let after = gaps.stretch_beats(self.phase, from_policy);
                 Some(Deadline { after, explicit: false })
             }
         }
@@ -250,11 +244,9 @@ impl LifeClocks {
         let on_purpose = self.beats >= ARMED_BEATS
             || self.explicit.is_some()
             || policy.expect_beats == ExpectBeats::Always;
-        let mut failed: Vec<FailedCheck> = self.checks.values().cloned().collect();
-        failed.sort_by_key(|check| std::cmp::Reverse((check.trigger, check.count)));
-        failed.truncate(FAILED_CHECKS_MAX);
+        let oldest_task = self.work.tasks.oldest_open();
         Ages {
-            up: now.since(self.began),
+            up: self.up(now),
             phase: self.phase,
             phase_age: now.since(self.phase_since),
             ready: self.ready,
@@ -265,130 +257,54 @@ impl LifeClocks {
             deadline: self.deadline(policy, gaps),
             activity: self.activity.last(now),
             quiet: self.quiet,
-            progress: Progress {
-                counter: self.progress_counter(),
-                frozen: self.moved.then_some(self.frozen),
-                owed: self.owes_progress(),
-            },
-            lease: self.lease.map(|lease| Lease {
-                number: lease.number,
-                left: lease.ends.since(now),
-                over: Some(now.since(lease.ends)).filter(|over| *over > lease.slack),
-            }),
+            progress: self.progress(policy, gaps),
+            lease: self.leases.view(now),
             paused: self.paused_since.map(|since| now.since(since)),
-            failed,
+            failed: self.checks.failed(),
+            repeats: self.work.steps.repeats(),
+            oldest_task: oldest_task.map(|begun| self.charged.saturating_sub(begun)),
+            checks: self.checks.expected(&policy.limits, self.awake),
+            resting: self.resting,
+            beat_gaps: gaps.of_beats(self.phase),
+            progress_gaps: gaps.of_progress(self.phase),
+            ..Ages::default()
         }
     }
 
-    fn progress_counter(&self) -> u64 {
-        if self.counts_work { self.counter } else { self.cycles }
-    }
-
-    fn owes_progress(&self) -> bool {
-        // A declared phase says it; an open task only where none is declared.
-        self.phase.map_or_else(|| self.tasks.any_open(), Phase::owes_progress)
+    fn progress(&self, policy: &Policy, gaps: &Gaps) -> Progress {
+        Progress {
+            counter: self.work.counter(),
+            frozen: self.work.moved.then_some(self.work.frozen),
+            owed: self.work.is_owed(self.phase),
+            window: gaps.stretch_progress(self.phase, policy.progress_deadline(self.phase)),
+        }
     }
 
     fn end_gap(&mut self, policy: &Policy, gaps: &mut Gaps) {
         if self.gap_is_plain && self.beats >= ARMED_BEATS && self.explicit.is_none() {
-            let longest = policy.beat_deadline(self.phase).map(|deadline| 4 * deadline);
-            gaps.survived(self.phase, self.silence.min(longest.unwrap_or_default()));
+            // A phase without a clock teaches nothing.
+            let after = policy.beat_deadline(self.phase).filter(|_| !self.silence.is_zero());
+            if let Some(after) = after {
+                gaps.between_beats(self.phase, self.silence.min(LEARNED_MAX * after));
+            }
         }
         self.silence = Duration::ZERO;
         self.gap_is_plain = true;
     }
 
-    fn enter_phase(&mut self, message: &Message, now: Mono) {
-        if message.phase.is_some() && message.phase != self.phase {
+    /// True when the message entered another phase.
+    fn enter_phase(&mut self, message: &Message, now: Mono, policy: &Policy) -> bool {
+        let enters = message.phase.is_some() && message.phase != self.phase;
+        if enters {
+            if policy.beat_deadline(self.phase).is_none() {
+                // In a phase without a clock it owed no activity either.
+                self.quiet = Duration::ZERO;
+            }
             self.phase = message.phase;
             self.phase_since = now;
-            self.lease = None;
+            self.leases.end();
         }
-    }
-
-    fn grant(&mut self, message: &Message, now: Mono, wall: Wall, policy: &Policy) {
-        let waits = self.phase == Some(Phase::WaitingRateLimit);
-        let entered = waits && self.phase_since == now && self.lease.is_none();
-        let rate_limit = match message.until.filter(|_| waits) {
-            Some(Until::In(wait)) => Some(wait),
-            Some(Until::At(end)) => Some(wall.until(end)),
-            // Until when is not known: as long as any lease may be.
-            None if entered && message.lease.is_none() => Some(policy.lease_max),
-            None => None,
-        };
-        // What is left of the cap, slack included: an agent that renews for ever is not leased
-        // for ever. A renewal beyond it changes nothing.
-        let left = policy.lease_max.saturating_sub(self.leased);
-        let (granted, counts) = match (rate_limit, message.lease) {
-            (Some(wait), _) => (wait.min(RATE_LIMIT_MAX), false),
-            (None, Some(Duration::ZERO)) => {
-                self.lease = None;
-                return;
-            }
-            (None, Some(asked)) if !left.is_zero() => (asked.min(left), true),
-            (None, Some(_) | None) => return,
-        };
-        self.leases += 1;
-        self.lease = Some(LeaseClock {
-            number: self.leases,
-            ends: now.after(granted),
-            slack: (granted / 10).max(Duration::from_secs(5)),
-            counts,
-        });
-    }
-
-    /// Counters: monotone for each sender; a decrease is a new baseline. Finished tasks are
-    /// progress; turns of the loop are only where nothing better was ever sent.
-    fn count(&mut self, message: &Message, now: Mono) {
-        let mut worked = false;
-        let mut turned = false;
-        if message.progress.is_some() || message.cycle.is_some() {
-            let name = message.source.as_deref().unwrap_or_default();
-            let full = self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(name);
-            let name = if full { "…" } else { name };
-            if !self.sources.contains_key(name) {
-                self.sources.insert(name.to_owned(), Source::default());
-            }
-            let source = self.sources.get_mut(name).expect("it was just inserted");
-            let (work, turns) = source.count(message.progress, message.cycle);
-            self.counts_work |= message.progress.is_some();
-            self.counter = self.counter.saturating_add(work);
-            self.cycles = self.cycles.saturating_add(turns);
-            worked = work > 0;
-            turned = turns > 0;
-        }
-        if let Some(task) = message.task.clone() {
-            self.counts_work = true;
-            if self.tasks.step(task, now) {
-                self.counter = self.counter.saturating_add(1);
-                worked = true;
-            }
-        }
-        if worked || (turned && !self.counts_work) {
-            self.moved = true;
-            self.frozen = Duration::ZERO;
-            self.leased = Duration::ZERO;
-            self.lease.take_if(|lease| now > lease.ends);
-        }
-    }
-
-    fn check(&mut self, check: Check) {
-        if check.ok {
-            self.checks.remove(&check.name);
-            return;
-        }
-        if self.checks.len() >= CHECKS_MAX && !self.checks.contains_key(&check.name) {
-            return;
-        }
-        let failed = self.checks.entry(check.name.clone()).or_insert_with(|| FailedCheck {
-            name: check.name,
-            count: 0,
-            trigger: false,
-            message: String::new(),
-        });
-        failed.count = failed.count.saturating_add(1);
-        failed.trigger |= check.trigger;
-        failed.message = check.message;
+        enters
     }
 }
 

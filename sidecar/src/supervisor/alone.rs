@@ -40,7 +40,7 @@ impl Supervisor {
         }
         let policy = self.policy();
         let may = policy.mode == Mode::Enforce && policy.act(Cause::Silent) >= Act::Restart;
-        let ages = self.clocks.ages(self.ticks, policy, &self.memory.gaps);
+        let ages = self.ages();
         let silence = Late::of(&ages, policy).silence;
         let silent = may && matches!(silence, Silence::Silent { critical: true, .. });
         silent.then(|| {

@@ -29,7 +29,9 @@ impl Supervisor {
             let again = Happening::Outcome(before.clone());
             return out.push(Action::Emit(self.memory.life, again));
         }
-        if self.memory.intent.as_ref().is_some_and(|intent| intent.command.id == command.id) {
+        if self.memory.intent.as_ref().is_some_and(|intent| intent.command.id == command.id)
+            || self.is_nudging(command.id)
+        {
             return;
         }
         let mut outcome = Outcome {
@@ -54,6 +56,8 @@ impl Supervisor {
                 outcome.detail = format!("would {}", plan.words(&self.policy().restart));
                 self.finish(outcome, out);
             }
+            // It ends nothing, so it needs no intent on disk.
+            Ok(Plan::Nudge) => self.nudge(&command, outcome, out),
             Ok(_) => {
                 if let Some(older) = self.memory.intent.take() {
                     self.fail(older, "a person's command came before it was done", out);
@@ -87,8 +91,10 @@ impl Supervisor {
             Err((ending, detail)) => self.finish(Outcome { ending, detail, ..outcome }, out),
             Ok(plan) => {
                 let runs = matches!(self.state, State::Running(_));
-                outcome.task_cancelled = runs && self.clocks.tasks.any_open();
+                outcome.task_cancelled = runs && self.clocks.work.tasks.any_open();
+                let (kind, why) = (command.kind, command.reason.clone());
                 self.memory.intent = Some(Intent { command, outcome, begun: true });
+                self.tell_of_the_end(kind, why, out);
                 self.carry_out(plan, out);
             }
         }
@@ -119,6 +125,8 @@ impl Supervisor {
                 }
             }
             CommandKind::Stop | CommandKind::Apoptosis => self.hold(hold, out),
+            // Never an intent.
+            CommandKind::Nudge => {}
         }
     }
 
@@ -161,7 +169,7 @@ impl Supervisor {
             return Err((Ending::Expired, why));
         }
         let life = self.memory.life.map(|life| life.id);
-        if command.kind.is_destructive() && command.life != life {
+        if command.kind.is_for_a_life() && command.life != life {
             return refuse(Refusal::WrongLife, "that life is over");
         }
         Ok(())
@@ -181,6 +189,14 @@ impl Supervisor {
                 self.still_true(command)?;
                 Ok(Plan::Restart { after, counts: !person })
             }
+            (State::Running(_), CommandKind::Nudge) if !self.listens => {
+                let why = "no long poll of /v1/commands, and no [hooks] nudge";
+                refuse(Refusal::NobodyListens, why)
+            }
+            (State::Running(_), CommandKind::Nudge) if self.nudging.is_some() => {
+                refuse(Refusal::Busy, "another nudge waits to be taken")
+            }
+            (State::Running(_), CommandKind::Nudge) => Ok(Plan::Nudge),
             (State::Running(_), CommandKind::Stop | CommandKind::Apoptosis) => {
                 self.still_true(command)?;
                 Ok(Plan::Stop(hold_of(command)))
@@ -236,7 +252,7 @@ impl Supervisor {
     }
 
     fn still_true(&self, command: &Command) -> Result<(), Refused> {
-        let fresh = self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps);
+        let fresh = self.ages();
         match command.precondition.check(&fresh) {
             Ok(()) => Ok(()),
             Err(why) => refuse(Refusal::PreconditionFailed, why),
@@ -255,6 +271,7 @@ impl Supervisor {
             Plan::StartNow => return self.start(out),
             Plan::Hold(hold) => return self.hold(hold, out),
             Plan::Resume => return self.resume(out),
+            Plan::Nudge => return,
         };
         let State::Running(process) = self.state else { return };
         let restart = &self.policy().restart;
@@ -309,6 +326,7 @@ enum Plan {
     StartNow,
     Hold(Hold),
     Resume,
+    Nudge,
 }
 
 impl Plan {
@@ -326,6 +344,7 @@ impl Plan {
             Self::Stop(hold) => format!("{stop}, then hold it {}", hold.lifecycle),
             Self::StartNow | Self::Resume => "start it now".to_owned(),
             Self::Hold(hold) => format!("hold it {}", hold.lifecycle),
+            Self::Nudge => "tell the agent itself".to_owned(),
         }
     }
 }

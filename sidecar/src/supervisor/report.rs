@@ -7,6 +7,7 @@ use lubdub_shared::late::Late;
 use lubdub_shared::line::Spent;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now, millis};
+use lubdub_shared::trend::{Burn, MemoryTrend};
 
 use super::{Action, SENT_MAX, State, Supervisor};
 
@@ -34,13 +35,13 @@ impl Supervisor {
         self.sent.push_back((self.number, now));
         self.reported = self.ticks;
         self.note_cpu();
-        let (policy, clocks) = (self.memory.policy(), &self.clocks);
+        let policy = self.memory.policy();
         Report {
             number: self.number,
             life: self.memory.life,
             lifecycle: self.lifecycle(),
             pid: self.process().map(|process| process.pid.get()),
-            ages: clocks.ages(self.ticks, policy, &self.memory.gaps),
+            ages: self.ages(),
             vitals: self.vitals(),
             ledger: self.memory.ledger.view(&policy.restart),
             health: self.health.clone(),
@@ -54,6 +55,7 @@ impl Supervisor {
                 | State::Held(_)
                 | State::Ended(_) => None,
             },
+            policy: self.memory.policy_mark,
         }
     }
 
@@ -83,9 +85,9 @@ impl Supervisor {
     pub fn heartbeat(&self, now: Now) -> Option<Heartbeat> {
         let process = self.process()?;
         let age = self.clocks.beat_age(self.ticks)?;
-        let ages = self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps);
+        let ages = self.ages();
         let mut vitals = self.clocks.vitals.clone();
-        let spent = self.clocks.spent;
+        let spent = self.clocks.work.spent;
         if spent != Spent::default() {
             #[expect(clippy::cast_precision_loss, reason = "exact up to 9e15 tokens")]
             let tokens =
@@ -107,9 +109,9 @@ impl Supervisor {
             cycle: self.clocks.cycle(),
             progress: ages.progress.counter,
             model: Some(self.clocks.model.clone()).filter(|model| !model.is_empty()),
-            task: self.clocks.tasks.newest_open().map(str::to_owned),
+            task: self.clocks.work.tasks.newest_open().map(str::to_owned),
             energy: self.energy(),
-            tasks: self.clocks.tasks.counts(),
+            tasks: self.clocks.work.tasks.counts(),
             vitals,
         })
     }
@@ -117,7 +119,7 @@ impl Supervisor {
     /// Reports at once when a clock has run out or something else changed, and else when the
     /// interval is over.
     pub(super) fn tell(&mut self, out: &mut Vec<Action>) {
-        let ages = self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps);
+        let ages = self.ages();
         let telling = Telling {
             late: if matches!(self.state, State::Running(_)) {
                 Late::of(&ages, self.policy())
@@ -156,7 +158,7 @@ impl Supervisor {
     }
 
     /// What the agent declares, or what its budget leaves; the smaller of both.
-    fn energy(&self) -> Option<f64> {
+    pub(super) fn energy(&self) -> Option<f64> {
         let budget = self.local.budget.as_ref();
         let left = budget.and_then(|budget| self.memory.spending.energy(budget));
         match (self.clocks.energy, left) {
@@ -165,20 +167,44 @@ impl Supervisor {
         }
     }
 
+    fn burn(&self) -> Burn {
+        let energy = self.energy();
+        let rate = energy.map(|energy| self.drain.rate(energy, self.ticks));
+        let (per_hour, empty_in) = rate.unwrap_or_default();
+        let burnt = self.clocks.work.since_progress();
+        Burn {
+            per_hour,
+            empty_in,
+            tokens: burnt.tokens_in.saturating_add(burnt.tokens_out),
+            cost_usd: burnt.cost_usd,
+            usual_tokens: self.memory.gaps.usual_tokens(),
+        }
+    }
+
+    /// The least of what the kernel and the policy allow.
+    fn memory_limit(&self) -> Option<u64> {
+        let seen = self.sample.as_ref().and_then(|sample| sample.memory_limit);
+        [seen, self.policy().limits.memory.limit].into_iter().flatten().min()
+    }
+
     fn vitals(&self) -> Vitals {
         let sample = self.sample.as_ref();
         Vitals {
             energy: self.energy(),
             memory_bytes: sample.map(|sample| sample.memory_bytes),
             cpu_ratio: self.cpu_ratio,
-            tasks: self.clocks.tasks.counts(),
-            response: self.clocks.tasks.response(self.ticks),
+            tasks: self.clocks.work.tasks.counts(),
+            response: self.clocks.work.tasks.response(self.ticks),
             io_bytes: sample.map(|sample| sample.counters.io),
             fds: sample.and_then(|sample| sample.fds),
             threads: sample.map(|sample| sample.threads),
             children: sample.map(|sample| sample.children),
             text: self.clocks.text.clone(),
             model: self.clocks.model.clone(),
+            burn: self.burn(),
+            memory_trend: MemoryTrend { limit: self.memory_limit(), slopes: self.growth.slopes() },
+            response_trend: self.clocks.work.tasks.trend(),
+            recent_tasks: self.clocks.work.tasks.recent(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! PURE: the sidecar itself is told to end, in whatever state that finds it.
 
+use lubdub_shared::command::CommandKind;
 use lubdub_shared::status::Lifecycle;
 
 use super::{Action, State, Supervisor, Then};
@@ -24,6 +25,8 @@ impl Supervisor {
     pub(super) fn shutdown(&mut self, signal: i32, out: &mut Vec<Action>) {
         match self.state.clone() {
             State::Running(process) => {
+                let why = "the sidecar was told to end".to_owned();
+                self.tell_of_the_end(CommandKind::Stop, why, out);
                 let kill_at = self.ticks.after(self.policy().restart.term_grace);
                 self.state = State::Stopping { process, kill_at, then: Then::End };
                 // A terminal's Ctrl-C reaches every process of the job: shells wait for it.

@@ -9,7 +9,7 @@ impl Supervisor {
     /// Stability that refills the schedule: the kinds of evidence that earlier lives showed, with
     /// no clock late, for `stable_after` without a break.
     pub(super) fn prove(&mut self, out: &mut Vec<Action>) {
-        let ages = self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps);
+        let ages = self.ages();
         let late = Late::of(&ages, self.policy());
         let well = late.silence == Silence::InTime
             && late.never_seen == Past::Not

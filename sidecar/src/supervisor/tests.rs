@@ -106,6 +106,7 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         policy: Policy::default(),
         acked: 0,
         degraded: String::new(),
+        policy_mark: 1,
         pending: Vec::new(),
     };
     vec![
@@ -123,6 +124,7 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         ("start", command(supervisor, CommandKind::Start), soon),
         ("apoptosis", command(supervisor, CommandKind::Apoptosis), soon),
         ("revive", command(supervisor, CommandKind::Revive), soon),
+        ("nudge", command(supervisor, CommandKind::Nudge), soon),
         ("shutdown", Event::Shutdown(15), soon),
     ]
 }
@@ -163,6 +165,7 @@ fn then_word(then: &Then) -> String {
 fn action_word(action: &Action) -> Option<String> {
     Some(match action {
         Action::Start(_) => "START".to_owned(),
+        Action::Tell(_) => "tell".to_owned(),
         Action::SignalMain(number) => format!("signal {number}"),
         Action::SignalTree(number) => format!("signal tree {number}"),
         Action::KillTree => "kill tree".to_owned(),
@@ -414,6 +417,7 @@ fn another_store_voids_what_the_old_one_asked_for() {
         policy: Policy::default(),
         acked: 0,
         degraded: String::new(),
+        policy_mark: 1,
         pending: Vec::new(),
     };
     supervisor.handle(Event::Welcome(Box::new(welcome), "x".to_owned()), at, &mut actions);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lubdub_shared::policy::Policy;
 use lubdub_shared::session::{Happening, Welcome};
 use lubdub_shared::time::Mono;
 
@@ -22,10 +23,7 @@ impl Supervisor {
         self.interval = welcome.interval;
         // Spread over the interval: a fleet that came back at one moment does not report so.
         self.reported = self.ticks.before(self.interval.mul_f64(self.rng.f64()));
-        if *self.policy() != welcome.policy {
-            self.clocks.rebase();
-        }
-        self.memory.policy = Some(welcome.policy);
+        self.set_policy(welcome.policy, welcome.policy_mark, out);
         let store = welcome.store;
         if let Some(old) = self.memory.home.as_ref().filter(|home| home.store != store) {
             let text = format!(
@@ -43,6 +41,18 @@ impl Supervisor {
         if matches!(self.state, State::Unborn { .. }) && !self.is_intending() {
             self.start(out);
         }
+    }
+
+    /// A policy holds from now on; under another one the clocks begin anew.
+    pub(super) fn set_policy(&mut self, policy: Policy, mark: u64, out: &mut Vec<Action>) {
+        if *self.policy() != policy {
+            self.clocks.rebase();
+        }
+        self.memory.policy = Some(policy);
+        self.memory.policy_mark = mark;
+        // The collector waits for a report that was made under it.
+        self.told = None;
+        out.push(Action::Persist);
     }
 
     /// A command waits for the disk, and is not begun.

@@ -8,7 +8,8 @@
 //! What a beat itself costs is not activity (a shell loop that runs `systemd-notify` beside a
 //! dead agent makes a child each time): a little CPU is taken off for each beat, and children
 //! born or gone around one do not count. So children count one sample late, when no beat has
-//! claimed them.
+//! claimed them. What a beat itself writes is taken off the output, where this agent's beats show
+//! there at all (they do when they go out by write(2), and do not when by send(2)).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -56,13 +57,20 @@ pub struct Activity {
     before: Option<Counters>,
     steps: VecDeque<Step>,
     beats: u64,
+    /// Bytes of datagrams that were heard and are not found in the output yet: since the newest
+    /// sample, and since the one before.
+    said: u64,
+    said_before: u64,
+    /// This agent's datagrams do not show in its output.
+    sends: bool,
     last: Option<(Mono, ActivityKind)>,
 }
 
 impl Activity {
-    /// A beat was handled since the last sample.
-    pub fn beat(&mut self) {
-        self.beats += 1;
+    /// A datagram of so many bytes was handled since the last sample.
+    pub fn heard(&mut self, beat: bool, bytes: usize) {
+        self.beats += u64::from(beat);
+        self.said += bytes as u64;
     }
 
     /// A sample was taken at `now`; `deadline` is the beat deadline in force.
@@ -70,11 +78,15 @@ impl Activity {
         let Some(before) = self.before.replace(counters) else { return };
         let beats = std::mem::take(&mut self.beats);
         let own_cost = BEAT_CPU * u32::try_from(beats).unwrap_or(u32::MAX);
+        let mut written = counters.written.saturating_sub(before.written);
+        let mut io = counters.io.saturating_sub(before.io);
+        let said = self.own_words(written);
+        (written, io) = (written - said, io.saturating_sub(said));
         let step = Step {
             at: now,
             cpu: counters.cpu.saturating_sub(before.cpu).saturating_sub(own_cost),
-            written: counters.written.saturating_sub(before.written),
-            io: counters.io.saturating_sub(before.io),
+            written,
+            io,
             churn: counters.churn.saturating_sub(before.churn),
             beats,
         };
@@ -84,6 +96,20 @@ impl Activity {
         self.steps.push_back(step);
         let window = deadline.map_or(WINDOW, |deadline| deadline.min(WINDOW));
         self.note(now, window);
+    }
+
+    /// How much of what was written was said to us. A datagram that was heard may show in the
+    /// output one sample later; one that never shows was not written but sent.
+    fn own_words(&mut self, written: u64) -> u64 {
+        let said = std::mem::take(&mut self.said);
+        if self.sends {
+            return 0;
+        }
+        let older = self.said_before.min(written);
+        self.sends = older < self.said_before;
+        let newer = said.min(written - older);
+        self.said_before = said - newer;
+        older + newer
     }
 
     /// How long ago the tree was last active.
@@ -151,7 +177,7 @@ mod tests {
             counters.written += written;
             counters.io += written;
             counters.churn += churn;
-            (0..*beats).for_each(|_| activity.beat());
+            (0..*beats).for_each(|_| activity.heard(true, 0));
             activity.sample(now, counters, DEADLINE);
         }
         let last = activity.last(now)?;
@@ -199,6 +225,29 @@ mod tests {
             rows[beat_at].3 = 1;
             assert_eq!(last_after(&rows), None, "a beat at {beat_at}");
         }
+    }
+
+    #[test]
+    fn the_words_of_a_beat_are_no_output_where_they_show_there() {
+        let run = |written: u64, late: bool| {
+            let mut activity = Activity::default();
+            let mut counters = Counters::default();
+            let mut now = Mono(0);
+            activity.sample(now, counters, DEADLINE);
+            for _ in 0..8 {
+                activity.heard(true, 30);
+                counters.written += if late { 0 } else { written };
+                now = now.after(Duration::from_millis(250));
+                activity.sample(now, counters, DEADLINE);
+                counters.written += if late { written } else { 0 };
+            }
+            activity.last(now).map(|last| last.kind)
+        };
+        assert_eq!(run(30, false), None, "written");
+        assert_eq!(run(30, true), None, "written, and seen one sample later");
+        assert_eq!(run(0, false), None, "sent");
+        assert_eq!(run(50, false), Some(ActivityKind::Output), "and more than that");
+        assert_eq!(run(20, false), Some(ActivityKind::Output), "sent, and something else written");
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub struct Membership {
     pub unified: Option<String>,
     /// Path in the v1 freezer hierarchy.
     pub freezer: Option<String>,
+    /// Path in the v1 memory hierarchy.
+    pub memory: Option<String>,
 }
 
 /// Reads `/proc/PID/cgroup`.
@@ -20,8 +22,14 @@ pub fn parse_membership(text: &str) -> Membership {
         };
         if controllers.is_empty() {
             membership.unified = Some(path.to_owned());
-        } else if controllers.split(',').any(|name| name == "freezer") {
-            membership.freezer = Some(path.to_owned());
+        } else {
+            for name in controllers.split(',') {
+                match name {
+                    "freezer" => membership.freezer = Some(path.to_owned()),
+                    "memory" => membership.memory = Some(path.to_owned()),
+                    _ => {}
+                }
+            }
         }
     }
     membership
@@ -34,6 +42,8 @@ pub struct Mounts {
     pub unified: Option<String>,
     /// The v1 freezer.
     pub freezer: Option<String>,
+    /// The v1 memory controller.
+    pub memory: Option<String>,
 }
 
 /// Reads `/proc/self/mounts`.
@@ -44,8 +54,14 @@ pub fn parse_mounts(text: &str) -> Mounts {
         let [_, path, kind, options, ..] = fields.as_slice() else { continue };
         match *kind {
             "cgroup2" => mounts.unified = Some((*path).to_owned()),
-            "cgroup" if options.split(',').any(|option| option == "freezer") => {
-                mounts.freezer = Some((*path).to_owned());
+            "cgroup" => {
+                for option in options.split(',') {
+                    match option {
+                        "freezer" => mounts.freezer = Some((*path).to_owned()),
+                        "memory" => mounts.memory = Some((*path).to_owned()),
+                        _ => {}
+                    }
+                }
             }
             _ => {}
         }
@@ -61,6 +77,12 @@ pub fn event_flag(text: &str, key: &str) -> bool {
 /// Whether `freezer.state` (v1) says that nothing runs. A v1-frozen process shows as state D.
 pub fn is_frozen_v1(text: &str) -> bool {
     text.trim() == "FROZEN"
+}
+
+/// `memory.max` (v2) or `memory.limit_in_bytes` (v1); `None` is no limit.
+pub fn parse_limit(text: &str) -> Option<u64> {
+    // v1 says "no limit" with a number just below 2^63.
+    text.trim().parse().ok().filter(|bytes| *bytes < 1 << 62)
 }
 
 #[cfg(test)]
@@ -79,6 +101,13 @@ mod tests {
         );
         assert_eq!(mounts.unified.as_deref(), Some("/sys/fs/cgroup/unified"));
         assert_eq!(mounts.freezer.as_deref(), Some("/sys/fs/cgroup/freezer"));
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(parse_limit("536870912\n"), Some(536_870_912));
+        assert_eq!(parse_limit("max\n"), None);
+        assert_eq!(parse_limit("9223372036854771712\n"), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
         evidence: [
             ("frozen", age(ages.progress.frozen)),
             ("progress", ages.progress.counter.to_string()),
-            ("window", words(policy.progress_deadline(ages.phase))),
+            ("window", words(ages.progress_window(policy))),
             ("beat_age", age(ages.beat)),
             ("activity_age", age(ages.activity.map(|last| last.age))),
         ],

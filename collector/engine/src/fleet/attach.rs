@@ -77,6 +77,7 @@ impl Fleet {
         agent.link = Link::Up { session, instance: hello.instance };
         agent.rival = agent.rival.filter(|rival| rival.instance != hello.instance);
         agent.interval = interval;
+        agent.policy_mark = policy.mark();
         agent.policy = policy;
         agent.host = hello.host;
         agent.labels = hello.labels;

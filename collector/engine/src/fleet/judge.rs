@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
-use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Requester};
+use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
 use lubdub_shared::id::{CommandId, SpoolId};
 use lubdub_shared::incident::{Cause, Transition};
 use lubdub_shared::policy::Mode;
 use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
-use lubdub_shared::time::Now;
+use lubdub_shared::time::{Now, words};
 
-use super::request::ANSWER_MARGIN;
+use super::request::{ANSWER_MARGIN, NUDGE_PATIENCE};
 use super::{AgentIndex, Identity, Slot, outcome};
 use crate::agent::{Agent, Link, RIVAL_GONE, Rival, Standing, Verification, left};
 use crate::detect::{self, View};
+use crate::policy::fusion::{self, Weight};
 use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
 use crate::{Detached, Effect, incident};
@@ -66,7 +67,18 @@ impl Judge<'_> {
             self.agent.treating = Some(outcome::unproven(missing, self.now));
         }
         self.conclude(before);
+        self.note_status();
+        self.nudge();
         self.climb(&proof);
+    }
+
+    /// How its status comes and goes; that it flaps is no change of it.
+    fn note_status(&mut self) {
+        let own = |standing: &&Standing| standing.finding.cause != Cause::Flapping;
+        let worst = self.agent.findings.iter().find(own);
+        let status = worst.map_or(Status::Ok, |standing| standing.finding.level);
+        let limits = &self.agent.policy.limits.flapping;
+        self.agent.flaps.note(status, self.now.mono, limits);
     }
 
     /// A hard fact. The same one twice is applied once.
@@ -144,7 +156,8 @@ impl Judge<'_> {
         let seen = found.into_iter().map(|finding| {
             let same = before.iter().find(|standing| standing.finding.cause == finding.cause);
             let since = same.map_or(now, |standing| standing.since);
-            Standing { finding, since, treated: false }
+            let nudged = same.is_some_and(|standing| standing.nudged);
+            Standing { finding, since, treated: false, nudged }
         });
         self.agent.findings = seen.collect();
         self.keep_treated();
@@ -186,22 +199,59 @@ impl Judge<'_> {
                 | Lifecycle::Stopped
                 | Lifecycle::Failed => "a new life that shows what earlier lives showed",
             };
-            findings.push(Standing { finding, since: treated.since, treated: true });
+            findings.push(Standing {
+                finding,
+                since: treated.since,
+                treated: true,
+                nudged: treated.nudged,
+            });
         }
+    }
+
+    /// Nobody else claims the agent. Also before that is told as a Duplicate: whose process would
+    /// be meant?
+    fn is_uncontested(&self) -> bool {
+        let gone = |rival: Rival| self.now.mono.since(rival.last) >= RIVAL_GONE;
+        self.agent.is_connected() && self.agent.rival.is_none_or(gone)
+    }
+
+    /// The agent itself is told once, where the policy asks for it. That ends nothing: it waits
+    /// for no slot.
+    fn nudge(&mut self) {
+        if !self.is_uncontested() || self.agent.act.is_some() || self.agent.living().is_none() {
+            return;
+        }
+        let Some((at, reason)) = ladder::nudge(self.agent) else { return };
+        let cause = self.agent.findings[at].finding.cause;
+        match self.agent.policy.mode {
+            Mode::Observe => return,
+            Mode::Shadow => self.emit(Effect::WouldHave { kind: CommandKind::Nudge, reason }),
+            Mode::Enforce if !self.authority || self.view.warming => return,
+            Mode::Enforce => {
+                let (step, kind) = (Precondition::LifeOnly, CommandKind::Nudge);
+                let command = self.order(Step { kind, cause, precondition: step, reason });
+                self.send(command);
+                self.agent.nudged = Some(self.now.mono);
+            }
+        }
+        self.agent.findings[at].nudged = true;
     }
 
     /// The next rung, if one is due and may be taken.
     fn climb(&mut self, proof: &Proof) {
         let ready = self.agent.act.is_none() && self.now.mono >= self.agent.rest_until;
-        // Whose process would be meant? Also before it is told as a Duplicate.
-        let gone = |rival: Rival| self.now.mono.since(rival.last) >= RIVAL_GONE;
-        let contested = !self.agent.rival.is_none_or(gone);
-        if !ready || !self.agent.is_connected() || contested {
+        if !ready || !self.is_uncontested() {
             return;
         }
         let Some(step) = ladder::step(self.agent, proof) else {
             return;
         };
+        let told = self.agent.nudged.is_some_and(|at| self.now.mono.since(at) < NUDGE_PATIENCE);
+        if told && fusion::weigh(step.cause) == Weight::Frozen {
+            // Who is alive and was just told gets its time to think.
+            return;
+        }
+        let Some(step) = self.held_while_flapping(step) else { return };
         match self.agent.policy.mode {
             Mode::Observe => {}
             Mode::Shadow if self.agent.shadowed == Some(step.cause) => {}
@@ -215,35 +265,51 @@ impl Judge<'_> {
         }
     }
 
+    /// A restart of what comes and goes helps as little as the one before: it is held for a while,
+    /// and what still calls for one then is a quarantine.
+    fn held_while_flapping(&self, step: Step) -> Option<Step> {
+        let Some(since) = self.agent.flaps.since() else { return Some(step) };
+        let limits = &self.agent.policy.limits.flapping;
+        (self.now.mono.since(since) >= limits.hold_max).then(|| Step {
+            kind: CommandKind::Stop,
+            reason: format!("flapping for more than {}; {}", words(limits.hold_max), step.reason),
+            ..step
+        })
+    }
+
     fn slot_is_taken(&self) -> bool {
         self.slot.is_some_and(|slot| self.now.mono < slot.due)
     }
 
     fn act(&mut self, step: Step, proof: &Proof) {
-        let report = self.agent.report.as_ref().map_or(0, |report| report.number);
         let treats = self.agent.findings.iter().find(|s| s.finding.cause == step.cause);
         self.agent.treating = treats.cloned().or_else(|| self.agent.treating.take());
         if let (Proof::Failed { .. }, Some(treated)) = (proof, &mut self.agent.treating) {
             treated.finding.detail = format!("{}; then {}", treated.finding.detail, step.reason);
         }
-        let command = Command {
+        let command = self.order(step);
+        let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;
+        let due = self.now.mono.after(ends_by);
+        *self.slot = Some(Slot { agent: self.index, command: command.id, due });
+        self.send(command);
+    }
+
+    /// The command for a step of the ladder.
+    fn order(&mut self, step: Step) -> Command {
+        Command {
             id: CommandId::ordered(self.now.wall, self.rng),
             kind: step.kind,
             life: self.agent.life.map(|life| life.id),
             store: self.identity.store,
             epoch: self.identity.epoch,
             precondition: step.precondition,
-            report,
+            report: self.agent.report.as_ref().map_or(0, |report| report.number),
             ttl: AUTOMATIC_TTL,
             age: Duration::ZERO,
             requested_by: Requester::Engine(step.cause),
             reason: step.reason,
             dry_run: false,
             agent: self.agent.id.clone(),
-        };
-        let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;
-        let due = self.now.mono.after(ends_by);
-        *self.slot = Some(Slot { agent: self.index, command: command.id, due });
-        self.send(command);
+        }
     }
 }

@@ -40,6 +40,13 @@ impl Judge<'_> {
             return;
         }
         let act = self.agent.act.take_if(|act| act.command.id == ended.command);
+        let nudge = |asked: &InFlight| {
+            asked.command.id == ended.command && asked.command.kind == CommandKind::Nudge
+        };
+        if ended.ending != Ending::Done && self.agent.asked.iter().any(nudge) {
+            // Nobody took it: nobody is to be waited for.
+            self.agent.nudged = None;
+        }
         self.agent.asked.retain(|asked| asked.command.id != ended.command);
         let outcome = match &ended.ending {
             Ending::Done => ActionOutcome::Done,
@@ -60,8 +67,10 @@ impl Judge<'_> {
                 // The new life moves: it gets its time once more.
                 verify.due = self.now.mono.after(self.agent.policy.startup_grace);
             }
-            let rest = if save { Duration::ZERO } else { REST_AFTER_REFUSAL };
-            self.agent.rest_until = self.now.mono.after(rest);
+            if act.is_some() {
+                let rest = if save { Duration::ZERO } else { REST_AFTER_REFUSAL };
+                self.agent.rest_until = self.now.mono.after(rest);
+            }
         } else if act.is_some_and(|act| act.cause().is_none() && ends(act.command.kind)) {
             // A person ended it: what was wrong before is no trouble any more.
             self.agent.treating = None;
@@ -158,7 +167,7 @@ fn crashed(agent: &Agent, exit: &Exit, now: Now) -> Standing {
         rule: "an exit that is no success (restart.success_exit) and that nobody asked for",
         cancelled_by: "a new life that shows what earlier lives showed",
     };
-    Standing { finding: finding.into(), since: now, treated: true }
+    Standing { finding: finding.into(), since: now, treated: true, nudged: false }
 }
 
 /// A life that a person's command began has not shown what it owes. Nobody acts on it alone.
@@ -171,7 +180,7 @@ pub(super) fn unproven(missing: &str, now: Now) -> Standing {
         rule: "a new life shows what earlier lives showed, within startup_grace",
         cancelled_by: "the evidence that is missing",
     };
-    Standing { finding: finding.into(), since: now, treated: true }
+    Standing { finding: finding.into(), since: now, treated: true, nudged: false }
 }
 
 pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> Standing {
@@ -185,5 +194,5 @@ pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> Standing {
         rule: "the restart schedule was spent on failed exits (restart.attempts, per_day_max)",
         cancelled_by: "a person: lubdub start, or lubdub revive after an apoptosis",
     };
-    Standing { finding: finding.into(), since: now, treated: true }
+    Standing { finding: finding.into(), since: now, treated: true, nudged: false }
 }

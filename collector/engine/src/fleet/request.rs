@@ -15,6 +15,9 @@ use crate::{Effect, Request, incident};
 /// Time for an answer beyond what the act itself takes.
 pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
 
+/// How long a sidecar lets a nudge wait.
+pub(super) const NUDGE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Commands of people whose answers are waited for at one time; beyond it the oldest is given up.
 pub(super) const ASKED_MAX: usize = 8;
 
@@ -31,6 +34,8 @@ pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
         CommandKind::Restart => {
             agent.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
         }
+        // The agent gets its time to take it.
+        CommandKind::Nudge => NUDGE_PATIENCE,
         CommandKind::Stop | CommandKind::Start | CommandKind::Apoptosis | CommandKind::Revive => {
             Duration::ZERO
         }
@@ -49,7 +54,7 @@ impl Judge<'_> {
         let command = Command {
             id: request.command,
             kind: request.kind,
-            life: life.filter(|_| request.kind.is_destructive()),
+            life: life.filter(|_| request.kind.is_for_a_life()),
             store: self.identity.store,
             epoch: self.identity.epoch,
             precondition: Precondition::LifeOnly,
@@ -163,8 +168,9 @@ impl Judge<'_> {
     fn fly(&mut self, command: Box<Command>, wish: Option<Mono>) {
         let due = self.now.mono.after(answer_patience(&command, self.agent));
         let this = InFlight { command, decided: self.now, due, wish };
-        // A person's command does not make the engine forget its own.
+        // A person's command does not make the engine forget its own, and a nudge ends nothing.
         let beside = this.command.dry_run
+            || this.command.kind == CommandKind::Nudge
             || this.cause().is_none()
                 && self.agent.act.as_ref().is_some_and(|a| a.cause().is_some());
         let other = if beside { Some(this) } else { self.agent.act.replace(this) };

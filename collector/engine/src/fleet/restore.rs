@@ -116,5 +116,5 @@ fn standing(treated: Treated, now: Now) -> Standing {
         cancelled_by: "a new life that shows what earlier lives showed",
     };
     let since = Now { mono: now.mono.before(age), wall: treated.since };
-    Standing { finding, since, treated: true }
+    Standing { finding, since, treated: true, nudged: false }
 }

@@ -105,6 +105,7 @@ impl World {
             | Effect::Answered { .. }
             | Effect::Keep(..)
             | Effect::Note(_)
+            | Effect::Policy(..)
             | Effect::Forget
             | Effect::WouldHave { .. } => None,
         });
@@ -149,6 +150,7 @@ fn report(life: Life, number: u64, ages: Ages, lifecycle: Lifecycle) -> Report {
         ledger: LedgerView { used: 0, limit: 3, next_delay, spent: String::new() },
         health: Health::default(),
         starts_in: None,
+        policy: 0,
     }
 }
 
@@ -416,7 +418,12 @@ fn ages() -> impl Strategy<Value = Ages> {
             deadline: Some(Deadline { after: seconds(3), explicit: false }),
             activity: Some(LastActivity { age: seconds(inactive), kind: ActivityKind::Cpu }),
             quiet: seconds(inactive),
-            progress: Progress { counter: 7, frozen: Some(seconds(frozen)), owed },
+            progress: Progress {
+                counter: 7,
+                frozen: Some(seconds(frozen)),
+                owed,
+                window: Duration::ZERO,
+            },
             paused: paused.then(|| seconds(silence)),
             failed: if failed { vec![failed_check()] } else { Vec::new() },
             ..Ages::default()

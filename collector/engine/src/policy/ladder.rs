@@ -8,11 +8,12 @@ use std::time::Duration;
 use lubdub_shared::command::{CommandKind, Precondition};
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
-use lubdub_shared::policy::{Act, Exhausted, may_act};
+use lubdub_shared::policy::{Act, Exhausted};
 use lubdub_shared::status::Status;
 
+use super::fusion::{self, Beside, Leads};
 use super::verify::Proof;
-use crate::agent::Agent;
+use crate::agent::{Agent, Standing};
 
 /// An act that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,6 @@ pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
     let seen = agent.findings.iter().filter(|standing| !standing.treated);
     let finding = seen
         .map(|standing| &standing.finding)
-        .filter(|finding| finding.level == Status::Critical && may_act(finding.cause))
         .filter(|finding| agent.policy.act(finding.cause) >= Act::Restart)
         .find(|finding| is_enough(agent, finding))?;
     let precondition = precondition(finding.cause, agent)?;
@@ -48,7 +48,7 @@ pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
     Some(Step {
         kind: match agent.policy.act(finding.cause) {
             Act::Apoptosis => CommandKind::Apoptosis,
-            Act::None | Act::Notify | Act::Restart => restart_or_end(agent),
+            Act::None | Act::Notify | Act::Nudge | Act::Restart => restart_or_end(agent),
         },
         cause: finding.cause,
         precondition,
@@ -56,19 +56,33 @@ pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
     })
 }
 
-/// Two independent reasons, or one hard fact. All but frozen progress are facts by themselves;
-/// that one needs inactivity or a second finding.
+/// What stands beside a finding is enough to act on it.
 fn is_enough(agent: &Agent, finding: &Finding) -> bool {
-    if finding.cause != Cause::NoProgress {
-        return true;
-    }
-    let inert = agent.living().is_some_and(|r| Late::of(&r.ages, &agent.policy).inert);
-    let another = |other: &Finding| {
-        !matches!(other.cause, Cause::NoProgress | Cause::Paused)
-            && other.level.severity() >= Status::Warning.severity()
-    };
     let seen = agent.findings.iter().filter(|standing| !standing.treated);
-    inert || seen.map(|standing| &standing.finding).any(another)
+    let second = |other: &Finding| {
+        other.cause != finding.cause && fusion::is_second(other.cause, other.level)
+    };
+    let beside = Beside {
+        inert: agent.living().is_some_and(|r| Late::of(&r.ages, &agent.policy).inert),
+        second: seen.map(|standing| &standing.finding).any(second),
+    };
+    fusion::leads(finding.cause, finding.level, beside) == Leads::Act
+}
+
+/// The finding for which the agent itself is to be told now, by its place, and why.
+pub(crate) fn nudge(agent: &Agent) -> Option<(usize, String)> {
+    let asks = |standing: &Standing| {
+        let finding = &standing.finding;
+        let beside = Beside { inert: false, second: false };
+        !standing.treated
+            && !standing.nudged
+            && agent.policy.act(finding.cause) == Act::Nudge
+            && finding.level.severity() >= Status::Warning.severity()
+            && fusion::leads(finding.cause, finding.level, beside) >= Leads::Nudge
+    };
+    let at = agent.findings.iter().position(asks)?;
+    let finding = &agent.findings[at].finding;
+    Some((at, format!("{}: {}", finding.cause, finding.detail)))
 }
 
 fn restart_or_end(agent: &Agent) -> CommandKind {
@@ -93,7 +107,7 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
         Cause::BusySilent => Some(Precondition::NoBeat { beats: ages.beats }),
         Cause::NoProgress => {
             let inert = Late::of(ages, &agent.policy).inert;
-            let quiet = agent.policy.progress_deadline(ages.phase);
+            let quiet = ages.progress_window(&agent.policy);
             let quiet = if inert { quiet } else { Duration::ZERO };
             Some(Precondition::Frozen { progress: ages.progress.counter, quiet })
         }
@@ -106,10 +120,24 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
         }
         Cause::Paused => Some(Precondition::StillPaused),
         Cause::Inactive => Some(Precondition::StillInactive { quiet: agent.policy.inactive_after }),
+        Cause::TaskOverdue => {
+            agent.policy.task_timeout.map(|over| Precondition::StillOverdue { over: 2 * over })
+        }
+        Cause::EnergyGone => Some(Precondition::StillSpent),
         Cause::Exited
         | Cause::Crashed
         | Cause::KilledByOther
         | Cause::CrashLoop
+        | Cause::Missed
+        | Cause::WaitingHuman
+        | Cause::Looping
+        | Cause::EnergyLow
+        | Cause::BurnWithoutProgress
+        | Cause::MemoryHigh
+        | Cause::MemoryLeak
+        | Cause::SlowResponse
+        | Cause::TaskFailures
+        | Cause::Flapping
         | Cause::Unreachable
         | Cause::Missing
         | Cause::Duplicate

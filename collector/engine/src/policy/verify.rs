@@ -83,7 +83,7 @@ fn failure(agent: &Agent, ages: &Ages) -> Option<(String, Precondition)> {
         let quiet = if spoke { deadline } else { agent.policy.startup_grace };
         return Some(("beats".to_owned(), Precondition::Silent { beats: ages.beats, quiet }));
     }
-    let window = agent.policy.progress_deadline(ages.phase);
+    let window = ages.progress_window(&agent.policy);
     if now.beats && before.progress && !now.progress && ages.progress.owed && ages.up >= window {
         let frozen = Precondition::Frozen { progress: ages.progress.counter, quiet: window };
         return Some(("progress".to_owned(), frozen));

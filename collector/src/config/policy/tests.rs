@@ -71,9 +71,33 @@ fn mistakes_are_refused_with_their_place() {
         ),
         (
             "[policy.default.act]\nunreachable = \"restart\"",
-            "p.toml: [policy.default] act.unreachable = \"restart\": this cause can never lead to \
-             that",
+            "p.toml: [policy.default] act.unreachable = \"restart\": this cause can lead to \
+             \"notify\" at most",
         ),
+        (
+            "[policy.default.act]\nlooping = \"restart\"",
+            "p.toml: [policy.default] act.looping = \"restart\": this cause can lead to \"nudge\" \
+             at most",
+        ),
+        (
+            "[policy.x.loop]\nsame_result = 11",
+            "p.toml: [policy.x] loop.same_result = 11 can never be reached while an agent waits: \
+             doubled it is more than the 20 steps that are remembered",
+        ),
+        (
+            "[policy.x]\nquiet_hours = [\"22:00-06:00 Europe/Berlim\"]",
+            "p.toml: [policy.x] quiet_hours: \"Europe/Berlim\" is not known as a time zone; names \
+             are like Europe/Berlin",
+        ),
+        (
+            "[policy.x.check.backup]\ngrace = \"1m\"",
+            "p.toml: [policy.x] check.backup has neither every nor cron",
+        ),
+        (
+            "[policy.x.memory]\nlimit = \"2 gigs\"",
+            "p.toml:2: \"2 gigs\" is no amount such as 512MiB or 2GiB",
+        ),
+        ("[policy.x.energy]\ngone = 0.5", "p.toml: [policy.x] energy.gone is above energy.low"),
         (
             "[policy.x]\nheartbeat_deadline = \"200ms\"",
             "p.toml: [policy.x] heartbeat_deadline is below 1s, the least that a sidecar can tell",

@@ -181,8 +181,8 @@ fn checks_fail_in_a_row_and_are_withdrawn() {
     for number in 0..100 {
         told.say(&format!(r#"{{"check":{{"name":"c{number}","ok":false}}}}"#));
     }
-    assert_eq!(told.clocks.checks.len(), CHECKS_MAX);
-    assert_eq!(told.ages().failed.len(), FAILED_CHECKS_MAX);
+    assert_eq!(told.clocks.checks.failed.len(), checks::CHECKS_MAX);
+    assert_eq!(told.ages().failed.len(), lubdub_shared::beat::FAILED_CHECKS_MAX);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn sources_are_bounded() {
     for number in 0..1000 {
         told.say(&format!(r#"{{"progress":1,"source":"s{number}"}}"#));
     }
-    assert_eq!(told.clocks.sources.len(), SOURCES_MAX + 1, "the last place is shared");
+    assert_eq!(told.clocks.work.sources.len(), work::SOURCES_MAX + 1, "the last place is shared");
 }
 
 #[test]

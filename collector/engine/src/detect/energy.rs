@@ -1,0 +1,94 @@
+//! EnergyLow, EnergyGone and BurnWithoutProgress: what an agent may spend, and what comes of it.
+
+use lubdub_shared::beat::Report;
+use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::late::Late;
+use lubdub_shared::policy::Policy;
+use lubdub_shared::status::Status;
+use lubdub_shared::time::words;
+
+use super::{Draft, age, count, number};
+
+/// What is burnt may be so many times what its steps of progress usually cost.
+const BURN_TIMES: u64 = 4;
+
+pub(super) fn find(report: &Report, late: &Late, policy: &Policy) -> [Option<Finding>; 2] {
+    let energy = match late.spent {
+        true => Some(gone(report, policy)),
+        false => low(report, policy),
+    };
+    [energy, burnt(report, policy)]
+}
+
+fn gone(report: &Report, policy: &Policy) -> Finding {
+    let limits = &policy.limits.energy;
+    let left = report.vitals.energy.unwrap_or_default();
+    Draft {
+        cause: Cause::EnergyGone,
+        level: if limits.hard { Status::Critical } else { Status::Warning },
+        detail: format!("nothing is left to spend: energy {left:.2}"),
+        evidence: [
+            ("energy", format!("{left:.3}")),
+            ("gone", limits.gone.to_string()),
+            ("hard", limits.hard.to_string()),
+        ],
+        rule: "energy at or below energy.gone; Critical, and the end, where energy.hard is set",
+        cancelled_by: "energy: a new window of the budget, or a declared value",
+    }
+    .into()
+}
+
+fn low(report: &Report, policy: &Policy) -> Option<Finding> {
+    let (limits, burn) = (&policy.limits.energy, &report.vitals.burn);
+    let left = report.vitals.energy?;
+    let soon = burn.empty_in.filter(|empty_in| *empty_in <= limits.empty_within);
+    let detail = match soon {
+        _ if left <= limits.low => format!("energy {left:.2} (low at {})", limits.low),
+        Some(empty_in) => format!("energy {left:.2} is gone in {}", words(empty_in)),
+        None => return None,
+    };
+    let finding = Draft {
+        cause: Cause::EnergyLow,
+        level: Status::Warning,
+        detail,
+        evidence: [
+            ("energy", format!("{left:.3}")),
+            ("low", limits.low.to_string()),
+            ("per_hour", number(burn.per_hour, 3)),
+            ("empty_in", age(burn.empty_in)),
+            ("empty_within", words(limits.empty_within)),
+        ],
+        rule: "energy at or below energy.low, or gone within energy.empty_within at the slower \
+               rate of the last ten minutes and the last hour",
+        cancelled_by: "more energy, or a slower burn",
+    };
+    Some(finding.into())
+}
+
+fn burnt(report: &Report, policy: &Policy) -> Option<Finding> {
+    let (limits, burn) = (&policy.limits.energy, &report.vitals.burn);
+    let usual = burn.usual_tokens.unwrap_or_default();
+    let bound = limits.burn_tokens.max(usual.saturating_mul(BURN_TIMES));
+    if burn.tokens < bound && burn.cost_usd < limits.burn_cost_usd {
+        return None;
+    }
+    let finding = Draft {
+        cause: Cause::BurnWithoutProgress,
+        level: Status::Warning,
+        detail: format!(
+            "{} tokens and {:.2} USD since the last progress (bounds {bound} and {:.2})",
+            burn.tokens, burn.cost_usd, limits.burn_cost_usd
+        ),
+        evidence: [
+            ("tokens", burn.tokens.to_string()),
+            ("cost_usd", format!("{:.4}", burn.cost_usd)),
+            ("burn_tokens", limits.burn_tokens.to_string()),
+            ("usual_tokens", count(burn.usual_tokens)),
+            ("frozen", age(report.ages.progress.frozen)),
+        ],
+        rule: "spent since the last progress of this life: energy.burn_tokens, or four times what \
+               its steps usually cost; or energy.burn_cost_usd",
+        cancelled_by: "a step of progress, or a finished task",
+    };
+    Some(finding.into())
+}

@@ -1,0 +1,111 @@
+//! Flapping: a status that comes and goes. Restarts and notifications are held while it does.
+//!
+//! Nagios' rule: of the last 21 samples the 20 changes are weighted from 0.75 (oldest) to 1.25
+//! (newest), and held against two bounds, so that it neither starts nor ends on one change.
+
+use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::policy::{FlappingLimits, Policy};
+use lubdub_shared::status::Status;
+use lubdub_shared::time::{Mono, words};
+
+use super::Draft;
+
+/// Samples that are kept.
+const SAMPLES: u32 = 21;
+
+/// The history of one agent's status, a bit for each change, the newest lowest.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Flaps {
+    changes: u32,
+    last: Option<Status>,
+    sampled: Mono,
+    /// Since when it flaps.
+    since: Option<Mono>,
+}
+
+impl Flaps {
+    /// The status at this moment. It counts only once in an interval.
+    pub(crate) fn note(&mut self, status: Status, now: Mono, limits: &FlappingLimits) {
+        if self.last.is_some() && now.since(self.sampled) < limits.every {
+            return;
+        }
+        let changed = self.last.is_some_and(|last| last != status);
+        self.changes = (self.changes << 1 | u32::from(changed)) & ((1 << (SAMPLES - 1)) - 1);
+        (self.last, self.sampled) = (Some(status), now);
+        let share = self.share();
+        match self.since {
+            None if share >= limits.on => self.since = Some(now),
+            Some(_) if share <= limits.off => self.since = None,
+            None | Some(_) => {}
+        }
+    }
+
+    /// Since when it flaps.
+    pub(crate) fn since(&self) -> Option<Mono> {
+        self.since
+    }
+
+    /// Weighted share of changes, 0..1.
+    fn share(&self) -> f64 {
+        let newest = f64::from(SAMPLES - 2);
+        let weight = |age: u32| 1.25 - 0.5 * f64::from(age) / newest;
+        let changed = (0..SAMPLES - 1).filter(|age| self.changes >> age & 1 == 1);
+        changed.map(weight).sum::<f64>() / f64::from(SAMPLES - 1)
+    }
+}
+
+pub(super) fn find(flaps: &Flaps, policy: &Policy, now: Mono) -> Option<Finding> {
+    let since = flaps.since?;
+    let (limits, lasts) = (&policy.limits.flapping, words(now.since(since)));
+    let finding = Draft {
+        cause: Cause::Flapping,
+        level: Status::Warning,
+        detail: format!(
+            "its status comes and goes for {lasts}: {:.0} % of samples changed",
+            flaps.share() * 100.0
+        ),
+        evidence: [
+            ("share", format!("{:.3}", flaps.share())),
+            ("on", limits.on.to_string()),
+            ("off", limits.off.to_string()),
+            ("every", words(limits.every)),
+        ],
+        rule: "weighted changes over 21 samples, one each flapping.every: on at flapping.on, off \
+               at flapping.off. Restarts are held for flapping.hold_max; what calls for one then \
+               is a quarantine",
+        cancelled_by: "a status that stays",
+    };
+    Some(finding.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shares after a minute each of `.` (Ok) and `!` (Critical), and whether it flaps.
+    fn after(minutes: &str) -> (u32, bool) {
+        let mut flaps = Flaps::default();
+        for (minute, sample) in (0..).zip(minutes.chars()) {
+            let status = if sample == '!' { Status::Critical } else { Status::Ok };
+            flaps.note(status, Mono(minute * 60_000_000_000), &FlappingLimits::default());
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "permille")]
+        let permille = (flaps.share() * 1000.0).round() as u32;
+        (permille, flaps.since().is_some())
+    }
+
+    #[test]
+    fn the_numbers_of_nagios() {
+        assert_eq!(after(".....................!."), (124, false), "the two newest changed");
+        assert_eq!(after("....................!.!"), (184, false), "the three newest");
+        assert_eq!(after("...................!.!."), (242, true), "the four newest");
+        assert_eq!(after("!!!!!!!!!!!!!!!!!!!!!!"), (0, false));
+    }
+
+    #[test]
+    fn it_ends_at_the_lower_bound_only() {
+        let calm = |minutes: usize| after(&("!.!.!.!.".to_owned() + &".".repeat(minutes))).1;
+        assert!(calm(10));
+        assert!(!calm(20));
+    }
+}

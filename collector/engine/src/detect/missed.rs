@@ -1,0 +1,92 @@
+//! Missed: a check did not come when it had to. At an interval the sidecar's ages decide; at times
+//! of the day the next time after the last one that came, on the collector's wall clock. That clock
+//! may step, so this may be wrong for a while, and leads to no more than a word.
+
+use std::time::Duration;
+
+use lubdub_shared::beat::Ages;
+use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::late::{Past, interval_missed};
+use lubdub_shared::policy::{Due, Expected, Policy};
+use lubdub_shared::status::Status;
+use lubdub_shared::time::{Wall, words};
+use lubdub_shared::trend::CheckAge;
+
+use super::Draft;
+
+pub(super) fn find(ages: &Ages, policy: &Policy, wall: Wall) -> Option<Finding> {
+    let late = |check: &'_ CheckAge| {
+        let expected = policy.limits.check.get(&check.name)?;
+        let past = match &expected.due {
+            Due::Every(_) => interval_missed(expected, check.age),
+            Due::Cron(line) => times_missed(line, expected.grace, check.age, wall),
+        };
+        (past != Past::Not).then_some((past, expected.clone()))
+    };
+    let worst = ages.checks.iter().filter_map(|check| Some((check, late(check)?)));
+    let (check, (past, expected)) = worst.max_by_key(|(_, (past, _))| *past)?;
+    Some(finding(check, past, &expected))
+}
+
+fn finding(check: &CheckAge, past: Past, expected: &Expected) -> Finding {
+    let last = words(check.age);
+    let came = if check.came { format!("came {last} ago") } else { "never came".to_owned() };
+    Draft {
+        cause: Cause::Missed,
+        level: if past == Past::Critical { Status::Critical } else { Status::Warning },
+        detail: format!(
+            "check {} {came}; it is due {}, grace {}",
+            check.name,
+            expected.due,
+            words(expected.grace)
+        ),
+        evidence: [
+            ("check", check.name.clone()),
+            ("age", last),
+            ("due", expected.due.to_string()),
+            ("grace", words(expected.grace)),
+        ],
+        rule: "check.NAME did not come by its time and grace; Critical when the next one is \
+               missed too",
+        cancelled_by: "that check",
+    }
+    .into()
+}
+
+/// Times of a crontab line that have passed, with the grace, since the check last came.
+fn times_missed(line: &str, grace: Duration, age: Duration, wall: Wall) -> Past {
+    // A line that cannot be read was refused with its file.
+    let Ok(times) = cronexpr::parse_crontab(line) else { return Past::Not };
+    let stamp = |wall: Wall| jiff::Timestamp::from_nanosecond(i128::from(wall.0)).ok();
+    let (Some(last), Some(now)) = (stamp(wall.before(age)), stamp(wall.before(grace))) else {
+        return Past::Not;
+    };
+    let mut from = last;
+    for past in [Past::Not, Past::Warning] {
+        match times.find_next(from) {
+            Ok(due) if due.timestamp() <= now => from = due.timestamp(),
+            Ok(_) | Err(_) => return past,
+        }
+    }
+    Past::Critical
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_the_day_are_missed_one_by_one() {
+        let at = |now: &str, hours: u64| {
+            let wall = Wall::parse(now).expect("a time");
+            let (age, grace) = (Duration::from_secs(hours * 3600), Duration::from_secs(600));
+            times_missed("0 3 * * * Europe/Berlin", grace, age, wall)
+        };
+        // 3:00 in Berlin is 2:00 UTC in winter.
+        assert_eq!(at("2026-11-22T02:09:00Z", 20), Past::Not, "within its grace");
+        assert_eq!(at("2026-11-22T02:11:00Z", 20), Past::Warning);
+        assert_eq!(at("2026-11-22T02:11:00Z", 0), Past::Not, "it came");
+        assert_eq!(at("2026-11-23T02:11:00Z", 44), Past::Critical);
+        assert_eq!(at("2026-07-22T01:11:00Z", 20), Past::Warning, "summer");
+    }
+}

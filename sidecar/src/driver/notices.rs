@@ -1,0 +1,105 @@
+//! What the agent is told, and what it says through the HTTP door.
+
+use std::time::Duration;
+
+use lubdub_shared::command::CommandKind;
+use lubdub_shared::time::Now;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::Driver;
+use crate::hook;
+use crate::http::{Heard, HttpDoor};
+use crate::supervisor::{Event, Notice};
+
+/// An agent that polled within this time listens: the longest poll, and time to come back.
+const LISTENS_FOR: Duration = Duration::from_secs(90);
+/// Hooks that may run at one time.
+const HOOKS_DEPTH: usize = 4;
+
+/// Ways to tell the agent something.
+#[derive(Debug)]
+pub(super) struct Notices {
+    door: Option<HttpDoor>,
+    /// What the sidecar's file names for nudges.
+    hook: Option<Vec<String>>,
+    ended: mpsc::Receiver<hook::Ended>,
+    to_us: mpsc::Sender<hook::Ended>,
+    polled: Option<lubdub_shared::time::Mono>,
+}
+
+/// Something came back.
+#[derive(Debug)]
+pub(super) enum News {
+    Http(Heard),
+    Hook(hook::Ended),
+}
+
+impl Notices {
+    pub(super) fn new(door: Option<HttpDoor>, hook: Option<Vec<String>>) -> Self {
+        let (to_us, ended) = mpsc::channel(HOOKS_DEPTH);
+        Self { door, hook, ended, to_us, polled: None }
+    }
+
+    /// Waits for what comes through the HTTP door, or from a hook. Safe to cancel.
+    pub(super) async fn news(&mut self) -> News {
+        let Self { door, ended, .. } = self;
+        let http = async {
+            match door {
+                Some(door) => door.heard.recv().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            Some(heard) = http => News::Http(heard),
+            Some(done) = ended.recv() => News::Hook(done),
+        }
+    }
+}
+
+impl Driver {
+    /// What came through the HTTP door is heard like a datagram.
+    pub(super) fn on_news(&mut self, news: News, now: Now) {
+        match news {
+            News::Http(Heard::Said(message)) => {
+                self.beats += u64::from(message.beat);
+                self.supervisor.say(*message, now, &mut self.actions);
+            }
+            News::Http(Heard::Polled) => self.notices.polled = Some(now.mono),
+            News::Http(Heard::Taken(id, said)) => {
+                if self.notices.door.as_ref().is_some_and(|door| door.take(id)) {
+                    let how = if said.is_empty() { "the agent took it".to_owned() } else { said };
+                    self.events.push_back(Event::Noticed(id, Ok(how)));
+                }
+            }
+            News::Hook((id, result)) => self.events.push_back(Event::Noticed(id, result)),
+        }
+        self.note_listeners(now);
+    }
+
+    pub(super) fn note_listeners(&mut self, now: Now) {
+        let polled = self.notices.polled;
+        let polls = polled.is_some_and(|at| now.mono.since(at) < LISTENS_FOR);
+        self.supervisor.set_listens(polls || self.notices.hook.is_some());
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice) {
+        info!(kind = %notice.kind, reason = notice.reason, "the agent is told");
+        if let (Some(argv), CommandKind::Nudge) = (&self.notices.hook, notice.kind) {
+            let main = self.supervisor.process().map(|process| process.pid.get());
+            let to_us = self.notices.to_us.clone();
+            hook::run(argv, &self.config.agent, main, &notice, to_us);
+        }
+        if let Some(door) = &self.notices.door {
+            door.post(notice);
+        }
+    }
+
+    /// A new life polls for itself, and finds nothing that was meant for another.
+    pub(super) fn forget_notices(&mut self) {
+        self.notices.polled = None;
+        if let Some(door) = &self.notices.door {
+            door.clear();
+        }
+    }
+}

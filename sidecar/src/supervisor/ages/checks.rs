@@ -1,0 +1,67 @@
+//! PURE: named checks that the agent pushes: which are not ok, and when each last came.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lubdub_shared::beat::{FAILED_CHECKS_MAX, FailedCheck};
+use lubdub_shared::line::{Check, SELF_CHECK};
+use lubdub_shared::policy::Limits;
+use lubdub_shared::trend::CheckAge;
+
+/// Named checks that are remembered; further names are ignored.
+pub(super) const CHECKS_MAX: usize = 32;
+
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    pub(super) failed: BTreeMap<String, FailedCheck>,
+    /// When each came, in time that the agent was not paused.
+    came: BTreeMap<String, Duration>,
+}
+
+impl Checks {
+    /// A check came. `awake` is how long the life has run so far without being paused.
+    pub(super) fn take(&mut self, check: Check, awake: Duration) {
+        if self.came.len() < CHECKS_MAX || self.came.contains_key(&check.name) {
+            self.came.insert(check.name.clone(), awake);
+        }
+        if check.ok {
+            self.failed.remove(&check.name);
+            return;
+        }
+        if self.failed.len() >= CHECKS_MAX && !self.failed.contains_key(&check.name) {
+            return;
+        }
+        let failed = self.failed.entry(check.name.clone()).or_insert_with(|| FailedCheck {
+            name: check.name,
+            count: 0,
+            trigger: false,
+            message: String::new(),
+        });
+        failed.count = failed.count.saturating_add(1);
+        failed.trigger |= check.trigger;
+        failed.message = check.message;
+    }
+
+    /// READY takes a trigger back.
+    pub(super) fn withdraw_trigger(&mut self) {
+        self.failed.remove(SELF_CHECK);
+    }
+
+    /// Those that are not ok, worst first.
+    pub(super) fn failed(&self) -> Vec<FailedCheck> {
+        let mut failed: Vec<FailedCheck> = self.failed.values().cloned().collect();
+        failed.sort_by_key(|check| std::cmp::Reverse((check.trigger, check.count)));
+        failed.truncate(FAILED_CHECKS_MAX);
+        failed
+    }
+
+    /// Those that the policy waits for.
+    pub(super) fn expected(&self, limits: &Limits, awake: Duration) -> Vec<CheckAge> {
+        let age = |name: &String| {
+            let came = self.came.get(name);
+            let age = awake.saturating_sub(came.copied().unwrap_or_default());
+            CheckAge { name: name.clone(), age, came: came.is_some() }
+        };
+        limits.check.keys().map(age).collect()
+    }
+}

@@ -1,0 +1,122 @@
+//! PURE: what an agent gets done: counters, tasks, steps, and what it spends meanwhile.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lubdub_shared::beat::Phase;
+use lubdub_shared::line::{Message, Spent};
+use lubdub_shared::policy::Policy;
+use lubdub_shared::time::Mono;
+
+use super::steps::Steps;
+use crate::supervisor::gaps::Gaps;
+use crate::supervisor::source::Source;
+use crate::supervisor::tasks::Tasks;
+
+/// Senders inside one tree whose counters are kept apart; further ones share the last place.
+pub(super) const SOURCES_MAX: usize = 64;
+/// A gap teaches at most so many windows of patience.
+const LEARNED_MAX: u32 = 4;
+
+#[derive(Debug, Default)]
+pub(in crate::supervisor) struct Work {
+    pub(super) sources: HashMap<String, Source>,
+    counter: u64,
+    cycles: u64,
+    /// Something better than turns of the loop was sent.
+    counts_work: bool,
+    pub(super) moved: bool,
+    /// Time in which progress was owed and did not come.
+    pub(super) frozen: Duration,
+    pub(in crate::supervisor) tasks: Tasks,
+    pub(super) steps: Steps,
+    /// In this life.
+    pub(in crate::supervisor) spent: Spent,
+    /// Since the last progress.
+    burnt: Spent,
+}
+
+impl Work {
+    pub(super) fn counter(&self) -> u64 {
+        if self.counts_work { self.counter } else { self.cycles }
+    }
+
+    pub(super) fn cycle(&self) -> Option<u64> {
+        self.sources.values().filter_map(|source| source.cycle).max()
+    }
+
+    /// What was spent since the last progress; nothing, where none was ever seen.
+    pub(in crate::supervisor) fn since_progress(&self) -> Spent {
+        if self.moved { self.burnt } else { Spent::default() }
+    }
+
+    /// Progress is owed: a declared phase says so; an open task only where none is declared.
+    pub(super) fn is_owed(&self, phase: Option<Phase>) -> bool {
+        phase.map_or_else(|| self.tasks.any_open(), Phase::owes_progress)
+    }
+
+    /// Takes what a message says of work. True when progress was made. `charged` is the time of
+    /// this life in which clocks ran.
+    pub(super) fn take(
+        &mut self,
+        message: &mut Message,
+        (now, charged): (Mono, Duration),
+        phase: Option<Phase>,
+        policy: &Policy,
+        gaps: &mut Gaps,
+    ) -> bool {
+        add(&mut self.spent, message.spent);
+        add(&mut self.burnt, message.spent);
+        let (worked, turned) = self.count(message, now, charged);
+        if worked {
+            self.steps.worked();
+        }
+        if let Some(step) = message.step.take() {
+            self.steps.take(step, &policy.limits.looping.exempt);
+        }
+        let moved = worked || (turned && !self.counts_work);
+        if moved {
+            let tokens = self.burnt.tokens_in.saturating_add(self.burnt.tokens_out);
+            if self.moved {
+                let longest = LEARNED_MAX * policy.progress_deadline(phase);
+                gaps.between_steps(phase, self.frozen.min(longest), tokens);
+            }
+            (self.moved, self.frozen, self.burnt) = (true, Duration::ZERO, Spent::default());
+        }
+        moved
+    }
+
+    /// Counters: monotone for each sender; a decrease is a new baseline. Finished tasks are
+    /// progress; turns of the loop are only where nothing better was ever sent.
+    fn count(&mut self, message: &mut Message, now: Mono, charged: Duration) -> (bool, bool) {
+        let (mut worked, mut turned) = (false, false);
+        if message.progress.is_some() || message.cycle.is_some() {
+            let name = message.source.as_deref().unwrap_or_default();
+            let full = self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(name);
+            let name = if full { "…" } else { name };
+            if !self.sources.contains_key(name) {
+                self.sources.insert(name.to_owned(), Source::default());
+            }
+            let source = self.sources.get_mut(name).expect("it was just inserted");
+            let (work, turns) = source.count(message.progress, message.cycle);
+            self.counts_work |= message.progress.is_some();
+            self.counter = self.counter.saturating_add(work);
+            self.cycles = self.cycles.saturating_add(turns);
+            (worked, turned) = (work > 0, turns > 0);
+        }
+        if let Some(task) = message.task.take() {
+            self.counts_work = true;
+            if self.tasks.step(task, now, charged) {
+                self.counter = self.counter.saturating_add(1);
+                worked = true;
+            }
+        }
+        (worked, turned)
+    }
+}
+
+fn add(sum: &mut Spent, spent: Spent) {
+    sum.tokens_in = sum.tokens_in.saturating_add(spent.tokens_in);
+    sum.tokens_out = sum.tokens_out.saturating_add(spent.tokens_out);
+    sum.cost_usd += spent.cost_usd;
+}

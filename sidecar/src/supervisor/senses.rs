@@ -1,0 +1,71 @@
+//! PURE: what is heard and seen of the agent, and the clocks that it leaves.
+
+use std::time::Duration;
+
+use lubdub_shared::beat::Ages;
+use lubdub_shared::line::{Message, Spent};
+use lubdub_shared::time::{Mono, Now, Wall};
+
+use super::{Action, Supervisor};
+use crate::vitals::TreeSample;
+
+impl Supervisor {
+    /// Applies what the agent said.
+    pub fn say(&mut self, message: Message, now: Now, out: &mut Vec<Action>) {
+        self.advance(now.mono);
+        if message.restart_reset {
+            // As systemd documents: the agent itself says that it has recovered for good.
+            self.memory.ledger.refill();
+            out.push(Action::Persist);
+        }
+        if let Some(budget) = &self.local.budget
+            && message.spent != Spent::default()
+        {
+            self.memory.spending.add(message.spent, budget);
+        }
+        self.rest(now.wall);
+        let (policy, gaps) = self.memory.policy_and_gaps();
+        self.clocks.say(message, self.ticks, now.wall, policy, gaps);
+        self.tell(out);
+    }
+
+    /// Applies a look at the tree.
+    pub fn observe(&mut self, mut sample: TreeSample, now: Mono, out: &mut Vec<Action>) {
+        self.advance(now);
+        if let Some(before) = &self.sample {
+            // What is looked for now and then.
+            sample.fds = sample.fds.or(before.fds);
+            sample.memory_limit = sample.memory_limit.or(before.memory_limit);
+        }
+        let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
+        self.clocks.set_paused(sample.paused, self.ticks);
+        let window = deadline.map(|deadline| deadline.after);
+        self.clocks.activity.sample(self.ticks, sample.counters, window);
+        self.clocks.sampled(self.ticks);
+        self.growth.note(sample.memory_bytes, self.ticks, self.policy().limits.memory.window);
+        self.sample = Some(sample);
+        self.tell(out);
+    }
+
+    /// The beat deadline in force, and the time since the last beat: how closely to look.
+    pub fn watchfulness(&self) -> (Option<Duration>, Option<Duration>) {
+        let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
+        (deadline.map(|deadline| deadline.after), self.clocks.beat_age(self.ticks))
+    }
+
+    /// Whether anything is owed at this hour of the day.
+    pub(super) fn rest(&mut self, wall: Wall) {
+        let hours = &self.policy().limits.quiet_hours;
+        let resting = hours.iter().any(|hours| hours.hold_at(wall));
+        self.clocks.set_resting(resting);
+    }
+
+    /// The clocks of the life that runs, or ran last.
+    pub(super) fn ages(&self) -> Ages {
+        let gone = self.policy().limits.energy.gone;
+        Ages {
+            spent: self.energy().is_some_and(|energy| energy <= gone),
+            ..self.clocks.ages(self.ticks, self.policy(), &self.memory.gaps)
+        }
+    }
+}
