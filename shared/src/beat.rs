@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Life;
-use crate::policy::Policy;
+use crate::policy::{ExpectBeats, Policy, stretched};
 use crate::schedule::LedgerView;
 use crate::status::{Lifecycle, words};
 use crate::trend::{Burn, CheckAge, GapStats, MemoryTrend, RecentTasks, Repeats, ResponseTrend};
@@ -34,6 +34,14 @@ words! {
 }
 
 impl Phase {
+    /// The agent says that it does nothing for now.
+    pub fn waits(self) -> bool {
+        match self {
+            Self::Idle | Self::WaitingHuman | Self::WaitingRateLimit => true,
+            Self::Starting | Self::Working | Self::Llm | Self::Tool | Self::Stopping => false,
+        }
+    }
+
     /// Progress is owed in this phase.
     pub fn owes_progress(self) -> bool {
         match self {
@@ -248,6 +256,9 @@ pub struct Ages {
     pub progress_gaps: GapStats,
 }
 
+/// Beats in a life from which silence counts.
+pub const ARMED_BEATS: u64 = 3;
+
 /// Failed checks that one report carries at most.
 pub const FAILED_CHECKS_MAX: usize = 8;
 
@@ -264,9 +275,33 @@ impl Ages {
 
     /// It said that it waits: steps may repeat twice as often.
     pub fn waits(&self) -> bool {
-        use Phase::{Idle, WaitingHuman, WaitingRateLimit};
-        let says_so = matches!(self.phase, Some(Idle | WaitingHuman | WaitingRateLimit));
-        says_so || self.is_leased()
+        self.phase.is_some_and(Phase::waits) || self.is_leased()
+    }
+
+    /// The same life, had another policy been in force: what was measured stays, what followed
+    /// from the policy is put anew.
+    #[must_use]
+    pub fn held_to(&self, policy: &Policy) -> Self {
+        let explicit = self.deadline.filter(|deadline| deadline.explicit);
+        let stretch = |after| match policy.expect_beats {
+            ExpectBeats::Always => after,
+            ExpectBeats::Auto | ExpectBeats::Never => stretched(after, self.beat_gaps.longest),
+        };
+        let own = policy.beat_deadline(self.phase);
+        let own = own.map(|after| Deadline { after: stretch(after), explicit: false });
+        let window = policy.progress_deadline(self.phase);
+        let on_purpose = self.beats >= ARMED_BEATS
+            || explicit.is_some()
+            || policy.expect_beats == ExpectBeats::Always;
+        Self {
+            deadline: own.and_then(|own| explicit.or(Some(own))),
+            armed: on_purpose && policy.expect_beats != ExpectBeats::Never,
+            progress: Progress {
+                window: stretched(window, self.progress_gaps.longest),
+                ..self.progress
+            },
+            ..self.clone()
+        }
     }
 
     /// Frozen progress for this long is late.

@@ -12,6 +12,8 @@ mod disk;
 mod impostor;
 mod proxy;
 pub mod sample;
+#[path = "../sim/simulation.rs"]
+pub mod simulation;
 mod virtual_world;
 mod wait;
 mod world;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::gaps::Gaps;
 use crate::vitals::activity::Activity;
-use lubdub_shared::beat::{Ages, Deadline, Phase, Progress};
+use lubdub_shared::beat::{ARMED_BEATS, Ages, Deadline, Phase, Progress};
 use lubdub_shared::line::Message;
 use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::{Mono, Wall};
@@ -23,8 +23,6 @@ use checks::Checks;
 use lease::Leases;
 use work::Work;
 
-/// Beats in a life from which silence counts.
-const ARMED_BEATS: u64 = 3;
 /// Shortest explicit deadline: below four ticks a deadline measures the watcher.
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
 /// A gap teaches at most so many deadlines of patience.
@@ -296,6 +294,15 @@ impl LifeClocks {
     fn enter_phase(&mut self, message: &Message, now: Mono, policy: &Policy) -> bool {
         let enters = message.phase.is_some() && message.phase != self.phase;
         if enters {
+            let before = self.phase;
+            self.work.enter_phase(
+                policy.progress_deadline(before),
+                policy.progress_deadline(message.phase),
+            );
+            if before.is_some_and(Phase::waits) {
+                // It was counted more leniently, and is no loop of what follows.
+                self.work.steps.clear();
+            }
             if policy.beat_deadline(self.phase).is_none() {
                 // In a phase without a clock it owed no activity either.
                 self.quiet = Duration::ZERO;

@@ -62,8 +62,8 @@ impl Steps {
         self.repeats = self.count();
     }
 
-    /// Work was done: what came before it was no loop.
-    pub(super) fn worked(&mut self) {
+    /// What came before was no loop: work was done, or a wait is over.
+    pub(super) fn clear(&mut self) {
         self.steps.clear();
         self.repeats = Repeats::default();
     }
@@ -115,7 +115,7 @@ mod tests {
         let mut steps = Steps::default();
         for word in words.split_whitespace() {
             if word == "." {
-                steps.worked();
+                steps.clear();
                 continue;
             }
             let (action, came) = word.split_at(word.find(['=', '!']).unwrap_or(word.len()));

@@ -55,6 +55,15 @@ impl Work {
         phase.map_or_else(|| self.tasks.any_open(), Phase::owes_progress)
     }
 
+    /// Another phase, with another window of progress. What was frozen keeps its share of a longer
+    /// window: an agent that comes out of a tool call of 40 minutes is not late at once because
+    /// its own work has ten.
+    pub(super) fn enter_phase(&mut self, before: Duration, now: Duration) {
+        if now < before {
+            self.frozen = self.frozen.mul_f64(now.as_secs_f64() / before.as_secs_f64());
+        }
+    }
+
     /// Takes what a message says of work. True when progress was made. `charged` is the time of
     /// this life in which clocks ran.
     pub(super) fn take(
@@ -69,7 +78,7 @@ impl Work {
         add(&mut self.burnt, message.spent);
         let (worked, turned) = self.count(message, now, charged);
         if worked {
-            self.steps.worked();
+            self.steps.clear();
         }
         if let Some(step) = message.step.take() {
             self.steps.take(step, &policy.limits.looping.exempt);

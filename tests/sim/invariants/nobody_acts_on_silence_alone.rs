@@ -1,0 +1,26 @@
+//! An act for silence needs both: no word, and no activity, for a deadline, by the script's own
+//! record.
+
+use lubdub_shared::command::Requester;
+use lubdub_shared::incident::Cause;
+
+use super::Moment;
+
+pub(super) fn check(moment: &Moment<'_>) -> Result<(), String> {
+    let silence = |command: &&lubdub_shared::command::Command| {
+        command.requested_by == Requester::Engine(Cause::Silent)
+    };
+    let Some(command) = moment.destructive().find(silence) else { return Ok(()) };
+    let report = moment.agent.report.as_ref();
+    let deadline = report.and_then(|report| report.ages.deadline).map(|d| d.after);
+    let Some(deadline) = deadline else {
+        return Err(format!("an act for silence in a phase without a clock: {}", command.reason));
+    };
+    if moment.silent_for < deadline || moment.inactive_for < deadline {
+        return Err(format!(
+            "acted on silence at {:?}: no word for {:?}, no activity for {:?}, deadline {deadline:?}",
+            moment.now, moment.silent_for, moment.inactive_for
+        ));
+    }
+    Ok(())
+}
