@@ -35,6 +35,10 @@ pub struct Flags {
     /// Directory of the store. [default: $XDG_STATE_HOME/lubdub/collector]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Write every input of the engine there, for `lubdub replay`. Rotated at 256 MiB; three older
+    /// files are kept as FILE.1 to FILE.3.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// The collector's file. Every key may be left out.
@@ -64,6 +68,34 @@ pub struct Config {
     pub reports_per_second: u32,
     /// What is decided by settings.
     pub policies: Policies,
+    /// Every input of the engine is recorded there.
+    pub record: Option<PathBuf>,
+    /// Where these came from, to be read again.
+    pub source: PolicySource,
+}
+
+/// Where policies come from.
+#[derive(Debug, Clone, Default)]
+pub struct PolicySource {
+    config: Option<PathBuf>,
+    policy: Option<PathBuf>,
+}
+
+impl PolicySource {
+    /// Reads the policies again.
+    ///
+    /// # Errors
+    /// A file cannot be read or holds a mistake; file, line and key are named.
+    pub fn read(&self) -> Result<Policies, Refused> {
+        match (&self.policy, &self.config) {
+            (Some(path), _) => Policies::read(path),
+            (None, Some(path)) => {
+                let (name, file) = read::<File>(path)?;
+                Policies::new(&name, file.policy, file.assign)
+            }
+            (None, None) => Policies::new("", policy::Tables::new(), Vec::new()),
+        }
+    }
 }
 
 impl Config {
@@ -77,6 +109,7 @@ impl Config {
         flags: Flags,
         default_root: Option<&Path>,
     ) -> Result<Self, Refused> {
+        let file_path = file.map(Path::to_owned);
         let (name, file) = match file {
             Some(path) => read::<File>(path)?,
             None => (String::new(), File::default()),
@@ -97,6 +130,8 @@ impl Config {
             data_dir,
             reports_per_second: file.reports_per_second.map_or(REPORTS_PER_SECOND, u32::from),
             policies,
+            record: flags.record,
+            source: PolicySource { config: file_path, policy: flags.policy },
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use lubdub_engine::trace::Input;
 use lubdub_engine::{
     AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity, Known, Request,
 };
@@ -19,15 +20,18 @@ use tracing::{error, info};
 use crate::config::{Config, Policies};
 use crate::dispatch::Dispatch;
 use crate::metrics::Counters;
+use crate::record::Recorder;
 use crate::snapshot;
 use crate::store::{Contents, Durable, Op, Store};
 
 mod health;
 mod message;
+mod policy;
+mod record;
 
 pub(crate) use message::{
-    Acted, Acting, Asked, Forgetting, Forgot, Health, Listed, NotAdmitted, NotForgotten, ToDriver,
-    Unknown,
+    Acted, Acting, Asked, Forgetting, Forgot, Health, Listed, NewPolicy, NotAdmitted, NotApplied,
+    NotForgotten, ToDriver, Unknown,
 };
 
 /// Agents that one collector holds; beyond it a new one is refused, and says so.
@@ -52,27 +56,35 @@ pub(crate) struct Driver {
     effects: Vec<(AgentIndex, Effect)>,
     /// What ails the store.
     incident: Option<Incident>,
+    recorder: Option<Recorder>,
+    /// Why the engine may not act, as it was last told.
+    withheld: Option<String>,
     /// Everything that is known is being written again, from behind this agent.
     rewriting: Option<Option<AgentId>>,
+}
+
+/// The files that the driver writes through others.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    /// What was found in it.
+    pub(crate) contents: Contents,
+    /// Where the engine's inputs go, where they are wanted.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl Driver {
     pub(crate) fn new(
         config: Config,
-        (store, contents): (Store, Contents),
+        Opened { store, contents, mut recorder }: Opened,
         inbox: mpsc::Receiver<ToDriver>,
         durable: mpsc::Receiver<Durable>,
         transitions: broadcast::Sender<Arc<TransitionView>>,
         counters: Arc<Counters>,
     ) -> Self {
-        let policies = config.policies;
+        let identity = identity(&contents, &config);
+        let policies = Self::take_up_pushed(config.policies, contents.pushed.as_ref());
         let now = time::now();
-        let identity = Identity {
-            store: contents.id,
-            epoch: contents.epoch,
-            interval: INTERVAL,
-            reports_per_second: config.reports_per_second,
-        };
         let mut rng = fastrand::Rng::new();
         let mut fleet = Fleet::new(identity, rng.u64(..), now.mono);
         let mut effects = Vec::new();
@@ -86,6 +98,9 @@ impl Driver {
             fleet.restore(known, now, &mut effects);
         }
         info!(agents = fleet.len(), epoch = identity.epoch, "store opened");
+        if let Some(recorder) = &mut recorder {
+            recorder.begin(&fleet, now);
+        }
         let dispatch = Dispatch::new(store, transitions, counters);
         Self {
             fleet,
@@ -98,6 +113,8 @@ impl Driver {
             durable,
             effects,
             incident: None,
+            recorder,
+            withheld: None,
             rewriting: None,
         }
     }
@@ -147,7 +164,7 @@ impl Driver {
     fn flush(&mut self, now: Now) {
         self.run_effects(now);
         self.dispatch.commit();
-        self.fleet.set_authority(self.dispatch.behind());
+        self.set_authority(self.dispatch.behind(), now);
     }
 
     fn run_effects(&mut self, now: Now) {
@@ -187,6 +204,10 @@ impl Driver {
                 let forgot = self.find(&agent).map(|index| self.forget(index, &asked, now));
                 let (Ok(()) | Err(_)) = reply.send(forgot);
             }
+            ToDriver::Policy { new, reply } => {
+                let applied = self.set_policies(new, now);
+                let (Ok(()) | Err(_)) = reply.send(applied);
+            }
             ToDriver::Health { reply } => {
                 let (Ok(()) | Err(_)) = reply.send(self.health(now.mono));
             }
@@ -211,6 +232,10 @@ impl Driver {
         let policy = self.policies.of(&hello.agent, &hello.labels);
         let name = hello.agent.clone();
         let resolved = (*policy).clone();
+        if let Some(recorder) = &mut self.recorder {
+            let (hello, policy) = (Box::new(hello.clone()), Box::new(resolved.clone()));
+            recorder.note(&self.fleet, Some(&name), Input::Hello(session, hello, policy), now);
+        }
         let attached = self.fleet.attach(hello, policy, session, now, &mut self.effects);
         let (agent, interval, pending) = match attached {
             Attached::As { agent, interval, pending } => (agent, interval, pending),
@@ -264,6 +289,7 @@ impl Driver {
     }
 
     fn feed(&mut self, agent: AgentIndex, event: Event, now: Now) {
+        self.record_event(agent, &event, now);
         self.fleet.handle(agent, event, now, &mut self.effects);
     }
 
@@ -310,6 +336,16 @@ impl Driver {
                 near: near.into_iter().map(str::to_owned).collect(),
             }
         })
+    }
+}
+
+/// Whose commands the engine decides on.
+pub(crate) fn identity(contents: &Contents, config: &Config) -> Identity {
+    Identity {
+        store: contents.id,
+        epoch: contents.epoch,
+        interval: INTERVAL,
+        reports_per_second: config.reports_per_second,
     }
 }
 

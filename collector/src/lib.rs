@@ -31,14 +31,18 @@ mod driver;
 mod http;
 mod metrics;
 mod query;
+mod record;
+mod reload;
 mod session;
 mod snapshot;
 mod store;
 
 pub use config::Config;
-use driver::{Driver, ToDriver};
+use config::PolicySource;
+use driver::{Driver, Opened, ToDriver};
 use metrics::Counters;
 use query::Query;
+use record::Recorder;
 use session::service::Sidecars;
 
 /// Messages that may wait for the driver: streams wait then, and sidecars coalesce behind them.
@@ -65,6 +69,7 @@ pub struct Collector {
     transitions: broadcast::Sender<Arc<lubdub_shared::view::TransitionView>>,
     reader: store::Reader,
     counters: Arc<Counters>,
+    source: PolicySource,
 }
 
 impl Collector {
@@ -90,9 +95,17 @@ impl Collector {
         let counters = Arc::new(Counters::new());
         let reader = store.reader();
         let told = transitions.clone();
-        let opened = (store, contents);
+        let source = config.source.clone();
+        let recorder = match &config.record {
+            None => None,
+            Some(path) => Some(
+                Recorder::start(path, driver::identity(&contents, &config))
+                    .with_context(|| format!("cannot record into {}", path.display()))?,
+            ),
+        };
+        let opened = Opened { store, contents, recorder };
         let driver = Driver::new(config, opened, inbox, durable, told, Arc::clone(&counters));
-        Ok(Self { grpc, http, driver, to_driver, transitions, reader, counters })
+        Ok(Self { grpc, http, driver, to_driver, transitions, reader, counters, source })
     }
 
     /// Where sidecars and the command line connect.
@@ -121,7 +134,8 @@ impl Collector {
     /// # Errors
     /// What made it stop.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { grpc, http, driver, to_driver, transitions, reader, counters } = self;
+        let Self { grpc, http, driver, to_driver, transitions, reader, counters, source } = self;
+        let again = tokio::spawn(reload::on_hangup(source, to_driver.clone()));
         info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
         let query = Query::new(to_driver.clone(), transitions, reader.clone());
         let sidecars = SidecarServiceServer::new(Sidecars::new(to_driver.clone()))
@@ -150,6 +164,7 @@ impl Collector {
             info!("some streams did not end in time");
         }
         pages.abort();
+        again.abort();
         ended
     }
 }

@@ -17,7 +17,9 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::driver::{Acted, Acting, Asked, Forgetting, NotForgotten, ToDriver, Unknown};
+use crate::driver::{
+    Acted, Acting, Asked, Forgetting, NewPolicy, NotApplied, NotForgotten, ToDriver, Unknown,
+};
 use crate::store::{Reader, Recorded};
 
 /// Longest time that one call may wait for an outcome.
@@ -212,6 +214,24 @@ impl QueryService for Query {
             )),
         })?;
         Ok(Response::new(pb::ForgetResponse {}))
+    }
+
+    async fn push_policy(
+        &self,
+        request: Request<pb::PushPolicyRequest>,
+    ) -> Result<Response<pb::PushPolicyResponse>, Status> {
+        let pb::PushPolicyRequest { text, requested_by, dry_run } = request.into_inner();
+        let by = lubdub_shared::line::clip(requested_by.into());
+        let new = NewPolicy::Pushed { text, by, dry_run };
+        let applied = self.ask(|reply| ToDriver::Policy { new, reply }).await?;
+        let applied = applied.map_err(|why| match why {
+            NotApplied::Mistake(refused) => Status::invalid_argument(refused.to_string()),
+            NotApplied::Unrecorded(why) => Status::failed_precondition(format!(
+                "{why}; it could not be recorded, so it is not done"
+            )),
+        })?;
+        let changed = u32::try_from(applied.changed).unwrap_or(u32::MAX);
+        Ok(Response::new(pb::PushPolicyResponse { changed }))
     }
 
     async fn list_events(

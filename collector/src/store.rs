@@ -23,6 +23,7 @@ use lubdub_shared::incident::{ActionOutcome, Incident};
 use lubdub_shared::session::Event;
 use lubdub_shared::time::{Mono, Wall};
 use lubdub_shared::view::TransitionView;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc as async_mpsc, watch};
 
 mod read;
@@ -82,6 +83,8 @@ pub(crate) enum Op {
     Together(Vec<Self>),
     /// The store's epoch, which only grows.
     Epoch(u64),
+    /// The policy that a person pushed; `None`: the file's holds again.
+    Policy(Option<Pushed>),
     /// How a command ended.
     Answer {
         /// Which.
@@ -193,6 +196,19 @@ pub(crate) struct Contents {
     pub incidents: Vec<(AgentId, Incident)>,
     /// Commands without an answer, oldest first.
     pub unanswered: Vec<(AgentId, Unanswered)>,
+    /// The policy that a person pushed last.
+    pub pushed: Option<Pushed>,
+}
+
+/// A policy that a person pushed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Pushed {
+    /// As it was pushed.
+    pub(crate) text: String,
+    /// Who pushed it.
+    pub(crate) by: String,
+    /// When.
+    pub(crate) at: Wall,
 }
 
 /// The writer's handle.

@@ -131,7 +131,8 @@ pub fn describe(policy: &RestartPolicy) -> String {
     steps.join(", ")
 }
 
-fn nominal_delay(used: u32, policy: &RestartPolicy) -> Duration {
+/// The delay before a restart, without jitter, when so many are used.
+pub fn nominal_delay(used: u32, policy: &RestartPolicy) -> Duration {
     let exponent = i32::try_from(used).unwrap_or(i32::MAX);
     let seconds = policy.delay.initial.as_secs_f64() * policy.delay.factor.powi(exponent);
     Duration::try_from_secs_f64(seconds).unwrap_or(policy.delay.max).min(policy.delay.max)

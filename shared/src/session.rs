@@ -23,7 +23,7 @@ pub const UP_LEN_MAX: usize = 256 * 1024;
 pub const DOWN_LEN_MAX: usize = 4 * 1024 * 1024;
 
 /// First message of a stream.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// Whose stream it is.
     pub agent: AgentId,

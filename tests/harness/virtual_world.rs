@@ -259,7 +259,8 @@ impl VirtualWorld {
             "push" => {
                 self.set_policy(rest);
                 let (agent, policy) = (self.agent.expect("it is linked"), self.policy.clone());
-                self.fleet.set_policy(agent, &Arc::new(policy), self.now, &mut self.effects);
+                let (policy, mark) = (Arc::new(policy.clone()), policy.mark());
+                self.fleet.set_policy(agent, (&policy, mark), self.now, &mut self.effects);
                 self.dispatch();
             }
             "wall" => {

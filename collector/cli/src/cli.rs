@@ -10,7 +10,9 @@ use lubdub_shared::telemetry;
 use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 
 use crate::client::Failed;
-use crate::{command, demo, events, explain, forget, incidents, render, show, status, up};
+use crate::{
+    command, demo, events, explain, forget, incidents, policy, render, replay, show, status, up,
+};
 
 const USAGE: u8 = 64;
 
@@ -46,6 +48,15 @@ enum Verb {
     Apoptosis(command::Args),
     /// End an apoptosis.
     Revive(command::Args),
+    /// Tell an agent something through its long poll or its hook; nothing is stopped.
+    Nudge(command::Args),
+    /// Check or push a policy file.
+    Policy {
+        #[command(subcommand)]
+        verb: policy::Verb,
+    },
+    /// Judge a recording (`lubdub-collector --record`) again, with its policies or others.
+    Replay(replay::Args),
     /// Take an agent that is gone for good out of sight.
     Forget(forget::Args),
     /// Watch five sample agents misbehave, and what becomes of them; in less than two minutes, in
@@ -115,6 +126,9 @@ pub fn run() -> ExitCode {
         },
         Verb::Show(args) => block_on(show::run(args)),
         Verb::Events(args) => block_on(events::run(args)),
+        Verb::Nudge(args) => block_on(command::run(args, CommandKind::Nudge)),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Policy { verb } => block_on(policy::run(verb)),
         Verb::Forget(args) => block_on(forget::run(args)),
         Verb::Explain(args) => block_on(explain::run(args)),
         Verb::Incidents(args) => block_on(incidents::run(args)),

@@ -33,6 +33,11 @@ impl Failed {
         Self { code: 1, why: why.into() }
     }
 
+    /// A mistake in what was given: a file, an option.
+    pub(crate) fn usage(why: impl std::fmt::Display) -> Self {
+        Self { code: 64, why: why.to_string() }
+    }
+
     fn unreachable(why: impl Into<String>) -> Self {
         Self { code: UNREACHABLE, why: why.into() }
     }
@@ -145,6 +150,17 @@ impl Client {
         let page = self.inner.list_events(request).await?.into_inner();
         let events = page.events.into_iter().map(|event| Ok(event.try_into()?));
         Ok((events.collect::<Result<_, Failed>>()?, page.last))
+    }
+
+    /// Puts other policies in place; how many agents have another one now.
+    ///
+    /// # Errors
+    /// The text holds a mistake, or the collector went away.
+    pub(crate) async fn push_policy(
+        &mut self,
+        request: pb::PushPolicyRequest,
+    ) -> Result<u32, Failed> {
+        Ok(self.inner.push_policy(request).await?.into_inner().changed)
     }
 
     /// Forgets an agent.

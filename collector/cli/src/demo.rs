@@ -129,6 +129,7 @@ fn config(directory: &Path) -> Result<Config, Failed> {
         listen: free(),
         http: free(),
         data_dir: Some(directory.join("collector")),
+        record: None,
     };
     Config::load(None, flags, None).map_err(|error| Failed::refused(error.to_string()))
 }

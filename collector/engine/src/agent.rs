@@ -180,7 +180,7 @@ pub struct Agent {
 }
 
 /// What must be known of an agent after a restart of the collector.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentRecord {
     /// Its id.
     pub id: AgentId,

@@ -161,18 +161,21 @@ pub fn configured(agent: &Agent) -> BTreeMap<String, String> {
     settings.map(|(key, value)| (place(key), value)).collect()
 }
 
+/// What the detectors say of a report under a policy: `ok`, or levels and causes.
+pub fn says(report: &Report, policy: &Policy, now: Now) -> String {
+    let view = View { now: now.mono, wall: now.wall, warming: false };
+    let found = detect::of_report(report, policy, view);
+    let mut words: Vec<String> =
+        found.iter().map(|finding| format!("{} {}", finding.level, finding.cause)).collect();
+    words.sort();
+    if words.is_empty() { "ok".to_owned() } else { words.join(", ") }
+}
+
 /// What the detectors would have said of the newest report with other settings; only where that
 /// is something else.
 pub fn what_if(agent: &Agent, now: Now) -> Vec<WhatIf> {
     let Some(report) = agent.living() else { return Vec::new() };
-    let view = View { now: now.mono, wall: now.wall, warming: false };
-    let says = |policy: &Policy, report: &Report| {
-        let found = detect::of_report(report, policy, view);
-        let mut words: Vec<String> =
-            found.iter().map(|finding| format!("{} {}", finding.level, finding.cause)).collect();
-        words.sort();
-        if words.is_empty() { "ok".to_owned() } else { words.join(", ") }
-    };
+    let says = |policy: &Policy, report: &Report| says(report, policy, now);
     let today = says(&agent.policy, report);
     let turns = knobs::KNOBS.iter().flat_map(|knob| FACTORS.map(|by| (knob, by)));
     turns

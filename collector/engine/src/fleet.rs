@@ -171,7 +171,7 @@ impl Fleet {
     pub fn set_policy(
         &mut self,
         index: AgentIndex,
-        policy: &Arc<Policy>,
+        (policy, mark): (&Arc<Policy>, u64),
         now: Now,
         out: &mut Vec<(AgentIndex, Effect)>,
     ) {
@@ -179,7 +179,6 @@ impl Fleet {
         if agent.policy == *policy {
             return;
         }
-        let mark = policy.mark();
         (agent.policy, agent.policy_mark) = (Arc::clone(policy), mark);
         out.push((index, Effect::Policy(Arc::clone(policy), mark)));
         self.judged(index, now, out, |judge| judge.look());

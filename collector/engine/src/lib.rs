@@ -22,6 +22,7 @@ use lubdub_shared::incident::{ActionOutcome, Incident, Transition};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::session;
 use lubdub_shared::time::Wall;
+use serde::{Deserialize, Serialize};
 
 pub mod agent;
 mod deadlines;
@@ -30,6 +31,7 @@ pub mod explain;
 mod fleet;
 mod incident;
 mod policy;
+pub mod trace;
 
 pub use agent::{Agent, AgentRecord, Link, Treated, Unanswered};
 pub use fleet::{AgentIndex, Attached, Fleet, Identity, Known, StillConnected};
@@ -48,7 +50,8 @@ pub enum Event {
 }
 
 /// How a stream ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Detached {
     /// Without a word: nothing is known of the agent.
     Lost,
@@ -62,7 +65,7 @@ pub enum Detached {
 }
 
 /// What a person asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The id that the command will carry.
     pub command: CommandId,

@@ -159,6 +159,30 @@ impl Policies {
         Self::new(&name, file.policy, file.assign)
     }
 
+    /// Reads the text of a policy file. `name` names it in errors.
+    ///
+    /// # Errors
+    /// It holds a mistake; line and key are named.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Refused> {
+        let file: PolicyFile = lubdub_shared::strict_toml::parse(name, text)?;
+        Self::new(name, file.policy, file.assign)
+    }
+
+    /// All of them, the default first.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        std::iter::once(&self.default).chain(self.named.values())
+    }
+
+    /// Who gets which, in words, first match first.
+    pub fn assigned(&self) -> Vec<String> {
+        let words = |rule: &Assign| {
+            let labels = rule.labels.iter().map(|(key, value)| format!("{key}={value}"));
+            let who: Vec<String> = rule.agents.iter().cloned().chain(labels).collect();
+            format!("{} -> {}", who.join(", "), rule.policy)
+        };
+        self.assign.iter().map(words).collect()
+    }
+
     /// Resolves tables. `file` names them in errors.
     ///
     /// # Errors

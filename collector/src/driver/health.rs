@@ -1,6 +1,7 @@
 //! How the collector itself fares: a store that takes nothing, an epoch that is behind, an agent
 //! that is to be forgotten.
 
+use lubdub_engine::trace::Input;
 use lubdub_engine::{AgentIndex, StillConnected};
 use lubdub_shared::id::IncidentId;
 use lubdub_shared::incident::{Cause, Incident};
@@ -93,6 +94,7 @@ impl Driver {
             return Err(NotForgotten::Unrecorded(why));
         }
         let id = self.fleet.agent(index).id.clone();
+        self.record(index, now, || Input::Forgotten);
         let forgotten = self.fleet.forget(index, now, &mut self.effects);
         forgotten.map_err(|StillConnected| NotForgotten::StillConnected)?;
         let text = format!("forgotten by {}: {}", asked.requested_by, asked.reason);

@@ -7,8 +7,11 @@ use lubdub_shared::command::{CommandKind, Outcome};
 use lubdub_shared::id::{AgentId, CommandId};
 use lubdub_shared::incident::{ActionOutcome, Incident};
 use lubdub_shared::session::{FromSidecar, Hello, ToSidecar};
+use lubdub_shared::strict_toml::Refused;
 use lubdub_shared::view::{AgentView, CollectorView, Explanation};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Policies;
 
 /// What the driver is told.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) enum ToDriver {
     Forget { agent: AgentId, asked: Forgetting, reply: oneshot::Sender<Result<Forgot, Unknown>> },
     /// How the collector itself fares.
     Health { reply: oneshot::Sender<Health> },
+    /// Another policy for the fleet.
+    Policy { new: NewPolicy, reply: oneshot::Sender<Result<Applied, NotApplied>> },
     /// A person asks for an act.
     Act { agent: AgentId, asked: Asked, reply: oneshot::Sender<Result<Acting, Unknown>> },
 }
@@ -45,6 +50,31 @@ pub(crate) struct Asked {
     pub(crate) command: Option<CommandId>,
     pub(crate) dry_run: bool,
     pub(crate) expires: Duration,
+}
+
+/// Policies that are to hold from now on.
+#[derive(Debug)]
+pub(crate) enum NewPolicy {
+    /// Read again from the file.
+    File(Policies),
+    /// Pushed by a person.
+    Pushed { text: String, by: String, dry_run: bool },
+}
+
+/// They hold.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Agents whose policy is another one now, or would be.
+    pub(crate) changed: usize,
+}
+
+/// Why they do not.
+#[derive(Debug)]
+pub(crate) enum NotApplied {
+    /// The text holds a mistake.
+    Mistake(Refused),
+    /// It could not be written down.
+    Unrecorded(String),
 }
 
 /// Who wants an agent to be forgotten, and why.

@@ -10,7 +10,7 @@ use lubdub_shared::time;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::read::{agent_of, incident_of, unanswered_of};
-use super::{Contents, OpenError};
+use super::{Contents, OpenError, Pushed};
 
 /// Step n brings a store from `user_version` n to n + 1; a new one takes them all. Steps that were
 /// released never change.
@@ -142,8 +142,16 @@ fn take_up(connection: &mut Connection) -> rusqlite::Result<Contents> {
     let agents = agents(&transaction)?;
     let incidents = incidents(&transaction)?;
     let unanswered = unanswered(&transaction)?;
+    let pushed = pushed(&transaction)?;
     transaction.commit()?;
-    Ok(Contents { id, epoch, agents, incidents, unanswered })
+    Ok(Contents { id, epoch, agents, incidents, unanswered, pushed })
+}
+
+fn pushed(connection: &Connection) -> rusqlite::Result<Option<Pushed>> {
+    let query = "SELECT value FROM meta WHERE key = 'policy'";
+    let found: Option<Vec<u8>> = connection.query_row(query, [], |row| row.get(0)).optional()?;
+    // What cannot be read was written by something else: the file's policy holds.
+    Ok(found.and_then(|json| serde_json::from_slice(&json).ok()))
 }
 
 fn agents(connection: &Connection) -> rusqlite::Result<Vec<AgentRecord>> {

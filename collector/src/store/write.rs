@@ -165,7 +165,12 @@ fn durable(op: Op, told: &mut Vec<Durable>) {
         Op::Epoch(epoch) => told.push(Durable::Epoch(epoch)),
         Op::Forget(_, index) => told.push(Durable::Forgotten(index)),
         Op::Together(ops) => ops.into_iter().for_each(|op| durable(op, told)),
-        Op::Agent(_) | Op::Incident(..) | Op::Transition(_) | Op::Answer { .. } | Op::Note(..) => {}
+        Op::Agent(_)
+        | Op::Incident(..)
+        | Op::Transition(_)
+        | Op::Answer { .. }
+        | Op::Note(..)
+        | Op::Policy(_) => {}
     }
 }
 
@@ -223,6 +228,14 @@ fn put(transaction: &Transaction<'_>, op: &Op) -> rusqlite::Result<()> {
         Op::Together(ops) => ops.iter().try_for_each(|op| put(transaction, op))?,
         Op::Forget(agent, _) => {
             transaction.execute("DELETE FROM agents WHERE id = ?1", [agent.as_str()])?;
+        }
+        Op::Policy(Some(pushed)) => {
+            let json = serde_json::to_vec(pushed).expect("keys are strings");
+            let put = "INSERT OR REPLACE INTO meta (key, value) VALUES ('policy', ?1)";
+            transaction.execute(put, [json])?;
+        }
+        Op::Policy(None) => {
+            transaction.execute("DELETE FROM meta WHERE key = 'policy'", [])?;
         }
         Op::Epoch(epoch) => {
             transaction.execute(

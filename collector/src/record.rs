@@ -1,0 +1,234 @@
+//! `--record FILE`: every input of the engine, written by a thread of its own.
+//!
+//! Files rotate: `FILE` is the newest, `FILE.1` to `FILE.3` are older ones, and what is older than
+//! that is gone. A slow or full disk holds up nobody: what the thread cannot take is counted, and
+//! the count is written where the lines are missing. The format stands in `lubdub_engine::trace`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use lubdub_engine::trace::{Header, Input, Line, Standing, VERSION};
+use lubdub_engine::{Fleet, Identity};
+use lubdub_shared::id::AgentId;
+use lubdub_shared::time::Now;
+use tracing::{error, info};
+
+/// Lines that may wait for the thread.
+const QUEUE_DEPTH: usize = 8192;
+/// A file is rotated when it is larger than this, and than four times what it began with.
+const FILE_LEN_MAX: u64 = 256 * 1024 * 1024;
+/// Files that are kept beside the newest.
+const OLDER_MAX: u32 = 3;
+/// How long lines may stay in memory.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Told {
+    /// A file begins here, with these agents.
+    Begin(Box<Header>, Vec<Line>),
+    Line(Box<Line>),
+}
+
+/// The recorder's handle.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    lines: Option<SyncSender<Told>>,
+    thread: Option<JoinHandle<()>>,
+    /// The thread asks for a new file.
+    full: Arc<AtomicBool>,
+    dropped: u64,
+    identity: Identity,
+}
+
+impl Recorder {
+    /// Begins to record into a file; one that is there is rotated away.
+    ///
+    /// # Errors
+    /// It cannot be made, or the system gives no thread.
+    pub(crate) fn start(path: &Path, identity: Identity) -> io::Result<Self> {
+        let file = Rotating::open(path)?;
+        let full = Arc::new(AtomicBool::new(false));
+        let (lines, queue) = sync_channel(QUEUE_DEPTH);
+        let asks = Arc::clone(&full);
+        let thread = std::thread::Builder::new()
+            .name("lubdub-record".to_owned())
+            .spawn(move || write(file, &queue, &asks))?;
+        Ok(Self { lines: Some(lines), thread: Some(thread), full, dropped: 0, identity })
+    }
+
+    /// Begins a file: a replay of it needs no older one.
+    pub(crate) fn begin(&mut self, fleet: &Fleet, now: Now) {
+        let header = Header {
+            trace: VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            wall: now.wall.0,
+            identity: self.identity.into(),
+        };
+        let standing = fleet.ids_after(None).map(|(id, index)| {
+            let standing = Standing::of(fleet.agent(index));
+            line(now, Some(id.clone()), Input::Standing(Box::new(standing)))
+        });
+        self.send(Told::Begin(Box::new(header), standing.collect()));
+    }
+
+    /// Records an input, before it is applied.
+    pub(crate) fn note(&mut self, fleet: &Fleet, agent: Option<&AgentId>, input: Input, now: Now) {
+        if self.full.swap(false, Ordering::Relaxed) {
+            self.begin(fleet, now);
+        }
+        if self.dropped > 0 {
+            let dropped = Input::Dropped(self.dropped);
+            if !self.send(Told::Line(Box::new(line(now, None, dropped)))) {
+                self.dropped += 1;
+                return;
+            }
+            self.dropped = 0;
+        }
+        self.dropped +=
+            u64::from(!self.send(Told::Line(Box::new(line(now, agent.cloned(), input)))));
+    }
+
+    fn send(&self, told: Told) -> bool {
+        let Some(lines) = &self.lines else { return false };
+        match lines.try_send(told) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+impl Drop for Recorder {
+    /// Waits until what was queued is written.
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the recorder's thread had panicked");
+        }
+    }
+}
+
+fn line(now: Now, a: Option<AgentId>, input: Input) -> Line {
+    Line { m: now.mono.0, w: now.wall.0, a, input }
+}
+
+fn write(mut file: Rotating, queue: &Receiver<Told>, full: &AtomicBool) {
+    loop {
+        let told = match queue.recv_timeout(FLUSH_EVERY) {
+            Ok(told) => told,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                if let Err(why) = file.out.flush() {
+                    return error!(%why, path = %file.path.display(), "the recording ends");
+                }
+                continue;
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+        };
+        let written = match told {
+            Told::Begin(header, standing) => file.begin(&header, &standing),
+            Told::Line(line) => file.put(&line),
+        };
+        match written {
+            Ok(()) if file.is_full() => full.store(true, Ordering::Relaxed),
+            Ok(()) => {}
+            // A full disk costs the recording, and nothing else.
+            Err(why) => return error!(%why, path = %file.path.display(), "the recording ends"),
+        }
+    }
+    if let Err(why) = file.out.flush() {
+        error!(%why, path = %file.path.display(), "the end of the recording is lost");
+    }
+}
+
+/// The newest file.
+#[derive(Debug)]
+struct Rotating {
+    path: PathBuf,
+    out: BufWriter<File>,
+    len: u64,
+    /// Of what the file began with.
+    began: u64,
+    /// Something was written to it.
+    used: bool,
+}
+
+impl Rotating {
+    fn open(path: &Path) -> io::Result<Self> {
+        rotate(path)?;
+        let out = BufWriter::new(File::create_new(path)?);
+        Ok(Self { path: path.to_owned(), out, len: 0, began: 0, used: false })
+    }
+
+    fn begin(&mut self, header: &Header, standing: &[Line]) -> io::Result<()> {
+        if self.used {
+            self.out.flush()?;
+            *self = Self::open(&self.path)?;
+            info!(path = %self.path.display(), "the recording goes on in a new file");
+        }
+        self.used = true;
+        self.put(header)?;
+        for line in standing {
+            self.put(line)?;
+        }
+        self.began = self.len;
+        Ok(())
+    }
+
+    fn put<T: serde::Serialize>(&mut self, line: &T) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.len += text.len() as u64;
+        self.out.write_all(&text)
+    }
+
+    fn is_full(&self) -> bool {
+        self.len > FILE_LEN_MAX.max(4 * self.began)
+    }
+}
+
+/// Moves each file one on; the oldest is gone.
+fn rotate(path: &Path) -> io::Result<()> {
+    let older = |number: u32| match number {
+        0 => path.to_owned(),
+        number => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!(".{number}"));
+            PathBuf::from(name)
+        }
+    };
+    for number in (0..OLDER_MAX).rev() {
+        match std::fs::rename(older(number), older(number + 1)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_rotate_and_the_oldest_goes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("trace.ndjson");
+        for number in 0..6 {
+            let mut file = Rotating::open(&path).expect("a file");
+            file.put(&number).expect("a line");
+            file.out.flush().expect("written");
+        }
+        let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).ok();
+        assert_eq!(read("trace.ndjson").as_deref(), Some("5\n"));
+        assert_eq!(read("trace.ndjson.3").as_deref(), Some("2\n"));
+        assert_eq!(read("trace.ndjson.4"), None);
+    }
+}
