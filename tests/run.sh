@@ -17,6 +17,8 @@ needed=(
   "cc gcc"
   "git git"
   "python3 python3"
+  "curl curl"
+  "node nodejs"
   "systemd-notify systemd"
   "unshare util-linux"
   "mount mount"

@@ -6,6 +6,9 @@
 //! beat:EVERY:FOR        WATCHDOG=1 at this pace
 //! work:EVERY:FOR        JSON beats whose progress counter grows
 //! say:TEXT              one datagram
+//! again:EVERY:FOR:TEXT  the same datagram at this pace
+//! deadlock:EVERY        the main thread waits for itself; another goes on beating, by write(2)
+//! leak:MIB:EVERY:FOR    so much more memory at this pace, in use
 //! log:FILE              from now on each beat appends a line to the file
 //! hang                  never anything again
 //! sleep:FOR, spin:FOR   nothing, or a busy loop
@@ -58,6 +61,22 @@ impl Agent {
         match verb {
             "ready" => self.say("READY=1"),
             "say" => self.say(rest),
+            "again" => {
+                let mut words = rest.splitn(3, ':');
+                let (every, span) = (words.next().expect("EVERY"), words.next().expect("FOR"));
+                let text = words.next().expect("TEXT").to_owned();
+                self.repeat(&format!("{every}:{span}"), |agent| agent.say(&text));
+            }
+            "deadlock" => self.deadlock(duration(rest)),
+            "leak" => {
+                let (mib, pace) = rest.split_once(':').expect("MIB:EVERY:FOR");
+                let size = mib.parse::<usize>().expect("MiB") << 20;
+                let mut kept = Vec::new();
+                self.repeat(pace, |agent| {
+                    kept.push(vec![1_u8; size]);
+                    agent.say("WATCHDOG=1");
+                });
+            }
             "beat" => self.repeat(rest, |agent| agent.say("WATCHDOG=1")),
             "work" => self.repeat(rest, |agent| {
                 agent.progress += 1;
@@ -99,6 +118,25 @@ impl Agent {
             }
             std::thread::sleep(every);
         }
+    }
+
+    /// The mistake that a watchdog on a helper thread never sees.
+    fn deadlock(&self, every: Duration) {
+        let own = UnixDatagram::unbound().expect("a socket");
+        if let Some(door) = &self.door {
+            own.connect(door).expect("the door is there");
+        }
+        std::thread::spawn(move || {
+            let mut own = File::from(std::os::fd::OwnedFd::from(own));
+            loop {
+                drop(own.write_all(b"WATCHDOG=1"));
+                std::thread::sleep(every);
+            }
+        });
+        let lock = std::sync::Mutex::new(());
+        let held = lock.lock().expect("free");
+        let again = lock.lock().expect("never");
+        drop((held, again));
     }
 
     fn say(&self, text: &str) {

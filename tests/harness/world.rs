@@ -130,17 +130,27 @@ term_grace = "2s"
 impl World {
     /// A collector with deadlines of 3 s, one miss critical, quick restarts, and what is added.
     pub fn new(more: &str) -> Self {
-        Self::with(more, false)
+        Self::with(&format!("{QUICK}{more}"), false)
+    }
+
+    /// The same, with these keys of the default policy besides, or instead.
+    pub fn under(keys: &str) -> Self {
+        let own: Vec<&str> = keys.lines().filter_map(|line| line.split(" =").next()).collect();
+        let replaced = |line: &&str| own.iter().any(|key| line.starts_with(&format!("{key} =")));
+        let kept: Vec<&str> = QUICK.lines().filter(|line| !replaced(line)).collect();
+        let table = "[policy.default]\n";
+        let policy = kept.join("\n").replacen(table, &format!("{table}{keys}"), 1);
+        Self::with(&(policy + "\n"), false)
     }
 
     /// The same, with the collector's data on a small disk.
     pub fn on_a_small_disk(more: &str) -> Self {
-        Self::with(more, true)
+        Self::with(&format!("{QUICK}{more}"), true)
     }
 
-    fn with(more: &str, small: bool) -> Self {
+    fn with(policy: &str, small: bool) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join("policy.toml"), format!("{QUICK}{more}")).expect("a file");
+        fs::write(directory.path().join("policy.toml"), policy).expect("a file");
         let disk = small.then(|| SmallDisk::over(&directory.path().join("small"), 4096));
         let free = "127.0.0.1:0";
         let collector = start_collector(directory.path(), disk.as_ref(), free, free);
@@ -217,6 +227,15 @@ impl World {
     pub fn sidecar_command(&self, collector: SocketAddr, id: &str) -> Command {
         let sidecar = Command::new(binary("lubdub-sidecar"));
         self.sidecar_in(sidecar, collector, id, &self.path().join("state"))
+    }
+
+    /// A sidecar with a file of its own, around a command.
+    pub fn sidecar_with(&self, id: &str, file: &str, command: &[&str]) -> Daemon {
+        let path = self.path().join(format!("{id}.toml"));
+        fs::write(&path, file).expect("a file");
+        let mut sidecar = self.sidecar_command(self.grpc, id);
+        sidecar.arg("--config").arg(path).arg("--").args(command);
+        Daemon::start(self.path(), id, &mut sidecar)
     }
 
     /// The same, begun by another command line, on another state directory.
@@ -354,6 +373,8 @@ fn start_collector(directory: &Path, disk: Option<&SmallDisk>, grpc: &str, http:
         .arg(directory.join("policy.toml"))
         .arg("--data-dir")
         .arg(data)
+        .arg("--record")
+        .arg(directory.join("trace.ndjson"))
         .env("LUBDUB_LOG", "info");
     Daemon::start(directory, "collector", &mut command)
 }

@@ -102,7 +102,10 @@ impl Activity {
     /// output one sample later; one that never shows was not written but sent.
     fn own_words(&mut self, written: u64) -> u64 {
         let said = std::mem::take(&mut self.said);
-        if self.sends {
+        // Nothing else was written: so these are the words, whatever an earlier sender did.
+        let exactly = [said, self.said_before, said + self.said_before].contains(&written);
+        if self.sends && !exactly {
+            self.said_before = said;
             return 0;
         }
         let older = self.said_before.min(written);
@@ -248,6 +251,22 @@ mod tests {
         assert_eq!(run(0, false), None, "sent");
         assert_eq!(run(50, false), Some(ActivityKind::Output), "and more than that");
         assert_eq!(run(20, false), Some(ActivityKind::Output), "sent, and something else written");
+    }
+
+    #[test]
+    fn who_sent_and_writes_now_is_told_by_what_it_writes() {
+        let mut activity = Activity::default();
+        let mut counters = Counters::default();
+        let mut now = Mono(0);
+        activity.sample(now, counters, DEADLINE);
+        for tick in 0..40 {
+            activity.heard(true, 30);
+            // A library that sends for two seconds, then one that writes.
+            counters.written += if tick < 8 { 0 } else { 30 };
+            now = now.after(Duration::from_millis(250));
+            activity.sample(now, counters, DEADLINE);
+        }
+        assert_eq!(activity.last(now).map(|last| last.kind), None);
     }
 
     #[test]

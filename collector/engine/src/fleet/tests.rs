@@ -506,3 +506,23 @@ fn an_agent_that_must_not_beat_is_never_silent() {
     let ages = Ages { armed: false, ..silent() };
     assert_eq!(world.report(0, ages), []);
 }
+
+#[test]
+fn what_another_setting_would_have_said_is_told_with_its_place() {
+    let mut world = World::new(1);
+    let life = world.hellos[0].report.life.expect("a life");
+    let report = report(life, 9, silent(), Lifecycle::Running);
+    world.handle(0, Event::Report(Box::new(report)));
+    let agent = world.fleet.agent(world.agents[0]);
+    let configured = crate::explain::configured(agent);
+    let deadline = configured.get("policy.default.heartbeat_deadline").map(String::as_str);
+    assert_eq!(deadline, Some("3.0 s"), "{configured:?}");
+    let what_if = crate::explain::what_if(agent, world.now);
+    let says = |key: &str, value: &str| {
+        let found = what_if.iter().find(|w| w.key == key && w.value == value);
+        found.map(|w| w.says.as_str())
+    };
+    assert_eq!(says("heartbeat_deadline", "6.0 s"), Some("ok"), "{what_if:?}");
+    assert_eq!(says("failures_before_critical", "2"), Some("warning silent"), "{what_if:?}");
+    assert_eq!(says("busy_cap", "30.0 min"), None, "it changes nothing: {what_if:?}");
+}
