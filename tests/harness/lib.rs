@@ -12,7 +12,7 @@ mod disk;
 mod impostor;
 mod proxy;
 pub mod sample;
-#[path = "../sim/simulation.rs"]
+#[path = "../sim/lib.rs"]
 pub mod simulation;
 mod virtual_world;
 mod wait;

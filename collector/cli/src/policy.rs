@@ -1,5 +1,6 @@
 //! `lubdub policy check FILE [--against URL]` and `lubdub policy push FILE`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -84,7 +85,7 @@ async fn check(args: Check) -> Result<(), Failed> {
                 serde_json::json!({
                     "name": policy.name,
                     "mode": policy.mode,
-                    "deadlines": deadlines(policy).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+                    "deadlines": deadlines(policy).into_iter().collect::<BTreeMap<_, _>>(),
                     "restarts_at_s": restarts(policy).iter().map(std::time::Duration::as_secs_f64)
                         .collect::<Vec<_>>(),
                     "exhausted": policy.restart.exhausted,
@@ -111,8 +112,8 @@ fn described(policy: &Policy) -> Vec<String> {
     let limit = format!("at most {} in 24 hours", policy.restart.per_day_max);
     let refilled = words(policy.restart.stable_after);
     lines.push(format!(
-        "  restarts, when each new life fails at once: t = {}; then {} ({limit}; refilled by {refilled} \
-         of proven stability)",
+        "  restarts, when each new life fails at once: t = {}; then {} ({limit}; refilled by \
+         {refilled} of proven stability)",
         if stops.is_empty() { "never".to_owned() } else { stops.join(", ") },
         policy.restart.exhausted,
     ));

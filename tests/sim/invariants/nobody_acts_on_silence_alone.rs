@@ -18,7 +18,7 @@ pub(super) fn check(moment: &Moment<'_>) -> Result<(), String> {
     };
     if moment.silent_for < deadline || moment.inactive_for < deadline {
         return Err(format!(
-            "acted on silence at {:?}: no word for {:?}, no activity for {:?}, deadline {deadline:?}",
+            "acted on silence at {:?}: no word for {:?}, no activity for {:?}; {deadline:?}",
             moment.now, moment.silent_for, moment.inactive_for
         ));
     }
