@@ -120,13 +120,17 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// Longest: whoever writes more made a slip, and twice of it must not pass the end of time.
+const SPAN_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
 /// A duration in those words.
 ///
 /// # Errors
 /// It is none, with an example.
 pub fn parse_span(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is not a duration such as 250ms, 90s, 10m, 1h 30m"))
+    let span = humantime::parse_duration(text)
+        .map_err(|_| format!("{text:?} is not a duration such as 250ms, 90s, 10m, 1h 30m"))?;
+    if span > SPAN_MAX { Err(format!("{text:?} is longer than ten years")) } else { Ok(span) }
 }
 
 #[cfg(test)]
@@ -160,6 +164,8 @@ mod tests {
         );
         let why = "x.toml:1: \"soon\" is not a duration such as 250ms, 90s, 10m, 1h 30m";
         assert_eq!(refused("lease_max = \"soon\""), why);
+        let why = "x.toml:1: \"20years\" is longer than ten years";
+        assert_eq!(refused("lease_max = \"20years\""), why);
         assert!(refused("lease_max = 3").starts_with("x.toml:1: invalid type"));
         let why = "x.toml:1: invalid value: integer `0`, expected a whole number above 0";
         assert_eq!(refused("count = 0"), why);

@@ -41,7 +41,7 @@ use crate::supervisor::Notice;
 /// What may wait for the driver.
 const QUEUE_DEPTH: usize = 64;
 /// Connections at one time; further ones wait at the socket.
-const CONNECTIONS_MAX: usize = 32;
+const CONNECTIONS_MAX: usize = 128;
 /// Notices that wait to be taken; the oldest is forgotten.
 const NOTICES_MAX: usize = 16;
 /// Started pings that are remembered.

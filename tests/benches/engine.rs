@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use harness::sample;
+use lubdub_engine::trace::{Header, Input, Line, Replay, VERSION};
 use lubdub_engine::{AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity};
 use lubdub_shared::id::{Life, StoreId};
 use lubdub_shared::policy::Policy;
+use lubdub_shared::session::Hello;
 use lubdub_shared::time::{Mono, Now, Wall};
 
 const AGENTS: usize = 100_000;
@@ -72,6 +74,39 @@ fn report_of_each_of_100k_agents(bencher: Bencher<'_, '_>) {
                 world.out.clear();
             }
         });
+}
+
+/// A recording of reports, read from its text and judged again.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn replay_of_100k_recorded_reports(bencher: Bencher<'_, '_>) {
+    let rng = &mut fastrand::Rng::with_seed(1);
+    let store = StoreId::random(rng);
+    let identity = Identity { store, epoch: 1, interval: seconds(5), reports_per_second: 20_000 };
+    let header =
+        Header { trace: VERSION, version: String::new(), wall: 0, identity: identity.into() };
+    let mut lines = Vec::new();
+    let mut m = 1_000_000_000;
+    let mut line = |a: &Hello, input| {
+        m += 50_000;
+        let line = Line { m, w: 0, a: Some(a.agent.clone()), input };
+        lines.push(serde_json::to_string(&line).expect("keys are strings"));
+    };
+    let agents: Vec<_> = (0..1000).map(|number| sample::hello(number, rng)).collect();
+    for (hello, _) in &agents {
+        line(hello, Input::Hello(1, Box::new(hello.clone()), Box::default()));
+    }
+    for number in 0..100_u64 {
+        for (hello, life) in &agents {
+            line(hello, Input::Report(Box::new(sample::report(*life, number + 2))));
+        }
+    }
+    bencher.counter(divan::counter::ItemsCount::new(AGENTS)).bench_local(|| {
+        let mut replay = Replay::new(&header, Mono(0), None);
+        for line in &lines {
+            replay.apply(serde_json::from_str(line).expect("a line"));
+        }
+        black_box(replay.changes().len())
+    });
 }
 
 /// A tick with nothing due.

@@ -42,6 +42,13 @@ pub fn kinds() -> impl Iterator<Item = &'static Kind> {
     stuck::KINDS.iter().chain(healthy::KINDS)
 }
 
+/// Lives one life again, by its own seed.
+pub fn live_again(kind: &'static Kind, seed: u64) -> Scores {
+    let mut scores = Scores::default();
+    scores.add(kind, &world::live(kind, seed));
+    scores
+}
+
 impl Campaign {
     /// Lives one life of each kind, again and again, until the hours are over. Two threads share
     /// the rounds; the sum does not depend on which takes which.

@@ -45,7 +45,7 @@ pub(super) fn live(kind: &Kind, seed: u64) -> Score {
     world.score.baselines = world.baselines.scores();
     let missed = kind.stuck && world.score.found.is_none();
     if missed || world.score.false_restarts > 0 {
-        eprintln!("missed, or falsely ended: {} (one life: seed {seed})", kind.name);
+        eprintln!("missed, or falsely ended; again: stuckbench life {seed} {:?}", kind.name);
     }
     world.score
 }

@@ -99,23 +99,16 @@ pub(crate) fn of_report(report: &Report, policy: &Policy, view: View) -> Vec<Fin
         found.extend(human::find(report, &late, policy));
         found.extend(reported::find(ages));
     }
-    found.extend(trends(report, &late, policy, view));
+    // What rests on numbers over time rather than on a clock.
+    found.extend(task::overdue(report, &late, policy));
+    found.extend(task::failures(report, policy));
+    found.extend(missed::find(ages, policy, view.wall));
+    found.extend(energy::left(report, &late, policy));
+    found.extend(energy::burnt(report, policy));
+    found.extend(memory::high(report, policy));
+    found.extend(memory::leak(report, policy));
+    found.extend(response::find(report, policy));
     found
-}
-
-/// What rests on numbers over time rather than on a clock.
-fn trends<'a>(
-    report: &'a Report,
-    late: &Late,
-    policy: &'a Policy,
-    view: View,
-) -> impl Iterator<Item = Finding> + use<'a> {
-    let tasks = task::find(report, late, policy);
-    let energy = energy::find(report, late, policy);
-    let memory = memory::find(report, policy).into_iter().flatten();
-    let missed = missed::find(&report.ages, policy, view.wall);
-    let response = response::find(report, policy);
-    tasks.into_iter().chain(energy).chain(memory).chain([missed, response]).flatten()
 }
 
 /// A finding without the boilerplate.

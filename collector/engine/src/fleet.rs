@@ -106,7 +106,7 @@ impl Fleet {
     ) {
         self.look(now.mono);
         self.judged(index, now, out, |judge| match event {
-            Event::Report(report) => judge.report(*report),
+            Event::Report(report) => judge.report(report),
             Event::Happened(spool, event) => judge.happened(spool, *event),
             Event::Detached(how) => judge.detached(how),
             Event::Asked(request) => judge.asked(request),

@@ -15,6 +15,8 @@ use super::tasks::median;
 const SHORT: usize = 10;
 /// The longer windows, in shortest ones.
 const LONGER: [usize; 2] = [6, 36];
+/// Shortest window: below it a bucket is shorter than a look.
+const WINDOW_MIN: Duration = Duration::from_secs(1);
 /// Fewer say nothing: what fills for so long after a start is a cache, as far as one can tell.
 const LEAST: usize = 3 * SHORT;
 const BUCKETS_MAX: usize = SHORT * LONGER[1];
@@ -42,6 +44,7 @@ impl Growth {
 
     /// The tree was seen with so many bytes.
     pub(super) fn note(&mut self, bytes: u64, now: Mono, window: Duration) {
+        let window = window.max(WINDOW_MIN);
         if window != self.window {
             self.begin(now, window);
         }

@@ -12,12 +12,8 @@ use super::{Draft, age, count, number};
 /// What is burnt may be so many times what its steps of progress usually cost.
 const BURN_TIMES: u64 = 4;
 
-pub(super) fn find(report: &Report, late: &Late, policy: &Policy) -> [Option<Finding>; 2] {
-    let energy = match late.spent {
-        true => Some(gone(report, policy)),
-        false => low(report, policy),
-    };
-    [energy, burnt(report, policy)]
+pub(super) fn left(report: &Report, late: &Late, policy: &Policy) -> Option<Finding> {
+    if late.spent { Some(gone(report, policy)) } else { low(report, policy) }
 }
 
 fn gone(report: &Report, policy: &Policy) -> Finding {
@@ -65,7 +61,7 @@ fn low(report: &Report, policy: &Policy) -> Option<Finding> {
     Some(finding.into())
 }
 
-fn burnt(report: &Report, policy: &Policy) -> Option<Finding> {
+pub(super) fn burnt(report: &Report, policy: &Policy) -> Option<Finding> {
     let (limits, burn) = (&policy.limits.energy, &report.vitals.burn);
     let usual = burn.usual_tokens.unwrap_or_default();
     let bound = limits.burn_tokens.max(usual.saturating_mul(BURN_TIMES));

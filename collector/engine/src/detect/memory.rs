@@ -16,14 +16,16 @@ use super::Draft;
 
 const MIB: f64 = 1_048_576.0;
 
-pub(super) fn find(report: &Report, policy: &Policy) -> Option<[Option<Finding>; 2]> {
+/// What is used, and the limit, bytes.
+fn used(report: &Report) -> Option<(f64, f64)> {
     let (used, limit) = (report.vitals.memory_bytes?, report.vitals.memory_trend.limit?);
     #[expect(clippy::cast_precision_loss, reason = "exact up to 9e15 bytes")]
-    let (used, limit) = (used as f64, (limit as f64).max(1.0));
-    Some([high(used, limit, policy), leak(used, limit, report, policy)])
+    let used = (used as f64, (limit as f64).max(1.0));
+    Some(used)
 }
 
-fn high(used: f64, limit: f64, policy: &Policy) -> Option<Finding> {
+pub(super) fn high(report: &Report, policy: &Policy) -> Option<Finding> {
+    let (used, limit) = used(report)?;
     let (limits, share) = (&policy.limits.memory, used / limit);
     if share < limits.high {
         return None;
@@ -51,7 +53,8 @@ fn high(used: f64, limit: f64, policy: &Policy) -> Option<Finding> {
     Some(finding.into())
 }
 
-fn leak(used: f64, limit: f64, report: &Report, policy: &Policy) -> Option<Finding> {
+pub(super) fn leak(report: &Report, policy: &Policy) -> Option<Finding> {
+    let (used, limit) = used(report)?;
     let limits = &policy.limits.memory;
     let slopes = report.vitals.memory_trend.slopes?;
     let slowest = slopes.into_iter().fold(f64::INFINITY, f64::min);

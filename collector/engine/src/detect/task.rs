@@ -8,11 +8,7 @@ use lubdub_shared::status::Status;
 
 use super::{Draft, age};
 
-pub(super) fn find(report: &Report, late: &Late, policy: &Policy) -> [Option<Finding>; 2] {
-    [overdue(report, late, policy), failures(report, policy)]
-}
-
-fn overdue(report: &Report, late: &Late, policy: &Policy) -> Option<Finding> {
+pub(super) fn overdue(report: &Report, late: &Late, policy: &Policy) -> Option<Finding> {
     let level = match late.overdue {
         Past::Not => return None,
         Past::Warning => Status::Warning,
@@ -39,7 +35,7 @@ fn overdue(report: &Report, late: &Late, policy: &Policy) -> Option<Finding> {
     Some(finding.into())
 }
 
-fn failures(report: &Report, policy: &Policy) -> Option<Finding> {
+pub(super) fn failures(report: &Report, policy: &Policy) -> Option<Finding> {
     let (recent, limits) = (report.vitals.recent_tasks, &policy.limits.failures);
     let share = f64::from(recent.failed) / f64::from(recent.ended.max(1));
     if recent.failed < limits.least.get() || share < limits.share {

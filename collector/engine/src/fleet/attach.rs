@@ -88,7 +88,7 @@ impl Fleet {
             agent.treating = Some(outcome::crash_loop(agent, &hold.reason, now));
         }
         let report = hello.report.number;
-        self.judged(index, now, out, |judge| judge.report(hello.report));
+        self.judged(index, now, out, |judge| judge.report(Box::new(hello.report)));
         if let Some(held) = forgotten {
             self.judged(index, now, out, |judge| judge.hold_again(held_as, held));
         }

@@ -39,7 +39,7 @@ impl Judge<'_> {
     }
 
     /// A report: the only event that may lead to an automatic act.
-    pub(super) fn report(&mut self, report: Report) {
+    pub(super) fn report(&mut self, report: Box<Report>) {
         let before = self.agent.lifecycle;
         self.agent.heard = self.now.mono;
         self.agent.ledger = report.ledger.clone();
@@ -61,7 +61,7 @@ impl Judge<'_> {
         let proving = self.agent.verify.is_some() && report.lifecycle == Lifecycle::Running;
         self.agent.lifecycle = if proving { Lifecycle::Verifying } else { report.lifecycle };
         self.agent.shown = self.agent.shown.union(report.ages.evidence());
-        self.agent.report = Some(Box::new(report));
+        self.agent.report = Some(report);
         let proof = self.prove();
         if let (Proof::Failed { missing, .. }, None) = (&proof, &self.agent.treating) {
             self.agent.treating = Some(outcome::unproven(missing, self.now));

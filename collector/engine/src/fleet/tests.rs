@@ -11,8 +11,9 @@ use lubdub_shared::incident::{ActionOutcome, Cause, Incident};
 use lubdub_shared::policy::ExpectBeats;
 use lubdub_shared::schedule::LedgerView;
 use lubdub_shared::session::{self, Happening, Hello, Hold};
-use lubdub_shared::status::Lifecycle;
+use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Wall;
+use lubdub_shared::trend::GapStats;
 use proptest::prelude::*;
 
 use super::*;
@@ -525,4 +526,22 @@ fn what_another_setting_would_have_said_is_told_with_its_place() {
     assert_eq!(says("heartbeat_deadline", "6.0 s"), Some("ok"), "{what_if:?}");
     assert_eq!(says("failures_before_critical", "2"), Some("warning silent"), "{what_if:?}");
     assert_eq!(says("busy_cap", "30.0 min"), None, "it changes nothing: {what_if:?}");
+}
+
+#[test]
+fn a_shorter_deadline_is_suggested_and_never_applied() {
+    let mut world = World::new(1);
+    let beat_gaps = GapStats { count: 5000, longest: seconds(4), p999: seconds(3) };
+    let deadline = Some(Deadline { after: seconds(180), explicit: false });
+    let well = Ages { beats: 5000, armed: true, deadline, beat_gaps, ..Ages::default() };
+    world.report(0, well.clone());
+    let suggested = crate::explain::suggestions(world.fleet.agent(world.agents[0]));
+    let expected = "of 5000 gaps of beat the longest was 4.0 s: 12.0 s would do where 3.0 min is \
+                    in force";
+    assert_eq!(suggested, [expected]);
+    let few = GapStats { count: 999, ..beat_gaps };
+    world.report(0, Ages { beat_gaps: few, silence: seconds(170), ..well });
+    let agent = world.fleet.agent(world.agents[0]);
+    assert_eq!(crate::explain::suggestions(agent), Vec::<String>::new());
+    assert_eq!(agent.status, Status::Ok, "a learned gap makes nobody late");
 }

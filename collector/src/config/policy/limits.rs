@@ -170,6 +170,10 @@ fn expected(name: &str, table: CheckTable) -> Result<Expected, String> {
         }
         (Some(every), None) => Due::Every(every.0),
         (None, Some(line)) => match cronexpr::parse_crontab(&line) {
+            // Any moment will do: what has no next time from it has none at all.
+            Ok(times) if times.find_next("2026-01-01T00:00:00Z").is_err() => {
+                return Err(format!("check.{name}.cron = {line:?} never comes"));
+            }
             Ok(_) => Due::Cron(line),
             Err(error) => {
                 let why = error.to_string().replace('\n', " ");

@@ -94,6 +94,10 @@ fn mistakes_are_refused_with_their_place() {
             "p.toml: [policy.x] check.backup has neither every nor cron",
         ),
         (
+            "[policy.x.check.leap]\ncron = \"0 0 30 2 * UTC\"",
+            "p.toml: [policy.x] check.leap.cron = \"0 0 30 2 * UTC\" never comes",
+        ),
+        (
             "[policy.x.memory]\nlimit = \"2 gigs\"",
             "p.toml:2: \"2 gigs\" is no amount such as 512MiB or 2GiB",
         ),
