@@ -49,9 +49,11 @@ impl Supervisor {
             self.clocks.rebase();
         }
         self.memory.policy = Some(policy);
-        self.memory.policy_mark = mark;
-        // The collector waits for a report that was made under it.
-        self.told = None;
+        if self.memory.policy_mark != mark {
+            self.memory.policy_mark = mark;
+            // The collector waits for a report that was made under it.
+            self.told = None;
+        }
         out.push(Action::Persist);
     }
 
