@@ -70,8 +70,8 @@ pub struct Config {
     pub policies: Policies,
     /// Every input of the engine is recorded there.
     pub record: Option<PathBuf>,
-    /// Where these came from, to be read again.
-    pub source: PolicySource,
+    /// Where these came from, to be read again at SIGHUP; `None` leaves that signal alone.
+    pub source: Option<PolicySource>,
 }
 
 /// Where policies come from.
@@ -131,7 +131,7 @@ impl Config {
             reports_per_second: file.reports_per_second.map_or(REPORTS_PER_SECOND, u32::from),
             policies,
             record: flags.record,
-            source: PolicySource { config: file_path, policy: flags.policy },
+            source: Some(PolicySource { config: file_path, policy: flags.policy }),
         })
     }
 }

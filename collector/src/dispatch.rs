@@ -161,7 +161,7 @@ impl Dispatch {
             Durable::Sick(why) => self.sick = Some(why),
             Durable::Well => self.sick = None,
             // The driver's own.
-            Durable::Epoch(_) | Durable::Forgotten(_) | Durable::Broken(_) => {}
+            Durable::Policy | Durable::Epoch(_) | Durable::Forgotten(_) | Durable::Broken(_) => {}
         }
         self.catch_up();
     }

@@ -1,6 +1,6 @@
 //! The owner task of the fleet: recv | deadline → engine → dispatch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub(crate) use message::{
     Acted, Acting, Asked, Forgetting, Forgot, Health, Listed, NewPolicy, NotAdmitted, NotApplied,
     NotForgotten, ToDriver, Unknown,
 };
+use policy::Coming;
 
 /// Agents that one collector holds; beyond it a new one is refused, and says so.
 const AGENTS_MAX: usize = 200_000;
@@ -56,6 +57,8 @@ pub(crate) struct Driver {
     effects: Vec<(AgentIndex, Effect)>,
     /// What ails the store.
     incident: Option<Incident>,
+    /// Policies that wait for the disk, oldest first.
+    coming: VecDeque<Coming>,
     recorder: Option<Recorder>,
     /// Why the engine may not act, as it was last told.
     withheld: Option<String>,
@@ -113,6 +116,7 @@ impl Driver {
             durable,
             effects,
             incident: None,
+            coming: VecDeque::new(),
             recorder,
             withheld: None,
             rewriting: None,
@@ -204,10 +208,7 @@ impl Driver {
                 let forgot = self.find(&agent).map(|index| self.forget(index, &asked, now));
                 let (Ok(()) | Err(_)) = reply.send(forgot);
             }
-            ToDriver::Policy { new, reply } => {
-                let applied = self.set_policies(new, now);
-                let (Ok(()) | Err(_)) = reply.send(applied);
-            }
+            ToDriver::Policy { new, reply } => self.set_policies(new, reply, now),
             ToDriver::Health { reply } => {
                 let (Ok(()) | Err(_)) = reply.send(self.health(now.mono));
             }

@@ -38,11 +38,11 @@ mod snapshot;
 mod store;
 
 pub use config::Config;
-use config::PolicySource;
 use driver::{Driver, Opened, ToDriver};
 use metrics::Counters;
 use query::Query;
 use record::Recorder;
+use reload::Hangups;
 use session::service::Sidecars;
 
 /// Messages that may wait for the driver: streams wait then, and sidecars coalesce behind them.
@@ -69,7 +69,7 @@ pub struct Collector {
     transitions: broadcast::Sender<Arc<lubdub_shared::view::TransitionView>>,
     reader: store::Reader,
     counters: Arc<Counters>,
-    source: PolicySource,
+    hangups: Option<Hangups>,
 }
 
 impl Collector {
@@ -95,7 +95,8 @@ impl Collector {
         let counters = Arc::new(Counters::new());
         let reader = store.reader();
         let told = transitions.clone();
-        let source = config.source.clone();
+        // Before the ports are bound: from then on somebody may send it.
+        let hangups = config.source.clone().map(Hangups::listen).transpose()?;
         let recorder = match &config.record {
             None => None,
             Some(path) => Some(
@@ -105,7 +106,7 @@ impl Collector {
         };
         let opened = Opened { store, contents, recorder };
         let driver = Driver::new(config, opened, inbox, durable, told, Arc::clone(&counters));
-        Ok(Self { grpc, http, driver, to_driver, transitions, reader, counters, source })
+        Ok(Self { grpc, http, driver, to_driver, transitions, reader, counters, hangups })
     }
 
     /// Where sidecars and the command line connect.
@@ -134,8 +135,8 @@ impl Collector {
     /// # Errors
     /// What made it stop.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { grpc, http, driver, to_driver, transitions, reader, counters, source } = self;
-        let again = tokio::spawn(reload::on_hangup(source, to_driver.clone()));
+        let Self { grpc, http, driver, to_driver, transitions, reader, counters, hangups } = self;
+        let again = hangups.map(|hangups| tokio::spawn(hangups.run(to_driver.clone())));
         info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
         let query = Query::new(to_driver.clone(), transitions, reader.clone());
         let sidecars = SidecarServiceServer::new(Sidecars::new(to_driver.clone()))
@@ -164,7 +165,7 @@ impl Collector {
             info!("some streams did not end in time");
         }
         pages.abort();
-        again.abort();
+        again.inspect(|again| again.abort());
         ended
     }
 }

@@ -137,7 +137,7 @@ fn write(mut file: Rotating, queue: &Receiver<Told>, full: &AtomicBool) {
             Told::Line(line) => file.put(&line),
         };
         match written {
-            Ok(()) if file.is_full() => full.store(true, Ordering::Relaxed),
+            Ok(()) if file.asks_for_another() => full.store(true, Ordering::Relaxed),
             Ok(()) => {}
             // A full disk costs the recording, and nothing else.
             Err(why) => return error!(%why, path = %file.path.display(), "the recording ends"),
@@ -158,13 +158,15 @@ struct Rotating {
     began: u64,
     /// Something was written to it.
     used: bool,
+    /// Another was asked for.
+    asked: bool,
 }
 
 impl Rotating {
     fn open(path: &Path) -> io::Result<Self> {
         rotate(path)?;
         let out = BufWriter::new(File::create_new(path)?);
-        Ok(Self { path: path.to_owned(), out, len: 0, began: 0, used: false })
+        Ok(Self { path: path.to_owned(), out, len: 0, began: 0, used: false, asked: false })
     }
 
     fn begin(&mut self, header: &Header, standing: &[Line]) -> io::Result<()> {
@@ -189,8 +191,10 @@ impl Rotating {
         self.out.write_all(&text)
     }
 
-    fn is_full(&self) -> bool {
-        self.len > FILE_LEN_MAX.max(4 * self.began)
+    /// It is full. True once: what is queued already is still its own.
+    fn asks_for_another(&mut self) -> bool {
+        let full = self.len > FILE_LEN_MAX.max(4 * self.began);
+        full && !std::mem::replace(&mut self.asked, true)
     }
 }
 

@@ -116,6 +116,8 @@ pub(crate) enum Durable {
     Command(AgentIndex, Box<Command>, Mono),
     /// A command that waits for its sidecar.
     Waiting(CommandId),
+    /// The policies that were queued first hold from now on.
+    Policy,
     /// The epoch of the store is this from now on.
     Epoch(u64),
     /// The agent is forgotten, and nothing goes by its number any more.

@@ -101,7 +101,7 @@ impl Late {
             return Self { paused, ..Self::default() };
         }
         let anyway = Self {
-            looping: looping(ages, policy),
+            looping: looped(ages, policy).map(|(pattern, ..)| pattern),
             overdue: overdue(ages, policy),
             missed: missed(ages, policy),
             human: ages.phase == Some(Phase::WaitingHuman) && ages.phase_age >= policy.human_after,
@@ -176,8 +176,9 @@ fn progress(ages: &Ages, policy: &Policy) -> Past {
     }
 }
 
-/// The first pattern that has come often enough; twice as often while the agent waits.
-fn looping(ages: &Ages, policy: &Policy) -> Option<Pattern> {
+/// The first pattern that has come often enough, how often, and how often is enough: twice as
+/// often while the agent waits.
+pub fn looped(ages: &Ages, policy: &Policy) -> Option<(Pattern, u32, u32)> {
     let (repeats, limits) = (&ages.repeats, &policy.limits.looping);
     let times = if ages.waits() { 2 } else { 1 };
     let turns = repeats.period_two.max(repeats.period_three);
@@ -188,9 +189,8 @@ fn looping(ages: &Ages, policy: &Policy) -> Option<Pattern> {
         (Pattern::Monologue, repeats.monologue, limits.monologue),
     ]
     .into_iter()
-    .find_map(|(pattern, seen, limit)| {
-        (seen >= limit.get().saturating_mul(times)).then_some(pattern)
-    })
+    .map(|(pattern, seen, limit)| (pattern, seen, limit.get().saturating_mul(times)))
+    .find(|(_, seen, limit)| seen >= limit)
 }
 
 fn overdue(ages: &Ages, policy: &Policy) -> Past {

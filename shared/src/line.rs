@@ -289,7 +289,11 @@ fn phase(key: &'static str, word: &str) -> Result<Phase, Dropped> {
     Phase::from_word(word).ok_or_else(|| bad(key, "no such phase"))
 }
 
-fn name(key: &'static str, text: Cow<'_, str>) -> Result<String, Dropped> {
+/// A name (of a check, a task, a source): not empty, not too long, nothing that moves a cursor.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn name(key: &'static str, text: Cow<'_, str>) -> Result<String, Dropped> {
     match text.len() {
         0 => Err(bad(key, "empty")),
         _ if text.contains(char::is_control) => Err(bad(key, "a control character")),

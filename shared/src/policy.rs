@@ -165,8 +165,8 @@ pub struct Policy {
 
 /// A deadline is stretched to so many times the longest gap that was survived.
 const STRETCH: u32 = 3;
-/// But to no more than so many times itself.
-const STRETCH_MAX: u32 = 4;
+/// But to no more than so many times itself: what is longer teaches no more.
+pub const STRETCH_MAX: u32 = 4;
 
 /// A deadline, stretched by the longest gap that an agent has survived. Gaps teach patience,
 /// never haste.

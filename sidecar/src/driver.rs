@@ -183,6 +183,7 @@ impl Driver {
         if closely {
             self.looked_closely = now.mono;
         }
+        self.hear_door();
         if let Some(sample) = self.process.look(closely, now.mono) {
             self.supervisor.observe(sample, now.mono, &mut self.actions);
         }
@@ -232,6 +233,7 @@ impl Driver {
             Action::Start(life) => self.disk.start_after(life, now.mono),
             Action::Intend => self.disk.intend(now.mono),
             Action::Tell(notice) => self.tell(notice),
+            Action::Untell(id) => self.untell(id),
             Action::SignalMain(number) => self.process.signal_main(number),
             Action::SignalTree(number) => self.process.signal_tree(number),
             Action::KillTree => self.process.kill_tree(now.mono),

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{any, get, post};
 use lubdub_shared::id::CommandId;
 use lubdub_shared::line::{self, Check, DATAGRAM_LEN_MAX, Message, TaskStep};
-use lubdub_shared::time::millis;
+use lubdub_shared::time::{millis, now};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::SocketAddr;
@@ -42,6 +43,8 @@ use crate::supervisor::Notice;
 const QUEUE_DEPTH: usize = 64;
 /// Connections at one time; further ones wait at the socket.
 const CONNECTIONS_MAX: usize = 128;
+/// A connection on which nothing moves for so long ends: longer than any poll.
+const IDLE_MAX: Duration = Duration::from_secs(90);
 /// Notices that wait to be taken; the oldest is forgotten.
 const NOTICES_MAX: usize = 16;
 /// Started pings that are remembered.
@@ -69,6 +72,9 @@ pub(crate) struct HttpDoor {
     /// What came.
     pub(crate) heard: mpsc::Receiver<Heard>,
     notices: watch::Sender<Vec<Notice>>,
+    started: Arc<Mutex<BTreeSet<String>>>,
+    /// Bytes that came, since they were last asked for.
+    read: Arc<AtomicUsize>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -95,10 +101,12 @@ impl HttpDoor {
         let listener = Listener {
             socket: UnixListener::bind(path)?,
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            read: Arc::default(),
         };
+        let (read, started) = (Arc::clone(&listener.read), Arc::default());
         let (to_driver, heard) = mpsc::channel(QUEUE_DEPTH);
         let (notices, board) = watch::channel(Vec::new());
-        let shop = Shop { to_driver, board, started: Arc::default() };
+        let shop = Shop { to_driver, board, started: Arc::clone(&started) };
         let router = Router::new()
             .route("/v1/beat", post(beat))
             .route("/v1/commands", get(commands))
@@ -117,7 +125,12 @@ impl HttpDoor {
                 warn!(%error, "the HTTP door is closed");
             }
         });
-        Ok(Self { heard, notices, serving })
+        Ok(Self { heard, notices, started, read, serving })
+    }
+
+    /// Bytes that came through this door since the last question.
+    pub(crate) fn take_read(&self) -> usize {
+        self.read.swap(0, Ordering::Relaxed)
     }
 
     /// Hangs a notice out for whoever polls.
@@ -139,8 +152,9 @@ impl HttpDoor {
         })
     }
 
-    /// Takes all notices away: the life that they were for is over.
+    /// The life that everything here was for is over.
     pub(crate) fn clear(&self) {
+        self.started.lock().expect("nothing panics while it is held").clear();
         self.notices.send_if_modified(|board| !std::mem::take(board).is_empty());
     }
 }
@@ -192,7 +206,8 @@ async fn beat(State(shop): State<Shop>, body: Bytes) -> Response {
         return problem(StatusCode::BAD_REQUEST, "not a JSON object");
     }
     match line::parse(&body) {
-        Ok(message) => shop.say(message).await,
+        // The connection counts what was written, head and all.
+        Ok(message) => shop.say(Message { size: 0, ..message }).await,
         Err(why) => problem(StatusCode::BAD_REQUEST, &why.to_string()),
     }
 }
@@ -276,17 +291,18 @@ async fn ping(
     let Some((name, what)) = read_ping(&path) else {
         return problem(StatusCode::BAD_REQUEST, "not /ping[/CHECK][/start|/fail|/log|/0..255]");
     };
-    let check = name.unwrap_or(PING).to_owned();
+    let check = match line::name("check", name.unwrap_or(PING).into()) {
+        Ok(check) => check,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, &why.to_string()),
+    };
     let text = line::clip(String::from_utf8_lossy(&body).trim().into());
     let task = match what {
-        Ping::Start => {
-            shop.note(&check, true);
-            Some(TaskStep::Start)
-        }
+        // Only what will be known when it ends.
+        Ping::Start if shop.note(&check, true) => Some(TaskStep::Start),
         // Only what was started is a task: a ping now and then is no work done.
         Ping::Success if shop.note(&check, false) => Some(TaskStep::Done),
         Ping::Fail if shop.note(&check, false) => Some(TaskStep::Fail),
-        Ping::Success | Ping::Fail | Ping::Log => None,
+        Ping::Start | Ping::Success | Ping::Fail | Ping::Log => None,
     };
     let ok = match what {
         Ping::Success => Some(true),
@@ -321,16 +337,14 @@ fn read_ping(path: &str) -> Option<(Option<&str>, Ping)> {
             None => (Some(path), Ping::Success),
         },
     };
-    let fits = |name: &str| {
-        (1..=line::NAME_LEN_MAX).contains(&name.len()) && !name.contains(['/', '\0', '\n'])
-    };
-    name.is_none_or(fits).then_some((name, what))
+    name.is_none_or(|name| !name.contains('/')).then_some((name, what))
 }
 
 /// Takes connections of the agent's user and of root only, so many at a time.
 struct Listener {
     socket: UnixListener,
     places: Arc<Semaphore>,
+    read: Arc<AtomicUsize>,
 }
 
 impl axum::serve::Listener for Listener {
@@ -352,7 +366,9 @@ impl axum::serve::Listener for Listener {
             };
             match stream.peer_cred() {
                 Ok(peer) if allowed_uids().contains(&peer.uid()) => {
-                    return (Connection { stream, _place: place }, address);
+                    let idle = Box::pin(tokio::time::sleep(IDLE_MAX));
+                    let read = Arc::clone(&self.read);
+                    return (Connection { stream, idle, read, _place: place }, address);
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -364,10 +380,19 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// A connection that holds its place.
+/// A connection that holds its place, counts what comes, and ends when nothing moves for long.
 struct Connection {
     stream: UnixStream,
+    idle: Pin<Box<tokio::time::Sleep>>,
+    read: Arc<AtomicUsize>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn moved(&mut self) {
+        let deadline = lubdub_shared::time::instant_at(now().mono.after(IDLE_MAX));
+        self.idle.as_mut().reset(deadline.into());
+    }
 }
 
 impl AsyncRead for Connection {
@@ -376,7 +401,14 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        if Pin::new(&mut self.stream).poll_read(context, buffer)?.is_ready() {
+            self.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+            self.moved();
+            return Poll::Ready(Ok(()));
+        }
+        // Nothing more is read from who says nothing: the connection ends.
+        self.idle.as_mut().poll(context).map(Ok)
     }
 }
 
@@ -386,6 +418,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.moved();
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

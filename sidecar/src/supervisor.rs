@@ -107,6 +107,8 @@ pub enum Action {
     Start(Life),
     /// Tell the agent through its long poll, or the local hook.
     Tell(Notice),
+    /// Take a notice away that nobody is to find any more.
+    Untell(CommandId),
     /// Signal the main process.
     SignalMain(i32),
     /// Signal every member of the tree.

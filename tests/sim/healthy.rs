@@ -14,7 +14,13 @@ pub(super) const KINDS: &[Kind] = &[
     healthy("8 min model call, declared", declared_call),
     healthy("8 min quiet call, undeclared (pair of the dead wait)", quiet_call),
     healthy("40 min build", build),
-    Kind { name: "polls each 5 min, exempt tool", stuck: false, policy: exempt, script: polls },
+    Kind {
+        name: "polls each 5 min, exempt tool",
+        found_as: &[],
+        ends: false,
+        policy: exempt,
+        script: polls,
+    },
     healthy("rate limit of an hour, and retries", rate_limit),
     healthy("waits 5 h for a person", human),
     healthy("batch of equal items", batch),
@@ -29,14 +35,20 @@ pub(super) const KINDS: &[Kind] = &[
     healthy("host suspended for 8 h", suspended),
     healthy("wall clock +1 h, -1 h, +10 y", clock),
     healthy("CPU famine of watcher and agent", famine),
-    Kind { name: "sleeps in its quiet hours", stuck: false, policy: night, script: sleeps },
+    Kind {
+        name: "sleeps in its quiet hours",
+        found_as: &[],
+        ends: false,
+        policy: night,
+        script: sleeps,
+    },
     healthy("never beats, works", silent_worker),
     healthy("beats each 2 min", slow_beats),
     healthy("stopped in a debugger for 10 min", debugged),
 ];
 
 const fn healthy(name: &'static str, script: fn(&mut Rng) -> Script) -> Kind {
-    Kind { name, stuck: false, policy: default, script }
+    Kind { name, found_as: &[], ends: false, policy: default, script }
 }
 
 fn exempt(policy: &mut Policy) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lubdub_engine::{Agent, AgentIndex, Effect};
 use lubdub_shared::command::Command;
+use lubdub_shared::policy::Policy;
 use lubdub_shared::time::Mono;
 
 use super::script::Truth;
@@ -20,6 +21,8 @@ pub(super) struct Moment<'w> {
     pub(super) agent: &'w Agent,
     pub(super) effects: &'w [(AgentIndex, Effect)],
     pub(super) truth: Truth,
+    /// What its script was given.
+    pub(super) policy: &'w Policy,
     /// Since the script last said anything.
     pub(super) silent_for: Duration,
     /// Since the script's tree last did anything.

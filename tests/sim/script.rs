@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use lubdub_shared::incident::Cause;
 use lubdub_shared::policy::Policy;
 
 /// What an agent is truly at.
@@ -192,12 +193,21 @@ impl Script {
 pub struct Kind {
     /// In a few words.
     pub name: &'static str,
-    /// It ends stuck.
-    pub stuck: bool,
+    /// It ends stuck, and must be found as one of these; none: it is healthy.
+    pub found_as: &'static [Cause],
+    /// Once it is stuck it must be ended, and not only told.
+    pub ends: bool,
     /// What its policy has besides the defaults.
     pub(crate) policy: fn(&mut Policy),
     /// One life of it.
     pub(crate) script: fn(&mut Rng) -> Script,
+}
+
+impl Kind {
+    /// It ends stuck.
+    pub fn is_stuck(&self) -> bool {
+        !self.found_as.is_empty()
+    }
 }
 
 /// The default policy.

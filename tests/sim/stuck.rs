@@ -2,6 +2,7 @@
 //! policy: beats 3 min (15 in a model call), progress 10 min, inactivity 30 min.
 
 use fastrand::Rng;
+use lubdub_shared::incident::Cause;
 use lubdub_shared::policy::{Due, Expected};
 
 use super::script::{
@@ -10,32 +11,43 @@ use super::script::{
 
 /// Ways to be stuck.
 pub(super) const KINDS: &[Kind] = &[
-    stuck("deadlock: no beat, no CPU", deadlock),
-    stuck("deadlock behind a beating thread", behind_a_beating_thread),
-    stuck("dead TCP wait in a declared model call", dead_call),
-    stuck("dead TCP wait, undeclared (pair of the quiet call)", dead_wait),
-    stuck("livelock: spins, no beat", spins),
-    stuck("livelock: spins and beats, nothing done", spins_and_beats),
-    stuck("hung, an exporter thread answers probes", exporter),
-    stuck("hung, beats through the exporter, prints", prints_and_beats),
-    stuck("loop: same action, same result", loop_of_results),
-    stuck("loop: same action, same error", loop_of_errors),
-    stuck("loop: two steps that take turns", loop_in_turns),
-    stuck("loop: talks to itself", monologue),
-    stuck("call outlives its lease", outlives_its_lease),
-    stuck("renews its lease for ever", renews_for_ever),
-    stuck("breaks its own watchdog contract", breaks_its_contract),
-    stuck("never says a word, does nothing", mute),
-    stuck("stopped by a signal", stopped),
-    stuck("says itself that it failed", says_so),
-    stuck("burns tokens, no progress", burns),
-    stuck("memory grows to its limit", leaks),
-    Kind { name: "a task that never ends", stuck: true, policy: tasks_end, script: endless_task },
-    Kind { name: "a backup that does not come", stuck: true, policy: backs_up, script: no_backup },
+    ends("deadlock: no beat, no CPU", &[Cause::Silent], deadlock),
+    ends("deadlock behind a beating thread", &[Cause::NoProgress], behind_a_beating_thread),
+    ends("dead TCP wait in a declared model call", &[Cause::Silent], dead_call),
+    ends("dead TCP wait, undeclared (pair of the quiet call)", &[Cause::Silent], dead_wait),
+    told("livelock: spins, no beat", &[Cause::BusySilent], spins),
+    told("livelock: spins and beats, nothing done", &[Cause::NoProgress], spins_and_beats),
+    told("hung, an exporter thread answers probes", &[Cause::BusySilent], exporter),
+    told("hung, beats through the exporter, prints", &[Cause::NoProgress], prints_and_beats),
+    ends("loop: same action, same result", &[Cause::Looping], loop_of_results),
+    ends("loop: same action, same error", &[Cause::Looping], loop_of_errors),
+    ends("loop: two steps that take turns", &[Cause::Looping], loop_in_turns),
+    ends("loop: talks to itself", &[Cause::Looping], monologue),
+    told("call outlives its lease", &[Cause::LeaseExpired], outlives_its_lease),
+    told("renews its lease for ever", &[Cause::LeaseExpired], renews_for_ever),
+    ends("breaks its own watchdog contract", &[Cause::Silent], breaks_its_contract),
+    told("never says a word, does nothing", &[Cause::Inactive], mute),
+    told("stopped by a signal", &[Cause::Paused], stopped),
+    ends("says itself that it failed", &[Cause::ReportedFailure], says_so),
+    told("burns tokens, no progress", &[Cause::BurnWithoutProgress, Cause::NoProgress], burns),
+    told("memory grows to its limit", &[Cause::MemoryHigh, Cause::MemoryLeak], leaks),
+    Kind {
+        policy: tasks_end,
+        ..told("a task that never ends", &[Cause::TaskOverdue], endless_task)
+    },
+    Kind { policy: backs_up, ..told("a backup that does not come", &[Cause::Missed], no_backup) },
 ];
 
-const fn stuck(name: &'static str, script: fn(&mut Rng) -> Script) -> Kind {
-    Kind { name, stuck: true, policy: default, script }
+type Make = fn(&mut Rng) -> Script;
+
+/// A person must be told of it.
+const fn told(name: &'static str, found_as: &'static [Cause], script: Make) -> Kind {
+    Kind { name, found_as, ends: false, policy: default, script }
+}
+
+/// It must be restarted, too.
+const fn ends(name: &'static str, found_as: &'static [Cause], script: Make) -> Kind {
+    Kind { name, found_as, ends: true, policy: default, script }
 }
 
 fn tasks_end(policy: &mut lubdub_shared::policy::Policy) {

@@ -26,7 +26,9 @@ pub(super) struct Score {
     pub(super) baselines: [BaselineScore; 5],
     /// Of what it was accused, how often.
     pub(super) accused: BTreeMap<Cause, u64>,
-    level: u8,
+    /// What a stuck one must be found as.
+    pub(super) found_as: &'static [Cause],
+    pub(super) level: u8,
 }
 
 impl Score {
@@ -45,7 +47,8 @@ impl Score {
         let before = std::mem::replace(&mut self.level, worst);
         let (warning, critical) = (Status::Warning.severity(), Status::Critical.severity());
         if moment.truth == Truth::Stuck {
-            if worst >= warning && self.found.is_none() {
+            let mut causes = moment.agent.findings.iter().map(|standing| standing.finding.cause);
+            if causes.any(|cause| self.found_as.contains(&cause)) && self.found.is_none() {
                 self.found = due.map(|due| moment.now.since(due));
             }
         } else {
@@ -72,6 +75,8 @@ impl Score {
 #[derive(Debug, Default)]
 pub struct Row {
     stuck: bool,
+    /// Each must be ended.
+    ends: bool,
     /// Lives.
     pub lives: u64,
     /// Time lived.
@@ -97,10 +102,11 @@ pub struct Scores(BTreeMap<&'static str, Row>);
 impl Scores {
     pub(super) fn add(&mut self, kind: &Kind, score: &Score) {
         let row = self.0.entry(kind.name).or_default();
-        row.stuck = kind.stuck;
+        row.stuck = kind.is_stuck();
+        row.ends = kind.ends;
         row.lives += 1;
         row.lived += score.lived;
-        row.over.extend(score.found.filter(|_| kind.stuck));
+        row.over.extend(score.found.filter(|_| kind.is_stuck()));
         row.false_warnings += score.false_warnings;
         row.false_criticals += score.false_criticals;
         row.false_restarts += score.false_restarts;
@@ -120,6 +126,7 @@ impl Scores {
         for (name, row) in other.0 {
             let own = self.0.entry(name).or_default();
             own.stuck = row.stuck;
+            own.ends = row.ends;
             own.lives += row.lives;
             own.lived += row.lived;
             own.over.extend(row.over);
@@ -152,6 +159,9 @@ impl Scores {
             let found = row.over.len() as u64;
             if row.stuck && found < row.lives {
                 broken.push(format!("{name}: {} of {} found", found, row.lives));
+            }
+            if row.ends && row.right_restarts < row.lives {
+                broken.push(format!("{name}: {} of {} ended", row.right_restarts, row.lives));
             }
             let p99 = quantile(&row.over, 99);
             if row.stuck && p99 > TICK + Duration::from_millis(50) {

@@ -32,7 +32,7 @@ pub(super) fn live(kind: &Kind, seed: u64) -> Score {
     let script = (kind.script)(&mut rng);
     let mut policy = Policy::default();
     (kind.policy)(&mut policy);
-    let mut world = World::new(policy, &script, seed);
+    let mut world = World::new(kind, policy, &script, seed);
     world.attach();
     for doing in &script.doings {
         world.enter(doing);
@@ -43,7 +43,8 @@ pub(super) fn live(kind: &Kind, seed: u64) -> Score {
     }
     world.score.lived = world.now.mono.since(world.began);
     world.score.baselines = world.baselines.scores();
-    let missed = kind.stuck && world.score.found.is_none();
+    let missed = kind.is_stuck() && world.score.found.is_none()
+        || kind.ends && world.score.right_restarts == 0;
     if missed || world.score.false_restarts > 0 {
         eprintln!("missed, or falsely ended; again: stuckbench life {seed} {:?}", kind.name);
     }
@@ -86,7 +87,7 @@ struct World {
 }
 
 impl World {
-    fn new(policy: Policy, script: &Script, seed: u64) -> Self {
+    fn new(kind: &Kind, policy: Policy, script: &Script, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x5eed);
         let wall = Wall::parse("2026-11-22T00:00:00Z").expect("a time");
         let mono = Mono(3_600_000_000_000);
@@ -143,7 +144,7 @@ impl World {
             effects: Vec::new(),
             actions: Vec::new(),
             baselines: Baselines::default(),
-            score: Score::default(),
+            score: Score { found_as: kind.found_as, ..Score::default() },
         }
     }
 
@@ -328,7 +329,11 @@ impl World {
                     self.supervisor.handle(Told::MainExited(exit), self.now, &mut self.actions);
                 }
             }
-            Action::Tell(_) | Action::Persist | Action::Tombstone(_) | Action::End(_) => {}
+            Action::Tell(_)
+            | Action::Untell(_)
+            | Action::Persist
+            | Action::Tombstone(_)
+            | Action::End(_) => {}
         }
     }
 
@@ -351,6 +356,7 @@ impl World {
             agent: self.fleet.agent(self.agent),
             effects: &self.effects,
             truth: self.truth,
+            policy: &self.policy,
             silent_for: self.now.mono.since(self.last_beat),
             inactive_for: self.now.mono.since(self.last_activity),
         };

@@ -79,6 +79,8 @@ fn collect<T: Future<Output = ()> + Send + 'static>(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
+    // A terminal that goes ends whoever started this, as ever.
+    let config = Config { source: None, ..config };
     runtime.block_on(async {
         let collector = Collector::begin(config).await?;
         let addresses =

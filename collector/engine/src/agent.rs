@@ -172,8 +172,11 @@ pub struct Agent {
     pub last_act: Option<(Wall, CommandId, String)>,
     /// How its status came and went.
     pub(crate) flaps: Flaps,
-    /// When the agent itself was last told something.
+    /// When the agent itself was last told something, and that nobody took so many in a row.
     pub(crate) nudged: Option<Mono>,
+    pub(crate) untaken: u32,
+    /// Acts of this life that its sidecar refused because the agent had moved on.
+    pub(crate) saves: u32,
     /// A trouble that shadow mode has already told.
     pub(crate) shadowed: Option<Cause>,
     pub(crate) wake: Option<Mono>,
@@ -278,6 +281,8 @@ impl Agent {
             last_act: None,
             flaps: Flaps::default(),
             nudged: None,
+            untaken: 0,
+            saves: 0,
             shadowed: None,
             wake: None,
         }
@@ -384,6 +389,7 @@ impl Agent {
         self.life = Some(life);
         self.started = Some(at);
         (self.shadowed, self.nudged) = (None, None);
+        (self.untaken, self.saves) = (0, 0);
         let proven = self.treating.is_none() && self.act.is_none();
         self.lifecycle = if proven { Lifecycle::Running } else { Lifecycle::Verifying };
         let due = now.after(self.policy.startup_grace);

@@ -95,7 +95,7 @@ pub(crate) fn of_report(report: &Report, policy: &Policy, view: View) -> Vec<Fin
         found.extend(progress::find(ages, &late, policy));
         found.extend(lease::find(ages, &late, policy));
         found.extend(paused::find(ages, &late, policy));
-        found.extend(looping::find(ages, &late, policy));
+        found.extend(looping::find(ages, policy));
         found.extend(human::find(report, &late, policy));
         found.extend(reported::find(ages));
     }

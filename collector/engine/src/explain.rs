@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
+use lubdub_shared::command::CommandKind;
 use lubdub_shared::incident::Cause;
-use lubdub_shared::policy::{Act, Mode, Policy};
+use lubdub_shared::policy::{Mode, Policy};
 use lubdub_shared::schedule;
 use lubdub_shared::status::Status;
 use lubdub_shared::time::{Mono, Now, words};
@@ -14,6 +15,7 @@ use lubdub_shared::view::{NextRung, WhatIf};
 
 use crate::agent::{Agent, Standing};
 use crate::detect::{self, View};
+use crate::policy::ladder;
 
 mod knobs;
 
@@ -35,24 +37,23 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
         return Some(NextRung { rung: "start".to_owned(), within });
     }
     let policy = &agent.policy;
-    let worst = agent.findings.first()?;
-    if let Some(since) = agent.flaps.since() {
-        let held = agent.policy.limits.flapping.hold_max.saturating_sub(now.since(since));
-        return Some(NextRung { rung: "held while it flaps".to_owned(), within: held });
-    }
-    if worst.finding.cause == Cause::Looping && !worst.nudged && agent.living().is_some() {
+    if policy.mode == Mode::Enforce && ladder::nudge(agent).is_some() {
         return Some(NextRung { rung: "nudge".to_owned(), within: Duration::ZERO });
     }
+    let worst = agent.findings.first()?;
     let within = due_in(agent, worst, now)?;
-    let acts = policy.act(worst.finding.cause) >= Act::Restart;
-    let rung = match policy.mode {
-        Mode::Enforce if policy.act(worst.finding.cause) == Act::Apoptosis => {
-            "apoptosis".to_owned()
+    let held = agent
+        .flaps
+        .since()
+        .map(|since| policy.limits.flapping.hold_max.saturating_sub(now.since(since)).max(within));
+    let (rung, within) = match (policy.mode, ladder::would_act(agent, &worst.finding), held) {
+        (Mode::Enforce, Some(CommandKind::Restart), Some(held)) => {
+            ("quarantine, a restart is held while it flaps".to_owned(), held)
         }
-        Mode::Enforce if acts && !agent.ledger.is_spent() => "restart".to_owned(),
-        Mode::Enforce if acts => policy.restart.exhausted.to_string(),
-        Mode::Shadow if acts => "shadow".to_owned(),
-        Mode::Enforce | Mode::Shadow | Mode::Observe => "notify".to_owned(),
+        (Mode::Enforce, Some(CommandKind::Stop), _) => ("quarantine".to_owned(), within),
+        (Mode::Enforce, Some(kind), _) => (kind.to_string(), within),
+        (Mode::Shadow, Some(_), _) => ("shadow".to_owned(), within),
+        (Mode::Observe, Some(_), _) | (_, None, _) => ("notify".to_owned(), within),
     };
     let told = worst.finding.level == Status::Critical && rung == "notify";
     (!told).then_some(NextRung { rung, within })

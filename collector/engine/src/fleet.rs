@@ -11,6 +11,7 @@ use lubdub_shared::time::{Mono, Now};
 use crate::agent::{Agent, AgentRecord};
 use crate::deadlines::Deadlines;
 use crate::detect::View;
+use crate::detect::flapping::Flaps;
 use crate::{Effect, Event};
 
 mod attach;
@@ -180,6 +181,7 @@ impl Fleet {
             return;
         }
         (agent.policy, agent.policy_mark) = (Arc::clone(policy), mark);
+        agent.flaps = Flaps::default();
         out.push((index, Effect::Policy(Arc::clone(policy), mark)));
         self.judged(index, now, out, |judge| judge.look());
     }

@@ -54,11 +54,13 @@ fn family(cause: Cause) -> Cause {
 pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<Incident> {
     let mut changed = Vec::new();
     let findings = std::mem::take(&mut agent.findings);
-    let flaps = findings.iter().any(|standing| standing.finding.cause == Cause::Flapping);
+    let hold_max = agent.policy.limits.flapping.hold_max;
+    let flaps = agent.flaps.since().is_some_and(|since| now.mono.since(since) < hold_max);
     for standing in &findings {
-        // Of what comes and goes one incident is told; what is Critical is told in any case.
+        // Of what comes and goes one incident is told, for a while; what is Critical is told in
+        // any case, and so is that it flaps, or waits for a person.
         let held = flaps
-            && standing.finding.cause != Cause::Flapping
+            && !matches!(standing.finding.cause, Cause::Flapping | Cause::WaitingHuman)
             && standing.finding.level != Status::Critical;
         if agent.policy.act(standing.finding.cause) > Act::None && !held {
             changed.extend(raise(agent, &standing.finding, now.wall, rng));

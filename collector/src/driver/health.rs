@@ -27,6 +27,7 @@ impl Driver {
                 self.fleet.raise_epoch(*epoch);
                 self.identity.epoch = self.identity.epoch.max(*epoch);
             }
+            Durable::Policy => self.policies_are_durable(now),
             Durable::Forgotten(index) => self.fleet.reuse(*index),
             Durable::Events { .. }
             | Durable::Command(..)
@@ -37,6 +38,8 @@ impl Driver {
         if self.dispatch.take_lost() {
             info!("writes were lost: everything that is known is written again");
             self.rewriting = Some(None);
+            // What was pushed is among what was lost: whoever waits is told so.
+            self.coming.clear();
         }
         self.rewrite_some();
     }

@@ -1,17 +1,31 @@
-//! Another policy for a fleet that runs: pushed by a person, or read again from the file.
+//! Another policy for a fleet that runs: pushed by a person, or read again from the file. It holds
+//! from the moment in which that is on disk.
 
 use std::collections::BTreeMap;
 
 use lubdub_engine::trace::Input;
 use lubdub_shared::time::Now;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::message::{Applied, NewPolicy, NotApplied};
 use super::{Driver, Policies};
 use crate::store::{Op, Pushed};
 
+/// Policies that may wait for the disk.
+const COMING_MAX: usize = 16;
 /// Names the pushed text in errors.
 const PUSHED: &str = "the pushed policy";
+
+type Reply = oneshot::Sender<Result<Applied, NotApplied>>;
+
+/// Policies that wait for the disk.
+#[derive(Debug)]
+pub(super) struct Coming {
+    policies: Policies,
+    by: String,
+    reply: Reply,
+}
 
 impl Driver {
     /// Policies that a person pushed survive a restart of the collector; SIGHUP returns to the
@@ -33,26 +47,48 @@ impl Driver {
         }
     }
 
-    pub(super) fn set_policies(&mut self, new: NewPolicy, now: Now) -> Result<Applied, NotApplied> {
+    /// Writes them down; they hold once that is on disk.
+    pub(super) fn set_policies(&mut self, new: NewPolicy, reply: Reply, now: Now) {
+        if let Err((answer, reply)) = self.begin_policies(new, reply, now) {
+            let (Ok(()) | Err(_)) = reply.send(answer);
+        }
+    }
+
+    /// What is answered at once comes back with whom to answer.
+    fn begin_policies(
+        &mut self,
+        new: NewPolicy,
+        reply: Reply,
+        now: Now,
+    ) -> Result<(), (Result<Applied, NotApplied>, Reply)> {
         let (policies, pushed, by) = match new {
             NewPolicy::File(policies) => (policies, None, "the file (SIGHUP)".to_owned()),
-            NewPolicy::Pushed { text, by, dry_run } => {
-                let policies = Policies::parse(PUSHED, &text).map_err(NotApplied::Mistake)?;
-                if dry_run {
-                    return Ok(Applied { changed: self.changes_under(&policies) });
+            NewPolicy::Pushed { text, by, dry_run } => match Policies::parse(PUSHED, &text) {
+                Err(why) => return Err((Err(NotApplied::Mistake(why)), reply)),
+                Ok(policies) if dry_run => {
+                    return Err((Ok(Applied { changed: self.changes_under(&policies) }), reply));
                 }
-                let pushed = Pushed { text, by: by.clone(), at: now.wall };
-                (policies, Some(pushed), by)
-            }
+                Ok(policies) => (policies, Some(Pushed { text, by: by.clone(), at: now.wall }), by),
+            },
         };
-        if let Some(why) = self.dispatch.behind() {
-            return Err(NotApplied::Unrecorded(why));
+        let full = self.coming.len() >= COMING_MAX;
+        let full = full.then(|| "as many policies as may wait for the disk do already".to_owned());
+        if let Some(why) = self.dispatch.behind().or(full) {
+            return Err((Err(NotApplied::Unrecorded(why)), reply));
         }
         let changed = self.changes_under(&policies);
-        info!(by, changed, "another policy");
         let text = format!("another policy by {by}: it changes that of {changed} agents");
-        self.dispatch.write(Op::Policy(pushed));
         self.dispatch.write(Op::Note(None, text, now.wall));
+        self.dispatch.write(Op::Policy(pushed));
+        self.coming.push_back(Coming { policies, by, reply });
+        Ok(())
+    }
+
+    /// The oldest that waited are on disk.
+    pub(super) fn policies_are_durable(&mut self, now: Now) {
+        let Some(Coming { policies, by, reply }) = self.coming.pop_front() else { return };
+        let changed = self.changes_under(&policies);
+        info!(by, changed, "another policy");
         self.policies = policies;
         // Made once for each policy, not for each agent.
         let mut marks: BTreeMap<String, u64> = BTreeMap::new();
@@ -60,14 +96,14 @@ impl Driver {
         for index in ids {
             let agent = self.fleet.agent(index);
             let policy = self.policies.of(&agent.id, &agent.labels);
-            let changed = *policy != *agent.policy;
-            let mark = *marks.entry(policy.name.clone()).or_insert_with(|| policy.mark());
-            if changed {
-                self.record(index, now, || Input::Policy(Box::new((*policy).clone())));
+            if *policy == *agent.policy {
+                continue;
             }
+            let mark = *marks.entry(policy.name.clone()).or_insert_with(|| policy.mark());
+            self.record(index, now, || Input::Policy(Box::new((*policy).clone())));
             self.fleet.set_policy(index, (&policy, mark), now, &mut self.effects);
         }
-        Ok(Applied { changed })
+        let (Ok(()) | Err(_)) = reply.send(Ok(Applied { changed }));
     }
 
     /// How many agents would get another policy.

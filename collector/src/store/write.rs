@@ -163,14 +163,10 @@ fn durable(op: Op, told: &mut Vec<Durable>) {
             told.push(Durable::Command(index, command, decided));
         }
         Op::Epoch(epoch) => told.push(Durable::Epoch(epoch)),
+        Op::Policy(_) => told.push(Durable::Policy),
         Op::Forget(_, index) => told.push(Durable::Forgotten(index)),
         Op::Together(ops) => ops.into_iter().for_each(|op| durable(op, told)),
-        Op::Agent(_)
-        | Op::Incident(..)
-        | Op::Transition(_)
-        | Op::Answer { .. }
-        | Op::Note(..)
-        | Op::Policy(_) => {}
+        Op::Agent(_) | Op::Incident(..) | Op::Transition(_) | Op::Answer { .. } | Op::Note(..) => {}
     }
 }
 

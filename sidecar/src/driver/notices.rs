@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lubdub_shared::command::CommandKind;
+use lubdub_shared::id::CommandId;
 use lubdub_shared::time::Now;
 use tokio::sync::mpsc;
 use tracing::info;
@@ -62,10 +63,14 @@ impl Driver {
     pub(super) fn on_news(&mut self, news: News, now: Now) {
         match news {
             News::Http(Heard::Said(message)) => {
+                self.hear_door();
                 self.beats += u64::from(message.beat);
                 self.supervisor.say(*message, now, &mut self.actions);
             }
-            News::Http(Heard::Polled) => self.notices.polled = Some(now.mono),
+            News::Http(Heard::Polled) => {
+                self.supervisor.hear_request();
+                self.notices.polled = Some(now.mono);
+            }
             News::Http(Heard::Taken(id, said)) => {
                 if self.notices.door.as_ref().is_some_and(|door| door.take(id)) {
                     let how = if said.is_empty() { "the agent took it".to_owned() } else { said };
@@ -75,6 +80,20 @@ impl Driver {
             News::Hook((id, result)) => self.events.push_back(Event::Noticed(id, result)),
         }
         self.note_listeners(now);
+    }
+
+    /// What came through the HTTP door, head and all, is no activity of the agent's.
+    pub(super) fn hear_door(&mut self) {
+        if let Some(door) = &self.notices.door {
+            self.supervisor.hear_bytes(door.take_read());
+        }
+    }
+
+    /// A notice is settled otherwise: whoever polls does not find it any more.
+    pub(super) fn untell(&mut self, id: CommandId) {
+        if let Some(door) = &self.notices.door {
+            door.take(id);
+        }
     }
 
     pub(super) fn note_listeners(&mut self, now: Now) {

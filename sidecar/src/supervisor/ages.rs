@@ -11,7 +11,7 @@ use super::gaps::Gaps;
 use crate::vitals::activity::Activity;
 use lubdub_shared::beat::{ARMED_BEATS, Ages, Deadline, Phase, Progress};
 use lubdub_shared::line::Message;
-use lubdub_shared::policy::{ExpectBeats, Policy};
+use lubdub_shared::policy::{ExpectBeats, Policy, STRETCH_MAX};
 use lubdub_shared::time::{Mono, Wall};
 
 mod checks;
@@ -21,12 +21,11 @@ mod work;
 
 use checks::Checks;
 use lease::Leases;
+pub(super) use steps::Steps;
 use work::Work;
 
 /// Shortest explicit deadline: below four ticks a deadline measures the watcher.
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
-/// A gap teaches at most so many deadlines of patience.
-const LEARNED_MAX: u32 = 4;
 
 /// The clocks of one life. All moments are in the sidecar's ticks.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ pub(super) struct LifeClocks {
     paused_since: Option<Mono>,
     /// The policy's quiet hours hold.
     resting: bool,
-    /// Time of this life in which it was not paused, and in which clocks ran.
+    /// Time of this life in which it was neither paused nor at rest, and in which clocks ran.
     awake: Duration,
     charged: Duration,
     checks: Checks,
@@ -97,7 +96,9 @@ impl LifeClocks {
             self.gap_is_plain = false;
             return self.leases.pause(passed);
         }
-        self.awake += passed;
+        if !self.resting {
+            self.awake += passed;
+        }
         if self.leases.charge(passed, now) || self.resting {
             self.gap_is_plain = false;
             return;
@@ -161,7 +162,7 @@ impl LifeClocks {
             self.explicit = Some(bounded).filter(|_| !deadline.is_zero());
         }
         if let Some(check) = message.check.take() {
-            self.checks.take(check, self.awake);
+            self.checks.take(check, (now, self.awake));
         }
         self.label(message);
     }
@@ -259,9 +260,9 @@ impl LifeClocks {
             lease: self.leases.view(now),
             paused: self.paused_since.map(|since| now.since(since)),
             failed: self.checks.failed(),
-            repeats: self.work.steps.repeats(),
+            repeats: self.work.repeats(),
             oldest_task: oldest_task.map(|begun| self.charged.saturating_sub(begun)),
-            checks: self.checks.expected(&policy.limits, self.awake),
+            checks: self.checks.expected(&policy.limits, (now, self.began, self.awake)),
             resting: self.resting,
             beat_gaps: gaps.of_beats(self.phase),
             progress_gaps: gaps.of_progress(self.phase),
@@ -283,7 +284,7 @@ impl LifeClocks {
             // A phase without a clock teaches nothing.
             let after = policy.beat_deadline(self.phase).filter(|_| !self.silence.is_zero());
             if let Some(after) = after {
-                gaps.between_beats(self.phase, self.silence.min(LEARNED_MAX * after));
+                gaps.between_beats(self.phase, self.silence.min(STRETCH_MAX * after));
             }
         }
         self.silence = Duration::ZERO;
@@ -300,8 +301,7 @@ impl LifeClocks {
                 policy.progress_deadline(message.phase),
             );
             if before.is_some_and(Phase::waits) {
-                // It was counted more leniently, and is no loop of what follows.
-                self.work.steps.clear();
+                self.work.wait_is_over();
             }
             if policy.beat_deadline(self.phase).is_none() {
                 // In a phase without a clock it owed no activity either.

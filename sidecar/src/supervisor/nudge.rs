@@ -84,6 +84,8 @@ impl Supervisor {
     ) {
         let ours = |nudging: &mut Nudging| nudging.outcome.command == command;
         let Some(nudging) = self.nudging.take_if(ours) else { return };
+        // Whoever took it, nobody else is to.
+        out.push(Action::Untell(command));
         let (ending, detail) = match taken {
             Ok(how) => (Ending::Done, how),
             Err(why) => (Ending::Failed, why),
@@ -97,6 +99,7 @@ impl Supervisor {
         let ticks = self.ticks;
         let over = |nudging: &mut Nudging| !runs || ticks >= nudging.until;
         let Some(nudging) = self.nudging.take_if(over) else { return };
+        out.push(Action::Untell(nudging.outcome.command));
         let why = if runs { "nobody took it in 30s" } else { "the life that it was for is over" };
         let (ending, detail) = (Ending::Failed, why.to_owned());
         self.finish(Outcome { ending, detail, ..nudging.outcome }, out);

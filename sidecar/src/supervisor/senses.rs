@@ -29,6 +29,16 @@ impl Supervisor {
         self.tell(out);
     }
 
+    /// So many bytes came through the HTTP door.
+    pub fn hear_bytes(&mut self, bytes: usize) {
+        self.clocks.activity.heard(false, bytes);
+    }
+
+    /// A request that says nothing of the agent: handling it cost as much as a beat.
+    pub fn hear_request(&mut self) {
+        self.clocks.activity.heard(true, 0);
+    }
+
     /// Applies a look at the tree.
     pub fn observe(&mut self, mut sample: TreeSample, now: Mono, out: &mut Vec<Action>) {
         self.advance(now);

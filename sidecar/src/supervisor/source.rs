@@ -1,9 +1,12 @@
 //! PURE: the counters of one sender inside the tree.
 
+use super::ages::Steps;
+
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) cycle: Option<u64>,
     progress: Option<u64>,
+    pub(super) steps: Steps,
 }
 
 impl Source {

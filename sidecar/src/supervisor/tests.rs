@@ -176,7 +176,7 @@ fn action_word(action: &Action) -> Option<String> {
         Action::Emit(_, what) => format!("emit {}", what.kind()),
         Action::Tombstone(hold) => format!("tombstone {}", hold.is_some()),
         Action::End(code) => format!("END {code}"),
-        Action::Report | Action::Persist | Action::Intend => return None,
+        Action::Report | Action::Persist | Action::Intend | Action::Untell(_) => return None,
     })
 }
 

@@ -66,7 +66,7 @@ impl VirtualWorld {
                     let words = if hold.is_some() { "writes" } else { "takes away" };
                     self.note(&format!("{words} tombstone.json"));
                 }
-                Action::Persist => {}
+                Action::Persist | Action::Untell(_) => {}
                 // The virtual disk takes everything at once.
                 Action::Intend => self.tell(Told::Intended(Ok(()))),
                 Action::End(code) => self.note(&format!("the sidecar ends with {code}")),

@@ -12,7 +12,11 @@ pub(super) fn check(moment: &Moment<'_>) -> Result<(), String> {
     };
     let Some(command) = moment.destructive().find(silence) else { return Ok(()) };
     let report = moment.agent.report.as_ref();
-    let deadline = report.and_then(|report| report.ages.deadline).map(|d| d.after);
+    // The policy's own, not what the sidecar says; an agent's contract is the agent's.
+    let ages = report.map(|report| &report.ages);
+    let contract = ages.and_then(|ages| ages.deadline).filter(|deadline| deadline.explicit);
+    let own = ages.and_then(|ages| moment.policy.beat_deadline(ages.phase));
+    let deadline = contract.map(|deadline| deadline.after).or(own);
     let Some(deadline) = deadline else {
         return Err(format!("an act for silence in a phase without a clock: {}", command.reason));
     };

@@ -3,7 +3,7 @@
 use lubdub_shared::beat::Report;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::{Policy, STRETCH_MAX};
 use lubdub_shared::status::Status;
 use lubdub_shared::time::words;
 
@@ -64,7 +64,9 @@ fn low(report: &Report, policy: &Policy) -> Option<Finding> {
 pub(super) fn burnt(report: &Report, policy: &Policy) -> Option<Finding> {
     let (limits, burn) = (&policy.limits.energy, &report.vitals.burn);
     let usual = burn.usual_tokens.unwrap_or_default();
-    let bound = limits.burn_tokens.max(usual.saturating_mul(BURN_TIMES));
+    // What one step once cost is no licence: the bound grows no further than any deadline does.
+    let most = limits.burn_tokens.saturating_mul(STRETCH_MAX.into());
+    let bound = usual.saturating_mul(BURN_TIMES).clamp(limits.burn_tokens, most);
     if burn.tokens < bound && burn.cost_usd < limits.burn_cost_usd {
         return None;
     }

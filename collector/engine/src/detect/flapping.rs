@@ -26,11 +26,18 @@ pub(crate) struct Flaps {
 impl Flaps {
     /// The status at this moment. It counts only once in an interval.
     pub(crate) fn note(&mut self, status: Status, now: Mono, limits: &FlappingLimits) {
-        if self.last.is_some() && now.since(self.sampled) < limits.every {
+        let passed = now.since(self.sampled).as_nanos() / limits.every.as_nanos().max(1);
+        if self.last.is_some() && passed == 0 {
             return;
         }
+        if self.last.is_some() && passed >= u128::from(SAMPLES) {
+            // Nothing was seen of it for so long: what is known is too old.
+            *self = Self::default();
+        }
         let changed = self.last.is_some_and(|last| last != status);
-        self.changes = (self.changes << 1 | u32::from(changed)) & ((1 << (SAMPLES - 1)) - 1);
+        // Where samples are missing it is taken for unchanged between them.
+        let steps = u32::try_from(passed.max(1)).unwrap_or(SAMPLES).min(SAMPLES);
+        self.changes = (self.changes << steps | u32::from(changed)) & ((1 << (SAMPLES - 1)) - 1);
         (self.last, self.sampled) = (Some(status), now);
         let share = self.share();
         match self.since {
@@ -100,6 +107,23 @@ mod tests {
         assert_eq!(after("....................!.!"), (184, false), "the three newest");
         assert_eq!(after("...................!.!."), (242, true), "the four newest");
         assert_eq!(after("!!!!!!!!!!!!!!!!!!!!!!"), (0, false));
+    }
+
+    #[test]
+    fn what_was_not_seen_is_not_remembered() {
+        let mut flaps = Flaps::default();
+        let limits = FlappingLimits::default();
+        let minute = |n: u64| Mono(n * 60_000_000_000);
+        for n in 0..8 {
+            let status = if n % 2 == 0 { Status::Critical } else { Status::Ok };
+            flaps.note(status, minute(n), &limits);
+        }
+        assert!(flaps.since().is_some());
+        let mut away = flaps;
+        away.note(Status::Critical, minute(7 + 21), &limits);
+        assert_eq!((away.since(), away.share()), (None, 0.0), "an hour later it begins anew");
+        flaps.note(Status::Ok, minute(7 + 19), &limits);
+        assert!(flaps.since().is_none(), "most of what changed is too old: {}", flaps.share());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use lubdub_shared::time::{Now, words};
 use super::request::{ANSWER_MARGIN, NUDGE_PATIENCE};
 use super::{AgentIndex, Identity, Slot, outcome};
 use crate::agent::{Agent, Link, RIVAL_GONE, Rival, Standing, Verification, left};
+use crate::detect::flapping::Flaps;
 use crate::detect::{self, View};
 use crate::policy::fusion::{self, Weight};
 use crate::policy::ladder::{self, Step};
@@ -94,7 +95,10 @@ impl Judge<'_> {
                     if self.agent.act.is_none() {
                         self.by_schedule(CommandKind::Restart);
                     }
-                    self.agent.held = None;
+                    if self.agent.held.take().is_some() {
+                        // A person let it begin anew.
+                        self.agent.flaps = Flaps::default();
+                    }
                     self.agent.begin_life(life, event.at, self.now.mono);
                 }
             }
@@ -221,6 +225,10 @@ impl Judge<'_> {
         if !self.is_uncontested() || self.agent.act.is_some() || self.agent.living().is_none() {
             return;
         }
+        let rest = outcome::rest_after_nudge(self.agent.untaken);
+        if self.agent.nudged.is_some_and(|at| self.now.mono.since(at) < rest) {
+            return;
+        }
         let Some((at, reason)) = ladder::nudge(self.agent) else { return };
         let cause = self.agent.findings[at].finding.cause;
         match self.agent.policy.mode {
@@ -247,7 +255,7 @@ impl Judge<'_> {
             return;
         };
         let told = self.agent.nudged.is_some_and(|at| self.now.mono.since(at) < NUDGE_PATIENCE);
-        if told && fusion::weigh(step.cause) == Weight::Frozen {
+        if told && self.agent.untaken == 0 && fusion::weigh(step.cause) == Weight::Frozen {
             // Who is alive and was just told gets its time to think.
             return;
         }
@@ -269,6 +277,9 @@ impl Judge<'_> {
     /// and what still calls for one then is a quarantine.
     fn held_while_flapping(&self, step: Step) -> Option<Step> {
         let Some(since) = self.agent.flaps.since() else { return Some(step) };
+        if step.kind != CommandKind::Restart {
+            return Some(step);
+        }
         let limits = &self.agent.policy.limits.flapping;
         (self.now.mono.since(since) >= limits.hold_max).then(|| Step {
             kind: CommandKind::Stop,

@@ -18,6 +18,25 @@ use crate::{Effect, incident};
 /// reason of the sidecar's is refused again.
 const REST_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
+/// After the first save of a life; twice as long after each further one.
+const REST_AFTER_SAVE: Duration = Duration::from_secs(5);
+
+/// After a nudge that nobody took; twice as long after each further one.
+const REST_AFTER_NUDGE: Duration = Duration::from_secs(60);
+
+/// The longest of such rests.
+const REST_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Twice as long with each time.
+fn backoff(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(REST_MAX)
+}
+
+/// How long nobody is nudged again, after so many that nobody took.
+pub(super) fn rest_after_nudge(untaken: u32) -> Duration {
+    untaken.checked_sub(1).map_or(Duration::ZERO, |times| backoff(REST_AFTER_NUDGE, times))
+}
+
 /// Answers that are remembered, so that one that is told again is not told to people again.
 const ANSWERED_MAX: usize = 16;
 
@@ -43,9 +62,8 @@ impl Judge<'_> {
         let nudge = |asked: &InFlight| {
             asked.command.id == ended.command && asked.command.kind == CommandKind::Nudge
         };
-        if ended.ending != Ending::Done && self.agent.asked.iter().any(nudge) {
-            // Nobody took it: nobody is to be waited for.
-            self.agent.nudged = None;
+        if self.agent.asked.iter().any(nudge) {
+            self.nudge_ended(ended.ending == Ending::Done);
         }
         self.agent.asked.retain(|asked| asked.command.id != ended.command);
         let outcome = match &ended.ending {
@@ -68,7 +86,7 @@ impl Judge<'_> {
                 verify.due = self.now.mono.after(self.agent.policy.startup_grace);
             }
             if act.is_some() {
-                let rest = if save { Duration::ZERO } else { REST_AFTER_REFUSAL };
+                let rest = if save { self.rest_after_save() } else { REST_AFTER_REFUSAL };
                 self.agent.rest_until = self.now.mono.after(rest);
             }
         } else if act.is_some_and(|act| act.cause().is_none() && ends(act.command.kind)) {
@@ -80,6 +98,26 @@ impl Judge<'_> {
             Ending::Done | Ending::Expired | Ending::Failed => ended.detail.clone(),
         };
         self.answered(ended.command, outcome, detail, Some(Box::new(ended)));
+    }
+
+    /// A save is a new beginning for the agent; many of them are a disagreement between engine
+    /// and sidecar, which no haste settles.
+    fn rest_after_save(&mut self) -> Duration {
+        let rest = backoff(REST_AFTER_SAVE, self.agent.saves);
+        self.agent.saves = self.agent.saves.saturating_add(1);
+        rest
+    }
+
+    /// What nobody took is told again, later and later.
+    pub(super) fn nudge_ended(&mut self, taken: bool) {
+        if taken {
+            self.agent.untaken = 0;
+            return;
+        }
+        self.agent.untaken = self.agent.untaken.saturating_add(1);
+        for standing in &mut self.agent.findings {
+            standing.nudged = false;
+        }
     }
 
     /// Nobody answered in time. The agent is judged afresh; a late answer is still recorded.

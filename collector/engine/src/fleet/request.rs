@@ -201,6 +201,9 @@ impl Judge<'_> {
         self.agent.asked = left;
         let over: Vec<InFlight> = over;
         for asked in over {
+            if asked.command.kind == CommandKind::Nudge {
+                self.nudge_ended(false);
+            }
             let detail = "the sidecar did not answer in time".to_owned();
             self.answer(asked.command.id, ActionOutcome::Expired, detail);
         }

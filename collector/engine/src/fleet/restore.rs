@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use lubdub_shared::command::CommandKind;
 use lubdub_shared::id::CommandId;
 use lubdub_shared::incident::{ActionOutcome, Finding, Incident};
 use lubdub_shared::policy::Policy;
@@ -77,6 +78,10 @@ impl Fleet {
             return give_up(agent, index, command.id, unknown, now, out);
         }
         let act = InFlight { command: Box::new(command), decided, due, wish: None };
+        if act.command.kind == CommandKind::Nudge && agent.asked.len() < ASKED_MAX {
+            // It ends nothing, so nothing waits for it.
+            return agent.asked.push(act);
+        }
         let slot = act.cause().map(|_| Slot { agent: index, command: act.command.id, due });
         match agent.act.replace(act) {
             Some(older) if agent.asked.len() < ASKED_MAX => agent.asked.push(older),

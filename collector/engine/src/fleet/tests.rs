@@ -491,7 +491,7 @@ proptest! {
                 let worst = agent.findings.iter().map(|s| s.finding.level.severity()).max();
                 let open = agent.incidents.iter().filter(|i| i.resolved.is_none()).count();
                 prop_assert!(worst.is_none_or(|worst| worst == agent.status.severity()));
-                prop_assert!(agent.status != lubdub_shared::status::Status::Critical || open > 0,
+                prop_assert!(agent.status != Status::Critical || open > 0,
                     "a critical agent without an incident");
             }
         }

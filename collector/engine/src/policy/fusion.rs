@@ -85,12 +85,15 @@ pub(crate) fn weigh(cause: Cause) -> Weight {
     }
 }
 
-/// A finding that is a second reason beside frozen progress. That it costs little or much, or that
-/// a check is late, is none; nor is a pause, which explains the frozen progress.
+/// A finding that is a second reason beside frozen progress. What it spends is none: that rests on
+/// the same counter, or on a budget that no restart refills. Nor is a check that is late, or a
+/// pause, which explains the frozen progress.
 pub(crate) fn is_second(cause: Cause, level: Status) -> bool {
     let independent = match weigh(cause) {
-        Weight::Fact => cause != Cause::Paused,
-        Weight::Symptom => !matches!(cause, Cause::EnergyLow | Cause::Missed),
+        Weight::Fact => !matches!(cause, Cause::Paused | Cause::EnergyGone),
+        Weight::Symptom => {
+            !matches!(cause, Cause::EnergyLow | Cause::BurnWithoutProgress | Cause::Missed)
+        }
         Weight::Frozen | Weight::Circumstance => false,
     };
     independent && level.severity() >= Status::Warning.severity()
@@ -146,9 +149,10 @@ mod tests {
     fn two_symptoms_are_no_fact() {
         for (cause, second) in [
             (Cause::Looping, true),
-            (Cause::BurnWithoutProgress, true),
             (Cause::LeaseExpired, true),
+            (Cause::BurnWithoutProgress, false),
             (Cause::EnergyLow, false),
+            (Cause::EnergyGone, false),
             (Cause::Missed, false),
             (Cause::Paused, false),
             (Cause::WaitingHuman, false),

@@ -46,10 +46,7 @@ pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
     let precondition = precondition(finding.cause, agent)?;
     debug_assert!(precondition.check(&report.ages).is_ok(), "the verdict contradicts its report");
     Some(Step {
-        kind: match agent.policy.act(finding.cause) {
-            Act::Apoptosis => CommandKind::Apoptosis,
-            Act::None | Act::Notify | Act::Nudge | Act::Restart => restart_or_end(agent),
-        },
+        kind: kind_of(agent.policy.act(finding.cause), agent),
         cause: finding.cause,
         precondition,
         reason: format!("{}: {}", finding.cause, finding.detail),
@@ -58,15 +55,25 @@ pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
 
 /// What stands beside a finding is enough to act on it.
 fn is_enough(agent: &Agent, finding: &Finding) -> bool {
+    fusion::leads(finding.cause, finding.level, beside(agent, finding)) == Leads::Act
+}
+
+fn beside(agent: &Agent, finding: &Finding) -> Beside {
     let seen = agent.findings.iter().filter(|standing| !standing.treated);
     let second = |other: &Finding| {
         other.cause != finding.cause && fusion::is_second(other.cause, other.level)
     };
-    let beside = Beside {
+    Beside {
         inert: agent.living().is_some_and(|r| Late::of(&r.ages, &agent.policy).inert),
         second: seen.map(|standing| &standing.finding).any(second),
-    };
-    fusion::leads(finding.cause, finding.level, beside) == Leads::Act
+    }
+}
+
+/// The act that a finding leads to once it is Critical, given what stands beside it now.
+pub(crate) fn would_act(agent: &Agent, finding: &Finding) -> Option<CommandKind> {
+    let leads = fusion::leads(finding.cause, Status::Critical, beside(agent, finding));
+    let act = agent.policy.act(finding.cause);
+    (leads == Leads::Act && act >= Act::Restart).then(|| kind_of(act, agent))
 }
 
 /// The finding for which the agent itself is to be told now, by its place, and why.
@@ -83,6 +90,13 @@ pub(crate) fn nudge(agent: &Agent) -> Option<(usize, String)> {
     let at = agent.findings.iter().position(asks)?;
     let finding = &agent.findings[at].finding;
     Some((at, format!("{}: {}", finding.cause, finding.detail)))
+}
+
+fn kind_of(act: Act, agent: &Agent) -> CommandKind {
+    match act {
+        Act::Apoptosis => CommandKind::Apoptosis,
+        Act::None | Act::Notify | Act::Nudge | Act::Restart => restart_or_end(agent),
+    }
 }
 
 fn restart_or_end(agent: &Agent) -> CommandKind {

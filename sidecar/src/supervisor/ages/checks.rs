@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use lubdub_shared::beat::{FAILED_CHECKS_MAX, FailedCheck};
 use lubdub_shared::line::{Check, SELF_CHECK};
-use lubdub_shared::policy::Limits;
+use lubdub_shared::policy::{Due, Expected, Limits};
+use lubdub_shared::time::Mono;
 use lubdub_shared::trend::CheckAge;
 
 /// Named checks that are remembered; further names are ignored.
@@ -14,15 +15,15 @@ pub(super) const CHECKS_MAX: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     pub(super) failed: BTreeMap<String, FailedCheck>,
-    /// When each came, in time that the agent was not paused.
-    came: BTreeMap<String, Duration>,
+    /// When each came: the moment, and in time that the agent was neither paused nor at rest.
+    came: BTreeMap<String, (Mono, Duration)>,
 }
 
 impl Checks {
-    /// A check came. `awake` is how long the life has run so far without being paused.
-    pub(super) fn take(&mut self, check: Check, awake: Duration) {
+    /// A check came, at a moment on both clocks.
+    pub(super) fn take(&mut self, check: Check, at: (Mono, Duration)) {
         if self.came.len() < CHECKS_MAX || self.came.contains_key(&check.name) {
-            self.came.insert(check.name.clone(), awake);
+            self.came.insert(check.name.clone(), at);
         }
         if check.ok {
             self.failed.remove(&check.name);
@@ -55,13 +56,22 @@ impl Checks {
         failed
     }
 
-    /// Those that the policy waits for.
-    pub(super) fn expected(&self, limits: &Limits, awake: Duration) -> Vec<CheckAge> {
-        let age = |name: &String| {
-            let came = self.came.get(name);
-            let age = awake.saturating_sub(came.copied().unwrap_or_default());
+    /// Those that the policy waits for. One that comes at an interval is owed only while the agent
+    /// is awake; one that comes at a time of the day, by that day.
+    pub(super) fn expected(
+        &self,
+        limits: &Limits,
+        (now, began, awake): (Mono, Mono, Duration),
+    ) -> Vec<CheckAge> {
+        let age = |(name, expected): (&String, &Expected)| {
+            let came = self.came.get(name).copied();
+            let (at, awake_then) = came.unwrap_or((began, Duration::ZERO));
+            let age = match expected.due {
+                Due::Every(_) => awake.saturating_sub(awake_then),
+                Due::Cron(_) => now.since(at),
+            };
             CheckAge { name: name.clone(), age, came: came.is_some() }
         };
-        limits.check.keys().map(age).collect()
+        limits.check.iter().map(age).collect()
     }
 }

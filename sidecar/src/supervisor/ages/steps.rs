@@ -26,7 +26,7 @@ enum Came {
 
 /// At most [`STEPS_MAX`]; the oldest is forgotten.
 #[derive(Debug, Default)]
-pub(super) struct Steps {
+pub(in crate::supervisor) struct Steps {
     steps: VecDeque<Step>,
     /// The action that goes on is one that polls.
     exempt: bool,
@@ -37,7 +37,7 @@ pub(super) struct Steps {
 
 impl Steps {
     /// The agent took a step, or says what came of the one before.
-    pub(super) fn take(&mut self, said: line::Step, exempt: &[String]) {
+    pub(in crate::supervisor) fn take(&mut self, said: line::Step, exempt: &[String]) {
         let came = match (said.error, said.result) {
             (Some(error), _) => Came::Error(error),
             (None, Some(result)) => Came::Result(result),
@@ -63,12 +63,12 @@ impl Steps {
     }
 
     /// What came before was no loop: work was done, or a wait is over.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::supervisor) fn clear(&mut self) {
         self.steps.clear();
         self.repeats = Repeats::default();
     }
 
-    pub(super) fn repeats(&self) -> Repeats {
+    pub(in crate::supervisor) fn repeats(&self) -> Repeats {
         self.repeats
     }
 

@@ -1,4 +1,5 @@
 use lubdub_shared::line::parse;
+use lubdub_shared::policy::{Due, Expected};
 
 use super::*;
 
@@ -240,4 +241,37 @@ fn quiet_stands_while_leased_or_paused() {
     told.clocks.set_paused(false, told.now);
     told.wait(1).clocks.rebase();
     assert_eq!(told.ages().quiet, seconds(0));
+}
+
+#[test]
+fn steps_of_two_senders_are_no_turns() {
+    let mut told = Told::new();
+    for number in 0..3 {
+        told.say(r#"{"source":"a","action":"x","result":"1"}"#);
+        told.say(r#"{"source":"b","action":"y","result":"2"}"#);
+        assert_eq!(told.ages().repeats.same_result, number + 1);
+        assert_eq!(told.ages().repeats.period_two, 0);
+    }
+    told.say(r#"{"source":"a","progress":1}"#).say(r#"{"source":"a","progress":2}"#);
+    assert_eq!(told.ages().repeats.same_result, 3, "the work of one is not the other's");
+    told.say(r#"{"source":"b","progress":1}"#).say(r#"{"source":"b","progress":2}"#);
+    assert_eq!(told.ages().repeats.same_result, 0);
+}
+
+#[test]
+fn a_check_at_an_interval_is_not_owed_at_night() {
+    let mut told = Told::new();
+    let hour = Duration::from_secs(3600);
+    for (name, due) in
+        [("often", Due::Every(hour)), ("daily", Due::Cron("0 3 * * * UTC".to_owned()))]
+    {
+        let expected = Expected { due, grace: Duration::ZERO };
+        told.policy.limits.check.insert(name.to_owned(), expected);
+    }
+    told.say(r#"{"check":{"name":"often","ok":true}}"#);
+    told.say(r#"{"check":{"name":"daily","ok":true}}"#);
+    told.clocks.set_resting(true);
+    told.wait(3600);
+    let ages: Vec<_> = told.ages().checks.into_iter().map(|check| check.age).collect();
+    assert_eq!(ages, [hour, Duration::ZERO], "daily by the day, often by the hours awake");
 }

@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use lubdub_shared::beat::Phase;
 use lubdub_shared::line::{Message, Spent};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::{Policy, STRETCH_MAX};
 use lubdub_shared::time::Mono;
+use lubdub_shared::trend::Repeats;
 
-use super::steps::Steps;
 use crate::supervisor::gaps::Gaps;
 use crate::supervisor::source::Source;
 use crate::supervisor::tasks::Tasks;
 
 /// Senders inside one tree whose counters are kept apart; further ones share the last place.
 pub(super) const SOURCES_MAX: usize = 64;
-/// A gap teaches at most so many windows of patience.
-const LEARNED_MAX: u32 = 4;
 
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Work {
@@ -29,7 +27,6 @@ pub(in crate::supervisor) struct Work {
     /// Time in which progress was owed and did not come.
     pub(super) frozen: Duration,
     pub(in crate::supervisor) tasks: Tasks,
-    pub(super) steps: Steps,
     /// In this life.
     pub(in crate::supervisor) spent: Spent,
     /// Since the last progress.
@@ -76,39 +73,62 @@ impl Work {
     ) -> bool {
         add(&mut self.spent, message.spent);
         add(&mut self.burnt, message.spent);
-        let (worked, turned) = self.count(message, now, charged);
-        if worked {
-            self.steps.clear();
-        }
-        if let Some(step) = message.step.take() {
-            self.steps.take(step, &policy.limits.looping.exempt);
-        }
+        let (worked, turned) = self.count(message, (now, charged), &policy.limits.looping.exempt);
         let moved = worked || (turned && !self.counts_work);
         if moved {
             let tokens = self.burnt.tokens_in.saturating_add(self.burnt.tokens_out);
             if self.moved {
-                let longest = LEARNED_MAX * policy.progress_deadline(phase);
-                gaps.between_steps(phase, self.frozen.min(longest), tokens);
+                let longest = STRETCH_MAX * policy.progress_deadline(phase);
+                let dearest = policy.limits.energy.burn_tokens.saturating_mul(STRETCH_MAX.into());
+                gaps.between_steps(phase, self.frozen.min(longest), tokens.min(dearest));
             }
             (self.moved, self.frozen, self.burnt) = (true, Duration::ZERO, Spent::default());
         }
         moved
     }
 
+    /// What is kept of a sender inside the tree; of further ones together.
+    fn source(&mut self, name: Option<&str>) -> &mut Source {
+        let name = name.unwrap_or_default();
+        let full = self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(name);
+        let name = if full { "…" } else { name };
+        if !self.sources.contains_key(name) {
+            self.sources.insert(name.to_owned(), Source::default());
+        }
+        self.sources.get_mut(name).expect("it was just inserted")
+    }
+
+    /// Of the sender that repeats itself most, kind by kind.
+    pub(super) fn repeats(&self) -> Repeats {
+        let most = |a: Repeats, b: Repeats| Repeats {
+            same_result: a.same_result.max(b.same_result),
+            same_error: a.same_error.max(b.same_error),
+            period_two: a.period_two.max(b.period_two),
+            period_three: a.period_three.max(b.period_three),
+            monologue: a.monologue.max(b.monologue),
+        };
+        let each = self.sources.values().map(|source| source.steps.repeats());
+        each.reduce(most).unwrap_or_default()
+    }
+
+    /// Steps of a wait were counted more leniently, and are no loop of what follows.
+    pub(super) fn wait_is_over(&mut self) {
+        self.sources.values_mut().for_each(|source| source.steps.clear());
+    }
+
     /// Counters: monotone for each sender; a decrease is a new baseline. Finished tasks are
     /// progress; turns of the loop are only where nothing better was ever sent.
-    fn count(&mut self, message: &mut Message, now: Mono, charged: Duration) -> (bool, bool) {
+    fn count(
+        &mut self,
+        message: &mut Message,
+        (now, charged): (Mono, Duration),
+        exempt: &[String],
+    ) -> (bool, bool) {
         let (mut worked, mut turned) = (false, false);
         if message.progress.is_some() || message.cycle.is_some() {
-            let name = message.source.as_deref().unwrap_or_default();
-            let full = self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(name);
-            let name = if full { "…" } else { name };
-            if !self.sources.contains_key(name) {
-                self.sources.insert(name.to_owned(), Source::default());
-            }
-            let source = self.sources.get_mut(name).expect("it was just inserted");
-            let (work, turns) = source.count(message.progress, message.cycle);
             self.counts_work |= message.progress.is_some();
+            let source = self.source(message.source.as_deref());
+            let (work, turns) = source.count(message.progress, message.cycle);
             self.counter = self.counter.saturating_add(work);
             self.cycles = self.cycles.saturating_add(turns);
             (worked, turned) = (work > 0, turns > 0);
@@ -119,6 +139,12 @@ impl Work {
                 self.counter = self.counter.saturating_add(1);
                 worked = true;
             }
+        }
+        if worked {
+            self.source(message.source.as_deref()).steps.clear();
+        }
+        if let Some(step) = message.step.take() {
+            self.source(message.source.as_deref()).steps.take(step, exempt);
         }
         (worked, turned)
     }
