@@ -35,7 +35,7 @@ pub(crate) fn explanation(agent: &Agent, now: Now) -> Explanation {
         agent: agent_view(agent, now),
         deadlines: explain::deadlines(agent),
         configured: explain::configured(agent),
-        what_if: explain::what_if(agent, now),
+        what_if: explain::what_if(agent),
         suggestions: explain::suggestions(agent),
     }
 }

@@ -172,6 +172,10 @@ fn progress(ages: &Ages, policy: &Policy) -> Past {
     match ages.progress.frozen {
         Some(frozen) if ages.progress.owed && frozen >= 2 * window => Past::Critical,
         Some(frozen) if ages.progress.owed && frozen >= window => Past::Warning,
+        // What never moved was never seen to work: that is told, and no reason to act.
+        None if ages.progress.owed && ages.progress.still.is_some_and(|still| still >= window) => {
+            Past::Warning
+        }
         Some(_) | None => Past::Not,
     }
 }
@@ -283,12 +287,8 @@ mod tests {
     fn progress_is_judged_only_where_it_is_owed_and_beats_are_fresh() {
         let policy = Policy::default();
         let with = |silence, frozen, owed| {
-            let progress = Progress {
-                counter: 5,
-                frozen: Some(seconds(frozen)),
-                owed,
-                window: Duration::ZERO,
-            };
+            let progress =
+                Progress { counter: 5, frozen: Some(seconds(frozen)), owed, ..Progress::default() };
             Late::of(&Ages { progress, ..quiet(silence, 9999) }, &policy)
         };
         assert_eq!(with(1, 599, true).progress, Past::Not);
@@ -299,6 +299,15 @@ mod tests {
         assert_eq!(with(10, 1200, true).progress, Past::Not, "silence says it already");
         let never = Ages { progress: Progress::default(), ..quiet(1, 9999) };
         assert_eq!(Late::of(&never, &policy).progress, Past::Not);
+        let still = |seen: u64| {
+            let still = Some(seconds(seen));
+            let progress = Progress { still, owed: true, ..Progress::default() };
+            Late::of(&Ages { progress, ..quiet(1, 9999) }, &policy).progress
+        };
+        assert_eq!(
+            (still(599), still(600), still(99_999)),
+            (Past::Not, Past::Warning, Past::Warning)
+        );
     }
 
     #[test]
@@ -321,7 +330,7 @@ mod tests {
     fn who_is_paused_or_leased_owes_nothing() {
         let policy = Policy::default();
         let progress =
-            Progress { counter: 5, frozen: Some(seconds(9999)), owed: true, window: seconds(1) };
+            Progress { counter: 5, frozen: Some(seconds(9999)), owed: true, ..Progress::default() };
         let late = Ages { progress, ..quiet(9999, 9999) };
         let lease = Lease { number: 1, left: seconds(60), over: None };
         let paused = Ages { paused: Some(seconds(1)), ..late.clone() };

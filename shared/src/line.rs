@@ -296,17 +296,22 @@ fn phase(key: &'static str, word: &str) -> Result<Phase, Dropped> {
 pub fn name(key: &'static str, text: Cow<'_, str>) -> Result<String, Dropped> {
     match text.len() {
         0 => Err(bad(key, "empty")),
-        _ if text.contains(char::is_control) => Err(bad(key, "a control character")),
+        _ if text.contains(moves_text) => Err(bad(key, "a control character")),
         1..=NAME_LEN_MAX => Ok(text.into_owned()),
         _ => Err(bad(key, "longer than 64 bytes")),
     }
 }
 
+/// It moves a cursor, or turns the direction of what follows.
+fn moves_text(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Cuts a text to [`TEXT_LEN_MAX`] at a character's edge. Control characters become U+FFFD: texts
 /// of agents end up in logs and on terminals.
 pub fn clip(text: Cow<'_, str>) -> String {
-    let mut text = if text.contains(char::is_control) {
-        text.replace(char::is_control, "\u{fffd}")
+    let mut text = if text.contains(moves_text) {
+        text.replace(moves_text, "\u{fffd}")
     } else {
         text.into_owned()
     };

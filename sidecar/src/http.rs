@@ -11,40 +11,41 @@
 //! What arrives goes to the driver through a bounded queue: a handler waits while that is full,
 //! and so does its client. Nothing that is said here is stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use lubdub_shared::id::CommandId;
-use lubdub_shared::line::{self, Check, DATAGRAM_LEN_MAX, Message, TaskStep};
-use lubdub_shared::time::{millis, now};
+use lubdub_shared::line::{self, DATAGRAM_LEN_MAX, Message};
+use lubdub_shared::time::{Mono, millis, now};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::unix::SocketAddr;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::warn;
 
-use crate::socket::{PATH_LEN_MAX, allowed_uids};
+use crate::socket::PATH_LEN_MAX;
 use crate::supervisor::Notice;
+
+mod listener;
+mod ping;
+
+use listener::Listener;
+use ping::ping;
 
 /// What may wait for the driver.
 const QUEUE_DEPTH: usize = 64;
 /// Connections at one time; further ones wait at the socket.
 const CONNECTIONS_MAX: usize = 128;
-/// A connection on which nothing moves for so long ends: longer than any poll.
-const IDLE_MAX: Duration = Duration::from_secs(90);
 /// Notices that wait to be taken; the oldest is forgotten.
 const NOTICES_MAX: usize = 16;
 /// Started pings that are remembered.
@@ -52,8 +53,8 @@ const STARTED_MAX: usize = 32;
 /// How long a poll lasts when it does not say, and at most.
 const POLL_DEFAULT: Duration = Duration::from_secs(30);
 const POLL_MAX: Duration = Duration::from_secs(60);
-/// Check of a ping without a name.
-const PING: &str = "ping";
+/// What is not taken is offered again after this.
+const OFFER_EVERY: Duration = Duration::from_secs(5);
 
 /// What came through this door.
 #[derive(Debug)]
@@ -106,18 +107,17 @@ impl HttpDoor {
         let (read, started) = (Arc::clone(&listener.read), Arc::default());
         let (to_driver, heard) = mpsc::channel(QUEUE_DEPTH);
         let (notices, board) = watch::channel(Vec::new());
-        let shop = Shop { to_driver, board, started: Arc::clone(&started) };
+        let shop =
+            Shop { to_driver, board, started: Arc::clone(&started), offered: Arc::default() };
         let router = Router::new()
             .route("/v1/beat", post(beat))
-            .route("/v1/commands", get(commands))
+            .route("/v1/commands", get(commands).head(no_such_method))
             .route("/v1/commands/{id}", post(taken))
-            .route("/ping", any(ping))
-            .route("/ping/", any(ping))
-            .route("/ping/{*rest}", any(ping))
+            .route("/ping", get(ping).post(ping))
+            .route("/ping/", get(ping).post(ping))
+            .route("/ping/{*rest}", get(ping).post(ping))
             .fallback(async || problem(StatusCode::NOT_FOUND, "no such path"))
-            .method_not_allowed_fallback(async || {
-                problem(StatusCode::METHOD_NOT_ALLOWED, "no such method here")
-            })
+            .method_not_allowed_fallback(no_such_method)
             .layer(DefaultBodyLimit::max(DATAGRAM_LEN_MAX))
             .with_state(shop);
         let serving = tokio::spawn(async move {
@@ -167,6 +167,8 @@ struct Shop {
     /// Names of pings that were started and not ended. A lock, because handlers run beside each
     /// other on one thread; it is never held across an await.
     started: Arc<Mutex<BTreeSet<String>>>,
+    /// When each notice was last offered; locked likewise.
+    offered: Arc<Mutex<BTreeMap<CommandId, Mono>>>,
 }
 
 impl Shop {
@@ -179,6 +181,19 @@ impl Shop {
             Ok(()) => (StatusCode::OK, "OK\n").into_response(),
             Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the sidecar ends"),
         }
+    }
+
+    /// What hangs there, without what was offered a moment ago.
+    fn offer(&self, board: &[Notice]) -> Vec<Notice> {
+        let now = now().mono;
+        let mut offered = self.offered.lock().expect("nothing panics while it is held");
+        offered.retain(|id, _| board.iter().any(|notice| notice.id == *id));
+        let fresh = |notice: &&Notice| {
+            offered.get(&notice.id).is_none_or(|at| now.since(*at) >= OFFER_EVERY)
+        };
+        let due: Vec<Notice> = board.iter().filter(fresh).cloned().collect();
+        offered.extend(due.iter().map(|notice| (notice.id, now)));
+        due
     }
 
     /// Notes a started ping; for one that ends, whether it was started.
@@ -201,7 +216,18 @@ fn problem(status: StatusCode, detail: &str) -> Response {
     (status, Json(Problem { status: status.as_u16(), detail })).into_response()
 }
 
-async fn beat(State(shop): State<Shop>, body: Bytes) -> Response {
+async fn no_such_method() -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, "no such method here")
+}
+
+/// What came, or the answer to what could not be read.
+type Body = Result<Bytes, BytesRejection>;
+
+async fn beat(State(shop): State<Shop>, body: Body) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(why) => return problem(why.status(), &why.body_text()),
+    };
     if !body.trim_ascii_start().starts_with(b"{") {
         return problem(StatusCode::BAD_REQUEST, "not a JSON object");
     }
@@ -232,21 +258,37 @@ struct NoticeJson {
     grace_ms: Option<u64>,
 }
 
-async fn commands(State(shop): State<Shop>, Query(Wait { wait }): Query<Wait>) -> Response {
-    let Ok(wait) = wait.map_or(Ok(POLL_DEFAULT), Duration::try_from_secs_f64) else {
+async fn commands(
+    State(shop): State<Shop>,
+    query: Result<Query<Wait>, QueryRejection>,
+) -> Response {
+    let wait = match query {
+        Ok(Query(Wait { wait })) => wait.map_or(Ok(POLL_DEFAULT), Duration::try_from_secs_f64),
+        Err(why) => return problem(why.status(), &why.body_text()),
+    };
+    let Ok(wait) = wait else {
         return problem(StatusCode::BAD_REQUEST, "wait: not a number of seconds");
     };
-    let mut board = shop.board.clone();
     if shop.to_driver.send(Heard::Polled).await.is_err() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "the sidecar ends");
     }
-    let something = board.wait_for(|board| !board.is_empty());
-    let found = tokio::time::timeout(wait.min(POLL_MAX), something).await;
-    let notices = match found {
-        Ok(Ok(board)) => board.clone(),
-        Ok(Err(_)) => return problem(StatusCode::SERVICE_UNAVAILABLE, "the sidecar ends"),
+    let mut board = shop.board.clone();
+    let end = now().mono.after(wait.min(POLL_MAX));
+    let notices = loop {
         // Nothing is asked: an empty list, so that every answer has one shape.
-        Err(_) => Vec::new(),
+        let notices = shop.offer(&board.borrow_and_update());
+        if !notices.is_empty() || now().mono >= end {
+            break notices;
+        }
+        // What was offered and not taken is offered again, but not at once.
+        let again = now().mono.after(OFFER_EVERY).min(end);
+        let pause = tokio::time::sleep_until(lubdub_shared::time::instant_at(again).into());
+        tokio::select! {
+            changed = board.changed() => if changed.is_err() {
+                return problem(StatusCode::SERVICE_UNAVAILABLE, "the sidecar ends");
+            },
+            () = pause => {}
+        }
     };
     let commands = notices.into_iter().map(|notice| NoticeJson {
         id: notice.id.to_string(),
@@ -261,8 +303,12 @@ async fn commands(State(shop): State<Shop>, Query(Wait { wait }): Query<Wait>) -
 async fn taken(
     State(shop): State<Shop>,
     axum::extract::Path(id): axum::extract::Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(why) => return problem(why.status(), &why.body_text()),
+    };
     let Ok(id) = id.parse::<CommandId>() else {
         return problem(StatusCode::BAD_REQUEST, "not the id of a command");
     };
@@ -271,188 +317,4 @@ async fn taken(
     }
     let said = line::clip(String::from_utf8_lossy(&body).trim().into());
     shop.tell(Heard::Taken(id, said)).await
-}
-
-/// What a ping says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ping {
-    Success,
-    Start,
-    Fail,
-    Log,
-}
-
-async fn ping(
-    State(shop): State<Shop>,
-    path: Option<axum::extract::Path<String>>,
-    body: Bytes,
-) -> Response {
-    let path = path.map(|axum::extract::Path(rest)| rest).unwrap_or_default();
-    let Some((name, what)) = read_ping(&path) else {
-        return problem(StatusCode::BAD_REQUEST, "not /ping[/CHECK][/start|/fail|/log|/0..255]");
-    };
-    let check = match line::name("check", name.unwrap_or(PING).into()) {
-        Ok(check) => check,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, &why.to_string()),
-    };
-    let text = line::clip(String::from_utf8_lossy(&body).trim().into());
-    let task = match what {
-        // Only what will be known when it ends.
-        Ping::Start if shop.note(&check, true) => Some(TaskStep::Start),
-        // Only what was started is a task: a ping now and then is no work done.
-        Ping::Success if shop.note(&check, false) => Some(TaskStep::Done),
-        Ping::Fail if shop.note(&check, false) => Some(TaskStep::Fail),
-        Ping::Start | Ping::Success | Ping::Fail | Ping::Log => None,
-    };
-    let ok = match what {
-        Ping::Success => Some(true),
-        Ping::Fail => Some(false),
-        Ping::Start | Ping::Log => None,
-    };
-    shop.say(Message {
-        beat: what != Ping::Log,
-        task: task.map(|step| line::Task { id: check.clone(), step, took: None }),
-        check: ok.map(|ok| Check { name: check, ok, trigger: false, message: text.clone() }),
-        text: Some(text).filter(|text| !text.is_empty()),
-        ..Message::default()
-    })
-    .await
-}
-
-/// `[CHECK][/start|/fail|/log|/0..255]`.
-fn read_ping(path: &str) -> Option<(Option<&str>, Ping)> {
-    let word = |word: &str| match word {
-        "start" => Some(Ping::Start),
-        "fail" => Some(Ping::Fail),
-        "log" => Some(Ping::Log),
-        "0" => Some(Ping::Success),
-        number => number.parse::<u8>().ok().map(|_| Ping::Fail),
-    };
-    let path = path.trim_matches('/');
-    let (name, what) = match path.rsplit_once('/') {
-        Some((name, last)) => (Some(name), word(last)?),
-        None if path.is_empty() => (None, Ping::Success),
-        None => match word(path) {
-            Some(what) => (None, what),
-            None => (Some(path), Ping::Success),
-        },
-    };
-    name.is_none_or(|name| !name.contains('/')).then_some((name, what))
-}
-
-/// Takes connections of the agent's user and of root only, so many at a time.
-struct Listener {
-    socket: UnixListener,
-    places: Arc<Semaphore>,
-    read: Arc<AtomicUsize>,
-}
-
-impl axum::serve::Listener for Listener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.expect("it is never closed");
-            let (stream, address) = match self.socket.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: those that are open go on.
-                    warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
-            match stream.peer_cred() {
-                Ok(peer) if allowed_uids().contains(&peer.uid()) => {
-                    let idle = Box::pin(tokio::time::sleep(IDLE_MAX));
-                    let read = Arc::clone(&self.read);
-                    return (Connection { stream, idle, read, _place: place }, address);
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.socket.local_addr()
-    }
-}
-
-/// A connection that holds its place, counts what comes, and ends when nothing moves for long.
-struct Connection {
-    stream: UnixStream,
-    idle: Pin<Box<tokio::time::Sleep>>,
-    read: Arc<AtomicUsize>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn moved(&mut self) {
-        let deadline = lubdub_shared::time::instant_at(now().mono.after(IDLE_MAX));
-        self.idle.as_mut().reset(deadline.into());
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if Pin::new(&mut self.stream).poll_read(context, buffer)?.is_ready() {
-            self.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
-            self.moved();
-            return Poll::Ready(Ok(()));
-        }
-        // Nothing more is read from who says nothing: the connection ends.
-        self.idle.as_mut().poll(context).map(Ok)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.moved();
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pings_are_read_as_healthchecks_has_them() {
-        for (path, read) in [
-            ("", Some((None, Ping::Success))),
-            ("start", Some((None, Ping::Start))),
-            ("7", Some((None, Ping::Fail))),
-            ("backup", Some((Some("backup"), Ping::Success))),
-            ("backup/", Some((Some("backup"), Ping::Success))),
-            ("backup/start", Some((Some("backup"), Ping::Start))),
-            ("backup/fail", Some((Some("backup"), Ping::Fail))),
-            ("backup/log", Some((Some("backup"), Ping::Log))),
-            ("backup/0", Some((Some("backup"), Ping::Success))),
-            ("backup/255", Some((Some("backup"), Ping::Fail))),
-            ("backup/256", None),
-            ("backup/restart", None),
-            ("a/b/start", None),
-        ] {
-            assert_eq!(read_ping(path), read, "{path}");
-        }
-    }
 }

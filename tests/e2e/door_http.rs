@@ -68,11 +68,15 @@ fn curl_beats_pings_and_is_told_what_is_wrong() {
     for (path, more, code, why) in [
         ("/v1/beat", vec!["-d", "{\"energy\":7}"], 400, "energy: not within 0..1"),
         ("/v1/beat", vec!["-d", "WATCHDOG=1"], 400, "not a JSON object"),
-        ("/v1/beat", vec!["-d", from_file.as_str()], 413, ""),
+        ("/v1/beat", vec!["-d", from_file.as_str()], 413, "\"status\":413"),
         ("/v1/beat", vec![], 405, "no such method"),
         ("/v2/beat", vec!["-d", "{}"], 404, "no such path"),
         ("/ping/db/later", vec![], 400, "not /ping"),
-        ("/v1/commands?wait=soon", vec![], 400, ""),
+        ("/v1/commands?wait=soon", vec![], 400, "\"status\":400"),
+        ("/v1/commands", vec!["-I"], 405, ""),
+        ("/ping/256", vec![], 400, "not /ping"),
+        ("/ping/%1b%5B31m", vec![], 400, "control character"),
+        ("/ping", vec!["-X", "DELETE"], 405, "no such method"),
         ("/v1/commands/7", vec!["-d", ""], 400, "not the id"),
     ] {
         let (found, body) = curl(&door, path, &more);
@@ -104,6 +108,27 @@ fn polls(world: &World, id: &str, command: &[&str]) {
     assert!(sidecar.is_running(), "it holds the agent down");
     let nobody = world.lubdub(&["nudge", id, "--reason", "wake up", "--wait"]);
     assert_eq!(nobody.status.code(), Some(1), "nobody is there: {nobody:?}");
+}
+
+#[test]
+fn many_idle_connections_do_not_close_the_door() {
+    let world = World::under("heartbeat_deadline = \"20s\"\n");
+    let _sidecar = world.toy("i", &["hang"]);
+    let door = door(&world, "i");
+    let connect = |_| std::os::unix::net::UnixStream::connect(&door).expect("a connection");
+    let idle: Vec<_> = (0..100).map(connect).collect();
+    let body = "{\"phase\":\"working\"}";
+    assert_eq!(curl(&door, "/v1/beat", &["-d", body]).0, 200, "beside {} others", idle.len());
+    // What is asked and not taken is offered again, but not at once.
+    assert_eq!(curl(&door, "/v1/commands?wait=0", &[]).0, 200);
+    let asked = world.lubdub(&["nudge", "i", "--reason", "wake up"]);
+    assert_eq!(asked.status.code(), Some(0), "{asked:?}");
+    let (_, first) = curl(&door, "/v1/commands?wait=20", &[]);
+    assert!(first.contains("wake up"), "{first}");
+    let (_, at_once) = curl(&door, "/v1/commands?wait=1", &[]);
+    assert_eq!(at_once, r#"{"v":1,"commands":[]}"#);
+    let (_, later) = curl(&door, "/v1/commands?wait=20", &[]);
+    assert!(later.contains("wake up"), "{later}");
 }
 
 #[test]

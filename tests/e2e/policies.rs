@@ -127,6 +127,20 @@ fn a_recording_is_judged_again_with_the_same_result_and_with_other_policies() {
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(why.contains(&format!("broken.ndjson:{}: not a line", lines + 1)), "{why}");
+    let nothing = world.path().join("nothing.ndjson");
+    fs::write(&nothing, "").expect("a file");
+    let nothing = nothing.to_str().expect("UTF-8");
+    for (args, why) in [
+        (vec!["replay", nothing], "nothing was judged"),
+        (vec!["replay", nothing, "--lenient"], "nothing was judged"),
+        (vec!["replay", softer], "not a line of a trace"),
+        (vec!["replay", trace, trace], "the files are given twice"),
+    ] {
+        let refused = world.lubdub(&args);
+        assert_eq!(refused.status.code(), Some(1), "{args:?}: {refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(why), "{args:?}: {said}");
+    }
     let lenient = world.json(&["replay", broken, "--lenient"]);
     assert_eq!((&lenient["skipped"], &lenient["would_have_ended"]), (&2.into(), &1.into()));
 }

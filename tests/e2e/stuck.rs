@@ -45,6 +45,45 @@ fn a_deadlock_behind_a_beating_thread_is_found_and_restarted() {
 }
 
 #[test]
+fn beats_and_polls_over_http_are_no_activity() {
+    let world = World::under("progress_window = \"4s\"\n");
+    // Node writes its sockets with write(2), which the kernel counts as output of the process.
+    let script = r#"
+const http = require('http');
+const ask = (method, path, body) => new Promise((done) => {
+  const options = { socketPath: process.env.LUBDUB_HTTP, method, path };
+  const request = http.request(options, (answer) => { answer.resume(); answer.on('end', done); });
+  request.on('error', done);
+  request.end(body);
+});
+const beat = (more) => ask('POST', '/v1/beat', JSON.stringify({ phase: 'working', ...more }));
+const stuck = process.env.LUBDUB_INCARNATION === '1';
+let progress = 0;
+setInterval(() => beat(stuck && progress > 5 ? {} : { progress: ++progress }), 500);
+(async () => { for (;;) await ask('GET', '/v1/commands?wait=1'); })();
+"#;
+    let _sidecar = world.sidecar("n", &["node", "-e", script]);
+    eventually("frozen progress", SOON, || finding(&world, "n", "no_progress"));
+    let healed = eventually("a second life", SOON, || restarted(&world, "n"));
+    assert_eq!(healed["incarnation"], 2);
+    let why = world.incidents("n")[0]["summary"].to_string();
+    assert!(why.contains("no activity either"), "its own door is no output: {why}");
+    world.until("n", "status", "ok", SOON);
+}
+
+#[test]
+fn a_counter_that_never_moves_is_told() {
+    let world = World::under("progress_window = \"3s\"\n");
+    let step = "again:300ms:10m:{\"phase\":\"working\",\"progress\":5}";
+    let _sidecar = world.toy("f", &[step]);
+    let found = eventually("a first step that hangs", SOON, || finding(&world, "f", "no_progress"));
+    let detail = found["detail"].as_str().expect("words");
+    assert!(detail.starts_with("its counter never moved"), "{detail}");
+    never_within("restarted", Duration::from_secs(5), || restarted(&world, "f"));
+    assert_eq!(world.agent("f")["status"], "warning", "it was never seen to work");
+}
+
+#[test]
 fn a_loop_of_identical_tool_calls_is_nudged_and_never_restarted() {
     let world = World::new("");
     let toy = binary("toy_agent");

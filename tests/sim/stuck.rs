@@ -29,6 +29,7 @@ pub(super) const KINDS: &[Kind] = &[
     told("never says a word, does nothing", &[Cause::Inactive], mute),
     told("stopped by a signal", &[Cause::Paused], stopped),
     ends("says itself that it failed", &[Cause::ReportedFailure], says_so),
+    told("hangs on its first step", &[Cause::NoProgress], first_step),
     told("burns tokens, no progress", &[Cause::BurnWithoutProgress, Cause::NoProgress], burns),
     told("memory grows to its limit", &[Cause::MemoryHigh, Cause::MemoryLeak], leaks),
     Kind {
@@ -175,6 +176,13 @@ fn stopped(rng: &mut Rng) -> Script {
     // Seen with the next look, which comes each second.
     let stopped = Doing { paused: true, answers: false, ..quiet(minutes(1)) };
     Script::healthy(rng).hangs(seconds(1), stopped)
+}
+
+fn first_step(_: &mut Rng) -> Script {
+    // It says how far it is, and never gets any further.
+    let says = vec!["READY=1".to_owned(), r#"{"phase":"working","progress":5}"#.to_owned()];
+    let beats = Some(seconds(10));
+    Script::default().hangs(minutes(10), Doing { says, beats, ..quiet(minutes(1)) })
 }
 
 fn says_so(rng: &mut Rng) -> Script {

@@ -115,7 +115,8 @@ pub(crate) fn seen(view: &AgentView, lines: &mut Vec<String>) {
     }
     let progress = ages.progress;
     if let Some(frozen) = progress.frozen {
-        lines.push(format!("  progress   {}, moved {} ago", progress.counter, words(frozen)));
+        let owed = words(frozen);
+        lines.push(format!("  progress   {}, not moved in {owed} that counts", progress.counter));
     }
     let energy = vitals.energy.map_or_else(|| "-".to_owned(), |e| format!("{:.0} %", e * 100.0));
     let memory = vitals.memory_bytes.map_or_else(|| "-".to_owned(), bytes);

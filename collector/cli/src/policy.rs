@@ -8,10 +8,11 @@ use lubdub_collector::config::Policies;
 use lubdub_engine::explain;
 use lubdub_shared::beat::{Phase, Report};
 use lubdub_shared::pb;
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::{Limits, Policy};
 use lubdub_shared::schedule;
 use lubdub_shared::time::{self, words};
 use lubdub_shared::view::AgentView;
+use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 
 use crate::cli::{Common, Output};
 use crate::client::{Client, Failed};
@@ -32,8 +33,8 @@ pub(crate) struct Check {
     /// The file: `[policy.NAME]` and `[[assign]]`.
     file: PathBuf,
     /// Also list who would be late under it, of the agents of this collector.
-    #[arg(long, value_name = "URL", num_args = 0..=1, env = "LUBDUB_AGAINST",
-        default_missing_value = lubdub_sidecar::config::DEFAULT_COLLECTOR)]
+    /// Without an address that of LUBDUB_COLLECTOR.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     against: Option<String>,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -66,6 +67,11 @@ pub(crate) async fn run(verb: Verb) -> Result<(), Failed> {
 async fn check(args: Check) -> Result<(), Failed> {
     let policies = Policies::read(&args.file).map_err(Failed::usage)?;
     let late = match &args.against {
+        Some(address) if address.is_empty() => {
+            let address = std::env::var("LUBDUB_COLLECTOR");
+            let address = address.unwrap_or_else(|_| DEFAULT_COLLECTOR.to_owned());
+            Some(late_under(&policies, &address).await?)
+        }
         Some(address) => Some(late_under(&policies, address).await?),
         None => None,
     };
@@ -144,6 +150,7 @@ fn deadlines(policy: &Policy) -> Vec<(String, String)> {
         ("task_timeout".to_owned(), task),
         ("startup_grace".to_owned(), words(policy.startup_grace)),
     ]);
+    clocks.extend(limits(policy));
     let hours = policy.limits.quiet_hours.iter().map(ToString::to_string);
     clocks.extend(hours.map(|hours| ("quiet".to_owned(), hours)));
     let checks = policy.limits.check.iter();
@@ -152,6 +159,62 @@ fn deadlines(policy: &Policy) -> Vec<(String, String)> {
         (format!("check {name}"), format!("{}, grace {grace}", expected.due))
     }));
     clocks
+}
+
+/// What is held against no clock.
+fn limits(policy: &Policy) -> Vec<(String, String)> {
+    let Limits { looping, energy, memory, response, failures, flapping, .. } = &policy.limits;
+    let slow = response.slow.map_or_else(|| "no bound".to_owned(), words);
+    let limit = memory.limit.map_or_else(|| "the machine's or cgroup's".to_owned(), render::bytes);
+    let exempt = if looping.exempt.is_empty() { "none".into() } else { looping.exempt.join(", ") };
+    let acts = policy.act.iter().map(|(cause, act)| (format!("act {cause}"), act.to_string()));
+    let named = [
+        (
+            "loop",
+            format!(
+                "{} equal results, {} equal errors, {} in turns, {} without a result; exempt: \
+                 {exempt}",
+                looping.same_result, looping.same_error, looping.alternating, looping.monologue
+            ),
+        ),
+        (
+            "energy",
+            format!(
+                "low at {}, gone at {}{}, or gone within {}; burn {} tokens or {} USD without \
+                 progress",
+                energy.low,
+                energy.gone,
+                if energy.hard { " (the end)" } else { "" },
+                words(energy.empty_within),
+                energy.burn_tokens,
+                energy.burn_cost_usd
+            ),
+        ),
+        (
+            "memory",
+            format!(
+                "limit {limit}: Warning at {}, Critical at {}; a leak above {} that reaches it \
+                 within {}",
+                memory.high,
+                memory.critical,
+                memory.leak_above,
+                words(memory.leak_within)
+            ),
+        ),
+        ("response", format!("p95 {slow}; z above {}", response.anomaly)),
+        ("failures", format!("{} of the last 20, at least {}", failures.share, failures.least)),
+        (
+            "flapping",
+            format!(
+                "on at {}, off at {}, a sample each {}; restarts held for {}",
+                flapping.on,
+                flapping.off,
+                words(flapping.every),
+                words(flapping.hold_max)
+            ),
+        ),
+    ];
+    named.map(|(name, text)| (name.to_owned(), text)).into_iter().chain(acts).collect()
 }
 
 /// When the restarts come if each new life fails as soon as it begins, without jitter.
@@ -194,7 +257,7 @@ async fn late_under(policies: &Policies, address: &str) -> Result<(usize, Vec<La
         let report = view.report.filter(|report| report.pid.is_some())?;
         let policy = policies.of(&view.agent, &view.labels);
         let held = Report { ages: report.ages.held_to(&policy), ..report };
-        let then = explain::says(&held, &policy, time::now());
+        let then = explain::says(&held, &policy, time::now().wall.before(view.report_age));
         let mut now: Vec<String> =
             view.findings.iter().map(|f| format!("{} {}", f.level, f.cause)).collect();
         now.sort();

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lubdub_collector::config::Policies;
-use lubdub_engine::trace::{Change, Header, Line, Replay, Told, VERSION, WouldAct};
+use lubdub_engine::trace::{
+    Assign, Change, Header, Input, Line, OutOfTime, Replay, Told, VERSION, WouldAct,
+};
 use lubdub_shared::id::AgentId;
 use lubdub_shared::policy::Policy;
-use lubdub_shared::time::Mono;
 use serde_json::json;
 
 use crate::cli::Output;
@@ -75,47 +76,74 @@ fn replay(args: &Args, policies: Option<&Policies>) -> Result<Replayed, Failed> 
     let assign = |agent: &AgentId, labels: &BTreeMap<String, String>| -> Arc<Policy> {
         policies.map_or_else(Arc::default, |policies| policies.of(agent, labels))
     };
-    let instead: Option<lubdub_engine::trace::Assign<'_>> =
-        if policies.is_some() { Some(&assign) } else { None };
+    let instead: Option<Assign<'_>> = if policies.is_some() { Some(&assign) } else { None };
     let mut replayed = Replayed::default();
-    let mut running: Option<Replay<'_>> = None;
+    let mut running: Option<(Header, Replay<'_>)> = None;
     for path in &args.traces {
         let mut file = Trace::open(path)?;
         while let Some(read) = file.next() {
             replayed.lines += 1;
-            let line = match read {
-                Ok(Read::Header(header)) => {
-                    // A later file of the same recording goes on where the one before ended.
-                    if running.is_none() {
-                        running = Some(Replay::new(&header, Mono::default(), instead));
-                    }
-                    continue;
-                }
-                Ok(Read::Line(line)) => *line,
-                Err(_) if args.lenient => {
-                    replayed.skipped += 1;
-                    continue;
-                }
-                Err(why) => return Err(Failed::refused(why)),
-            };
-            if let lubdub_engine::trace::Input::Dropped(lost) = line.input {
-                replayed.lost += lost;
-            }
-            match &mut running {
-                Some(replay) => replay.apply(line),
-                None if args.lenient => replayed.skipped += 1,
-                None => {
-                    return Err(Failed::refused(format!(
-                        "{}:1: no header of a trace",
-                        path.display()
-                    )));
-                }
+            let taken = read.and_then(|read| match read {
+                Read::Header(header) => begin(*header, &mut running, &mut replayed, instead),
+                Read::Line(line) => apply(*line, &mut running, &mut replayed),
+            });
+            match taken {
+                Ok(()) => {}
+                Err(_) if args.lenient => replayed.skipped += 1,
+                Err(why) => return Err(Failed::refused(format!("{}: {why}", file.place()))),
             }
         }
         file.bar.finish_and_clear();
     }
-    replayed.changes = running.map(Replay::changes).unwrap_or_default();
+    let Some((_, last)) = running else {
+        return Err(Failed::refused("nothing was judged: no file begins with a trace's header"));
+    };
+    replayed.changes.extend(last.changes());
     Ok(replayed)
+}
+
+/// A file begins. It goes on with the recording of the one before, or, where the collector was
+/// started anew in between, with another fleet.
+fn begin<'p>(
+    header: Header,
+    running: &mut Option<(Header, Replay<'p>)>,
+    replayed: &mut Replayed,
+    instead: Option<Assign<'p>>,
+) -> Result<(), String> {
+    match running {
+        Some((before, _)) if header.wall < before.wall => {
+            return Err("the recording was begun before the one that was read: give the files \
+                        oldest first"
+                .to_owned());
+        }
+        Some((before, _)) if header.identity.epoch == before.identity.epoch => {
+            *before = header;
+            return Ok(());
+        }
+        Some(_) | None => {}
+    }
+    let next = Replay::new(&header, instead);
+    if let Some((_, over)) = running.replace((header, next)) {
+        replayed.changes.extend(over.changes());
+    }
+    Ok(())
+}
+
+fn apply(
+    line: Line,
+    running: &mut Option<(Header, Replay<'_>)>,
+    replayed: &mut Replayed,
+) -> Result<(), String> {
+    let (_, replay) = running.as_mut().ok_or("no header of a trace comes before it")?;
+    if let Input::Dropped(lost) = line.input {
+        replayed.lost += lost;
+    }
+    replay.apply(line).map_err(|why| match why {
+        OutOfTime::Back => "its moment is before the line before it: the files are given twice, \
+                            or not oldest first"
+            .to_owned(),
+        OutOfTime::Ahead => "its moment is more than 30 days after the line before it".to_owned(),
+    })
 }
 
 /// A file of a recording.
@@ -148,21 +176,25 @@ impl Trace {
         Ok(Self { path: path.to_owned(), lines, text: String::new(), number: 0, bar })
     }
 
-    /// The next line; what is wrong with it names file and line.
+    /// Where it was read last.
+    fn place(&self) -> String {
+        format!("{}:{}", self.path.display(), self.number)
+    }
+
+    /// The next line; or what is wrong with it.
     fn next(&mut self) -> Option<Result<Read, String>> {
         self.text.clear();
         self.number += 1;
-        let at = format!("{}:{}", self.path.display(), self.number);
         match self.lines.read_line(&mut self.text) {
             Ok(0) => return None,
             Ok(len) => self.bar.inc(len as u64),
-            Err(error) => return Some(Err(format!("{at}: {error}"))),
+            Err(error) => return Some(Err(error.to_string())),
         }
         if !self.text.ends_with('\n') {
-            return Some(Err(format!("{at}: the line is torn")));
+            return Some(Err("the line is torn".to_owned()));
         }
         let foreign = |error: serde_json::Error| {
-            format!("{at}: not a line of a trace: {error} (skip such lines with --lenient)")
+            format!("not a line of a trace: {error} (skip such lines with --lenient)")
         };
         if !self.text.starts_with("{\"trace\"") {
             let line = serde_json::from_str(&self.text).map_err(foreign);
@@ -171,7 +203,7 @@ impl Trace {
         Some(match serde_json::from_str::<Header>(&self.text) {
             Ok(header) if header.trace == VERSION => Ok(Read::Header(Box::new(header))),
             Ok(header) => Err(format!(
-                "{at}: version {} of the format is not known here ({VERSION} is)",
+                "version {} of the format is not known here ({VERSION} is)",
                 header.trace
             )),
             Err(error) => Err(foreign(error)),

@@ -13,9 +13,12 @@ use lubdub_shared::schedule::LedgerView;
 use lubdub_shared::session::GoodbyeReason;
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::{Mono, Now, Wall};
-use serde::{Deserialize, Serialize};
 
 use crate::detect::flapping::Flaps;
+
+mod record;
+
+pub use record::{AgentRecord, Treated, Unanswered};
 
 /// Spools of one agent that are remembered: a lasting one, and those of a disk that was sick.
 const SPOOLS_MAX: usize = 8;
@@ -140,6 +143,8 @@ pub struct Agent {
     pub lifecycle: Lifecycle,
     /// The newest report.
     pub report: Option<Box<Report>>,
+    /// When it came, on the wall clock: what it says of times of the day is as old as that.
+    pub(crate) reported: Wall,
     /// The restart schedule, as the sidecar last told it.
     pub ledger: LedgerView,
     /// Evidence that any of its lives showed.
@@ -182,72 +187,6 @@ pub struct Agent {
     pub(crate) wake: Option<Mono>,
 }
 
-/// What must be known of an agent after a restart of the collector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentRecord {
-    /// Its id.
-    pub id: AgentId,
-    /// Where it ran.
-    pub host: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its last life.
-    pub life: Option<Life>,
-    /// When that began.
-    pub started: Option<Wall>,
-    /// Where its process was.
-    pub lifecycle: Lifecycle,
-    /// Evidence that its lives showed.
-    pub shown: Evidence,
-    /// Its sidecar had left on purpose, for good.
-    pub left: bool,
-    /// The newest event that was applied of each of its newest spools, the newest spool last.
-    pub applied: Vec<(SpoolId, u64)>,
-    /// Held down: how, by whom and why.
-    pub held: Option<String>,
-    /// The trouble that is being treated.
-    pub treating: Option<Treated>,
-    /// A life had yet to be proven.
-    pub verifying: bool,
-}
-
-/// A trouble under treatment, as it survives the collector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Treated {
-    /// What it is.
-    pub cause: Cause,
-    /// How bad it is.
-    pub level: Status,
-    /// One line.
-    pub detail: String,
-    /// Since when.
-    pub since: Wall,
-}
-
-/// A command that had no answer when the collector ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unanswered {
-    /// What.
-    pub command: Command,
-    /// When it was decided.
-    pub decided: Wall,
-    /// It waits for a sidecar, until then; `None`: it was sent.
-    pub expires: Option<Wall>,
-}
-
-/// What of an agent is remembered and changes: compared before and after each event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    life: Option<Life>,
-    lifecycle: Lifecycle,
-    shown: Evidence,
-    left: bool,
-    held: bool,
-    applied: Option<(SpoolId, u64)>,
-    treating: Option<(Cause, Wall)>,
-    verifying: bool,
-}
-
 impl Agent {
     pub(crate) fn new(record: AgentRecord, policy: Arc<Policy>, now: Mono) -> Self {
         Self {
@@ -264,6 +203,7 @@ impl Agent {
             started: record.started,
             lifecycle: record.lifecycle,
             report: None,
+            reported: Wall::default(),
             ledger: LedgerView::default(),
             shown: record.shown,
             findings: Vec::new(),
@@ -288,47 +228,11 @@ impl Agent {
         }
     }
 
-    pub(crate) fn record(&self) -> AgentRecord {
-        AgentRecord {
-            id: self.id.clone(),
-            host: self.host.clone(),
-            labels: self.labels.clone(),
-            life: self.life,
-            started: self.started,
-            lifecycle: self.lifecycle,
-            shown: self.shown,
-            left: matches!(self.link, Link::Left { back_by: None }),
-            applied: self.applied.clone(),
-            held: self.held.clone(),
-            treating: self.treating.as_ref().map(|standing| Treated {
-                cause: standing.finding.cause,
-                level: standing.finding.level,
-                detail: standing.finding.detail.clone(),
-                since: standing.since.wall,
-            }),
-            verifying: self.verify.is_some(),
-        }
-    }
-
     /// It has been asked for, and not answered yet.
     pub(crate) fn is_under_way(&self, command: CommandId) -> bool {
         let waiting = self.waiting.iter().map(|waiting| &waiting.command);
         let sent = self.act.iter().chain(&self.asked).map(|act| &act.command);
         waiting.chain(sent).any(|known| known.id == command)
-    }
-
-    pub(crate) fn mark(&self) -> Mark {
-        let treating = self.treating.as_ref();
-        Mark {
-            life: self.life,
-            lifecycle: self.lifecycle,
-            shown: self.shown,
-            left: matches!(self.link, Link::Left { back_by: None }),
-            held: self.held.is_some(),
-            applied: self.applied.last().copied(),
-            treating: treating.map(|standing| (standing.finding.cause, standing.since.wall)),
-            verifying: self.verify.is_some(),
-        }
     }
 
     /// Notes an event as applied; false when it was before.

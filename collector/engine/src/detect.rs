@@ -65,7 +65,6 @@ mod task;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     pub(crate) now: Mono,
-    pub(crate) wall: Wall,
     /// The engine was away itself: it concludes nothing from what it did not hear.
     pub(crate) warming: bool,
 }
@@ -78,7 +77,7 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
     }
     let mut found: Vec<Finding> = Vec::new();
     if let Some(report) = agent.living() {
-        found.extend(of_report(report, &agent.policy, view));
+        found.extend(of_report(report, &agent.policy, agent.reported));
     }
     found.extend(flapping::find(&agent.flaps, &agent.policy, view.now));
     found.extend(duplicate::find(agent, view));
@@ -87,7 +86,9 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
 }
 
 /// What a report alone says under a policy.
-pub(crate) fn of_report(report: &Report, policy: &Policy, view: View) -> Vec<Finding> {
+///
+/// `reported` is when it came.
+pub(crate) fn of_report(report: &Report, policy: &Policy, reported: Wall) -> Vec<Finding> {
     let (ages, late) = (&report.ages, Late::of(&report.ages, policy));
     let mut found: Vec<Finding> = Vec::new();
     if late != Late::default() || !ages.failed.is_empty() {
@@ -102,7 +103,7 @@ pub(crate) fn of_report(report: &Report, policy: &Policy, view: View) -> Vec<Fin
     // What rests on numbers over time rather than on a clock.
     found.extend(task::overdue(report, &late, policy));
     found.extend(task::failures(report, policy));
-    found.extend(missed::find(ages, policy, view.wall));
+    found.extend(missed::find(ages, policy, reported));
     found.extend(energy::left(report, &late, policy));
     found.extend(energy::burnt(report, policy));
     found.extend(memory::high(report, policy));

@@ -9,12 +9,12 @@ use lubdub_shared::incident::Cause;
 use lubdub_shared::policy::{Mode, Policy};
 use lubdub_shared::schedule;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{Mono, Now, words};
+use lubdub_shared::time::{Mono, Wall, words};
 use lubdub_shared::trend::GapStats;
 use lubdub_shared::view::{NextRung, WhatIf};
 
 use crate::agent::{Agent, Standing};
-use crate::detect::{self, View};
+use crate::detect;
 use crate::policy::ladder;
 
 mod knobs;
@@ -163,9 +163,10 @@ pub fn configured(agent: &Agent) -> BTreeMap<String, String> {
 }
 
 /// What the detectors say of a report under a policy: `ok`, or levels and causes.
-pub fn says(report: &Report, policy: &Policy, now: Now) -> String {
-    let view = View { now: now.mono, wall: now.wall, warming: false };
-    let found = detect::of_report(report, policy, view);
+///
+/// `reported` is when it came.
+pub fn says(report: &Report, policy: &Policy, reported: Wall) -> String {
+    let found = detect::of_report(report, policy, reported);
     let mut words: Vec<String> =
         found.iter().map(|finding| format!("{} {}", finding.level, finding.cause)).collect();
     words.sort();
@@ -174,9 +175,9 @@ pub fn says(report: &Report, policy: &Policy, now: Now) -> String {
 
 /// What the detectors would have said of the newest report with other settings; only where that
 /// is something else.
-pub fn what_if(agent: &Agent, now: Now) -> Vec<WhatIf> {
+pub fn what_if(agent: &Agent) -> Vec<WhatIf> {
     let Some(report) = agent.living() else { return Vec::new() };
-    let says = |policy: &Policy, report: &Report| says(report, policy, now);
+    let says = |policy: &Policy, report: &Report| says(report, policy, agent.reported);
     let today = says(&agent.policy, report);
     let turns = knobs::KNOBS.iter().flat_map(|knob| FACTORS.map(|by| (knob, by)));
     turns

@@ -97,6 +97,11 @@ impl Fleet {
         }
     }
 
+    /// A replay begins at this moment: the engine was not away before it.
+    pub(crate) fn begin_at(&mut self, now: Mono) {
+        (self.looked, self.warm_at) = (now, now);
+    }
+
     /// Applies an event to an agent.
     pub fn handle(
         &mut self,
@@ -286,7 +291,7 @@ impl Fleet {
         out: &'f mut Vec<(AgentIndex, Effect)>,
     ) -> Judge<'f> {
         let warming = now.mono < self.warm_at;
-        let view = View { now: now.mono, wall: now.wall, warming };
+        let view = View { now: now.mono, warming };
         Judge {
             index,
             agent: &mut self.agents[index.0 as usize],

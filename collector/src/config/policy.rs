@@ -12,6 +12,7 @@ use std::time::Duration;
 use lubdub_shared::beat::Phase;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::incident::Cause;
+use lubdub_shared::line::NAME_LEN_MAX;
 use lubdub_shared::names::nearest;
 use lubdub_shared::policy::{
     Act, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, most,
@@ -29,6 +30,9 @@ use limits::{
 const DEADLINE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Shortest deadline that a policy may set: below four ticks it measures the watcher.
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
+
+/// More of anything than this is a slip.
+const COUNT_MAX: u32 = 1_000_000;
 
 /// `[policy.NAME]` by name.
 pub type Tables = BTreeMap<String, Table>;
@@ -306,15 +310,35 @@ fn check(file: &str, policy: &Policy) -> Result<(), Refused> {
             return refuse(format!("{key} is above 30 days: nothing would ever be found"));
         }
     }
+    let task_timeout = policy.task_timeout.unwrap_or(DEADLINE_MIN);
     for (key, window) in [
+        ("startup_grace", policy.startup_grace),
         ("busy_cap", policy.busy_cap),
         ("progress_window", policy.progress_window),
+        ("lease_max", policy.lease_max),
+        ("inactive_after", policy.inactive_after),
+        ("paused_max", policy.paused_max),
         ("unreachable_after", policy.unreachable_after),
+        ("missing_after", policy.missing_after),
+        ("human_after", policy.human_after),
+        ("task_timeout", task_timeout),
         ("restart.stable_after", policy.restart.stable_after),
     ] {
-        if window.is_zero() {
-            return refuse(format!("{key} is zero"));
+        if window < DEADLINE_MIN {
+            return refuse(format!("{key} is below 1s, the least that a sidecar can tell"));
         }
+    }
+    for (key, count) in [
+        ("failures_before_critical", policy.failures_before_critical.get()),
+        ("restart.attempts", policy.restart.attempts),
+        ("restart.per_day_max", policy.restart.per_day_max),
+    ] {
+        if count > COUNT_MAX {
+            return refuse(format!("{key} = {count} is above {COUNT_MAX}: it would never be met"));
+        }
+    }
+    if policy.name.is_empty() || policy.name.len() > NAME_LEN_MAX {
+        return refuse(format!("a name has 1 to {NAME_LEN_MAX} bytes"));
     }
     if let Some((cause, act)) = policy.act.iter().find(|(cause, act)| **act > most(**cause)) {
         return refuse(format!(

@@ -115,6 +115,7 @@ impl From<Ages> for pb::Ages {
             paused_ms: ages.paused.map(ms),
             failed: ages.failed.into_iter().map(failed_to_wire).collect(),
             progress_window_ms: ms(ages.progress.window),
+            still_ms: ages.progress.still.map(ms),
             repeats: Some(ages.repeats.into()),
             oldest_task_ms: ages.oldest_task.map(ms),
             checks: ages.checks.into_iter().map(Into::into).collect(),
@@ -174,6 +175,7 @@ impl TryFrom<pb::Ages> for Ages {
             progress: Progress {
                 counter: ages.progress,
                 frozen: ages.frozen_ms.map(duration),
+                still: ages.still_ms.map(duration),
                 owed: ages.progress_owed,
                 window: duration(ages.progress_window_ms),
             },

@@ -39,7 +39,13 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             armed: true,
             deadline: Some(Deadline { after: 3 * second, explicit: true }),
             activity: Some(LastActivity { age: second, kind: ActivityKind::Io }),
-            progress: Progress { counter: 4, frozen: Some(second), owed: true, window: second },
+            progress: Progress {
+                counter: 4,
+                frozen: Some(second),
+                still: Some(second),
+                owed: true,
+                window: second,
+            },
             lease: Some(Lease { number: 2, left: second, over: None }),
             paused: Some(second),
             failed: vec![FailedCheck {

@@ -162,7 +162,7 @@ impl LifeClocks {
             self.explicit = Some(bounded).filter(|_| !deadline.is_zero());
         }
         if let Some(check) = message.check.take() {
-            self.checks.take(check, (now, self.awake));
+            self.checks.take(check, (now, self.awake), &policy.limits);
         }
         self.label(message);
     }
@@ -274,6 +274,7 @@ impl LifeClocks {
         Progress {
             counter: self.work.counter(),
             frozen: self.work.moved.then_some(self.work.frozen),
+            still: self.work.still(),
             owed: self.work.is_owed(self.phase),
             window: gaps.stretch_progress(self.phase, policy.progress_deadline(self.phase)),
         }

@@ -23,19 +23,25 @@ pub(super) fn find(ages: &Ages, policy: &Policy, wall: Wall) -> Option<Finding> 
         };
         (past != Past::Not).then_some((past, expected.clone()))
     };
-    let worst = ages.checks.iter().filter_map(|check| Some((check, late(check)?)));
-    let (check, (past, expected)) = worst.max_by_key(|(_, (past, _))| *past)?;
-    Some(finding(check, past, &expected))
+    let all: Vec<_> = ages.checks.iter().filter_map(|check| Some((check, late(check)?))).collect();
+    let (check, (past, expected)) = all.iter().max_by_key(|(_, (past, _))| *past)?;
+    let others = all.iter().map(|(other, _)| other.name.as_str());
+    let others: Vec<&str> = others.filter(|name| *name != check.name).collect();
+    Some(finding(check, *past, expected, &others))
 }
 
-fn finding(check: &CheckAge, past: Past, expected: &Expected) -> Finding {
+fn finding(check: &CheckAge, past: Past, expected: &Expected, others: &[&str]) -> Finding {
     let last = words(check.age);
+    let also = match others {
+        [] => String::new(),
+        others => format!("; missed too: {}", others.join(", ")),
+    };
     let came = if check.came { format!("came {last} ago") } else { "never came".to_owned() };
     Draft {
         cause: Cause::Missed,
         level: if past == Past::Critical { Status::Critical } else { Status::Warning },
         detail: format!(
-            "check {} {came}; it is due {}, grace {}",
+            "check {} {came}; it is due {}, grace {}{also}",
             check.name,
             expected.due,
             words(expected.grace)

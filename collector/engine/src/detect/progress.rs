@@ -20,8 +20,9 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
         cause: Cause::NoProgress,
         level,
         detail: format!(
-            "no progress for {}, {active}; the last beat {} ago",
-            age(ages.progress.frozen),
+            "{} for {}, {active}; the last beat {} ago",
+            if ages.progress.frozen.is_some() { "no progress" } else { "its counter never moved" },
+            age(ages.progress.frozen.or(ages.progress.still)),
             age(ages.beat)
         ),
         evidence: [
@@ -31,8 +32,9 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
             ("beat_age", age(ages.beat)),
             ("activity_age", age(ages.activity.map(|last| last.age))),
         ],
-        rule: "progress frozen for progress_window is a Warning, for twice as long Critical; \
-               it leads to a restart only without activity or with a second finding",
+        rule: "progress frozen for progress_window is a Warning, for twice as long Critical; it \
+               leads to a restart only without activity or with a second finding. A counter that \
+               never moved in this life is told, and no more",
         cancelled_by: "a step of progress, a finished task, or an idle phase",
     };
     Some(finding.into())

@@ -63,6 +63,7 @@ impl Judge<'_> {
         self.agent.lifecycle = if proving { Lifecycle::Verifying } else { report.lifecycle };
         self.agent.shown = self.agent.shown.union(report.ages.evidence());
         self.agent.report = Some(report);
+        self.agent.reported = self.now.wall;
         let proof = self.prove();
         if let (Proof::Failed { missing, .. }, None) = (&proof, &self.agent.treating) {
             self.agent.treating = Some(outcome::unproven(missing, self.now));

@@ -423,7 +423,7 @@ fn ages() -> impl Strategy<Value = Ages> {
                 counter: 7,
                 frozen: Some(seconds(frozen)),
                 owed,
-                window: Duration::ZERO,
+                ..Progress::default()
             },
             paused: paused.then(|| seconds(silence)),
             failed: if failed { vec![failed_check()] } else { Vec::new() },
@@ -518,7 +518,7 @@ fn what_another_setting_would_have_said_is_told_with_its_place() {
     let configured = crate::explain::configured(agent);
     let deadline = configured.get("policy.default.heartbeat_deadline").map(String::as_str);
     assert_eq!(deadline, Some("3.0 s"), "{configured:?}");
-    let what_if = crate::explain::what_if(agent, world.now);
+    let what_if = crate::explain::what_if(agent);
     let says = |key: &str, value: &str| {
         let found = what_if.iter().find(|w| w.key == key && w.value == value);
         found.map(|w| w.says.as_str())

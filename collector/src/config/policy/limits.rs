@@ -15,6 +15,8 @@ use serde::Deserialize;
 
 /// How late a check may be that does not say.
 const GRACE: Duration = Duration::from_secs(5 * 60);
+/// Least limit of memory.
+const MEMORY_MIN: u64 = 1 << 20;
 /// Shortest of the windows of memory: a tenth of it is a bucket.
 const WINDOW_MIN: Duration = Duration::from_secs(1);
 
@@ -247,6 +249,9 @@ fn check_numbers(limits: &Limits) -> Result<(), String> {
     }
     if memory.high > memory.critical {
         return Err("memory.high is above memory.critical".to_owned());
+    }
+    if memory.limit.is_some_and(|bytes| bytes < MEMORY_MIN) {
+        return Err("memory.limit is below 1MiB: no process has so little".to_owned());
     }
     if memory.window < WINDOW_MIN {
         return Err("memory.window is below 1s".to_owned());

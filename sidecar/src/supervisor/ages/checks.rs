@@ -21,15 +21,18 @@ pub(super) struct Checks {
 
 impl Checks {
     /// A check came, at a moment on both clocks.
-    pub(super) fn take(&mut self, check: Check, at: (Mono, Duration)) {
-        if self.came.len() < CHECKS_MAX || self.came.contains_key(&check.name) {
+    /// Names that the policy waits for, and the agent's own, always have a place.
+    pub(super) fn take(&mut self, check: Check, at: (Mono, Duration), limits: &Limits) {
+        let known = check.name == SELF_CHECK || limits.check.contains_key(&check.name);
+        if known || self.came.len() < CHECKS_MAX || self.came.contains_key(&check.name) {
             self.came.insert(check.name.clone(), at);
         }
         if check.ok {
             self.failed.remove(&check.name);
             return;
         }
-        if self.failed.len() >= CHECKS_MAX && !self.failed.contains_key(&check.name) {
+        let full = self.failed.len() >= CHECKS_MAX && !known;
+        if full && !self.failed.contains_key(&check.name) {
             return;
         }
         let failed = self.failed.entry(check.name.clone()).or_insert_with(|| FailedCheck {

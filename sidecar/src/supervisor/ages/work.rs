@@ -23,6 +23,8 @@ pub(in crate::supervisor) struct Work {
     cycles: u64,
     /// Something better than turns of the loop was sent.
     counts_work: bool,
+    /// A counter of progress was.
+    told: bool,
     pub(super) moved: bool,
     /// Time in which progress was owed and did not come.
     pub(super) frozen: Duration,
@@ -42,9 +44,15 @@ impl Work {
         self.sources.values().filter_map(|source| source.cycle).max()
     }
 
-    /// What was spent since the last progress; nothing, where none was ever seen.
+    /// What was spent since the last progress, or since it was first spoken of; nothing, where it
+    /// never was.
     pub(in crate::supervisor) fn since_progress(&self) -> Spent {
-        if self.moved { self.burnt } else { Spent::default() }
+        if self.moved || self.told { self.burnt } else { Spent::default() }
+    }
+
+    /// Time in which progress was owed, of an agent that counts it and never made any.
+    pub(super) fn still(&self) -> Option<Duration> {
+        (self.told && !self.moved).then_some(self.frozen)
     }
 
     /// Progress is owed: a declared phase says so; an open task only where none is declared.
@@ -87,6 +95,14 @@ impl Work {
         moved
     }
 
+    /// From the first word of a counter on it is missed. A first task may take as long as it takes.
+    fn begin_to_count(&mut self) {
+        self.counts_work = true;
+        if !std::mem::replace(&mut self.told, true) && !self.moved {
+            (self.frozen, self.burnt) = (Duration::ZERO, Spent::default());
+        }
+    }
+
     /// What is kept of a sender inside the tree; of further ones together.
     fn source(&mut self, name: Option<&str>) -> &mut Source {
         let name = name.unwrap_or_default();
@@ -126,7 +142,9 @@ impl Work {
     ) -> (bool, bool) {
         let (mut worked, mut turned) = (false, false);
         if message.progress.is_some() || message.cycle.is_some() {
-            self.counts_work |= message.progress.is_some();
+            if message.progress.is_some() {
+                self.begin_to_count();
+            }
             let source = self.source(message.source.as_deref());
             let (work, turns) = source.count(message.progress, message.cycle);
             self.counter = self.counter.saturating_add(work);

@@ -1,0 +1,314 @@
+//! The same engine on recorded inputs, in virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lubdub_shared::beat::Report;
+use lubdub_shared::command::CommandKind;
+use lubdub_shared::id::{AgentId, LifeId, SpoolId};
+use lubdub_shared::incident::{Cause, Transition};
+use lubdub_shared::policy::{Mode, Policy};
+use lubdub_shared::session::Hello;
+use lubdub_shared::time::{Mono, Now, Wall};
+
+use super::{Header, Input, Line, Standing};
+use crate::{AgentIndex, Attached, Effect, Event, Fleet, Known};
+
+/// What a replay makes of a trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// When, on the wall clock of the recording.
+    pub at: Wall,
+    /// Whose.
+    pub agent: AgentId,
+    /// What.
+    pub what: Told,
+}
+
+/// One thing that a replay tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// A change of status or lifecycle.
+    Transition(Transition),
+    /// An act that would have been sent.
+    Act(WouldAct),
+}
+
+/// An act that would have been sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WouldAct {
+    /// What.
+    pub kind: CommandKind,
+    /// Why.
+    pub cause: Option<Cause>,
+    /// In words.
+    pub reason: String,
+    /// The life went on by itself afterwards: it beat again, or got on.
+    pub healthy: bool,
+}
+
+/// What a life had shown when an act would have been sent.
+#[derive(Debug)]
+struct Watched {
+    change: usize,
+    life: LifeId,
+    beats: u64,
+    progress: u64,
+}
+
+/// Which policy an agent gets, where it is not the one of the recording.
+pub type Assign<'p> = &'p dyn Fn(&AgentId, &BTreeMap<String, String>) -> Arc<Policy>;
+
+/// Longest time between two lines: the engine looks each second of it.
+const GAP_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A line whose moment cannot be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutOfTime {
+    /// It is before the line before it.
+    Back,
+    /// It is more than 30 days after that.
+    Ahead,
+}
+
+/// A fleet that is replayed.
+pub struct Replay<'p> {
+    fleet: Fleet,
+    instead: Option<Assign<'p>>,
+    effects: Vec<(AgentIndex, Effect)>,
+    watched: BTreeMap<AgentId, Vec<Watched>>,
+    changes: Vec<Change>,
+    /// Moment of the newest line.
+    last: Option<Mono>,
+}
+
+impl std::fmt::Debug for Replay<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").field("changes", &self.changes.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'p> Replay<'p> {
+    /// An empty fleet, with the policies of the recording or others.
+    pub fn new(header: &Header, instead: Option<Assign<'p>>) -> Self {
+        Self {
+            // Nothing of a replay depends on the ids that it draws.
+            fleet: Fleet::new(header.identity.into(), 1, Mono::default()),
+            instead,
+            effects: Vec::new(),
+            watched: BTreeMap::new(),
+            changes: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// What was told, in the order of the recording.
+    pub fn changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    /// Applies an input, after what fell due before it.
+    ///
+    /// # Errors
+    /// Its moment cannot follow the one before; nothing is applied then.
+    pub fn apply(&mut self, line: Line) -> Result<(), OutOfTime> {
+        let now = Now { mono: Mono(line.m), wall: Wall(line.w) };
+        let since = self.last.map_or(Duration::ZERO, |last| now.mono.since(last));
+        if self.last.is_some_and(|last| now.mono < last) {
+            return Err(OutOfTime::Back);
+        }
+        if since > GAP_MAX {
+            return Err(OutOfTime::Ahead);
+        }
+        if self.last.replace(now.mono).is_none() {
+            self.fleet.begin_at(now.mono);
+        }
+        self.pass(now);
+        let known = line.a.as_ref().and_then(|agent| self.fleet.find(agent));
+        match (line.input, line.a, known) {
+            (Input::Standing(standing), Some(agent), None) => self.stand(agent, *standing, now),
+            (Input::Hello(session, hello, policy), Some(_), _) => {
+                self.attach(session, *hello, *policy, now);
+            }
+            (Input::Report(report), Some(agent), Some(index)) => {
+                let report = self.adapted(*report, index);
+                self.watch(&agent, &report);
+                self.feed(index, Event::Report(Box::new(report)), now);
+            }
+            (Input::Happened(spool, fact), _, Some(index)) => {
+                self.feed(index, Event::Happened(spool, fact), now);
+            }
+            (Input::Detached(how), _, Some(index)) => {
+                self.feed(index, Event::Detached(how), now);
+            }
+            (Input::Asked(request), _, Some(index)) => {
+                self.feed(index, Event::Asked(*request), now);
+            }
+            (Input::Forgotten, _, Some(index)) => {
+                if self.fleet.forget(index, now, &mut self.effects).is_ok() {
+                    self.tell(now);
+                    self.fleet.reuse(index);
+                }
+            }
+            (Input::Policy(policy), Some(_), Some(index)) if self.instead.is_none() => {
+                let policy = Arc::new(shadowed(*policy));
+                self.fleet.set_policy(index, (&policy, 0), now, &mut self.effects);
+                self.tell(now);
+            }
+            (Input::Authority(withheld), _, _) => self.fleet.set_authority(withheld),
+            // Of an agent that the recording did not introduce, or that stands already; or what
+            // another policy has taken the place of.
+            (
+                Input::Standing(_)
+                | Input::Hello(..)
+                | Input::Report(_)
+                | Input::Happened(..)
+                | Input::Detached(_)
+                | Input::Asked(_)
+                | Input::Forgotten
+                | Input::Policy(_)
+                | Input::Dropped(_),
+                ..,
+            ) => {}
+        }
+        Ok(())
+    }
+
+    /// Lets time pass: what falls due before this moment happens at its own.
+    fn pass(&mut self, now: Now) {
+        while self.fleet.next_deadline() < now.mono {
+            let mono = self.fleet.next_deadline();
+            let due = Now { mono, wall: now.wall.before(now.mono.since(mono)) };
+            self.fleet.tick(due, &mut self.effects);
+            self.tell(due);
+        }
+    }
+
+    fn feed(&mut self, index: AgentIndex, event: Event, now: Now) {
+        self.fleet.handle(index, event, now, &mut self.effects);
+        self.tell(now);
+    }
+
+    fn policy(
+        &self,
+        agent: &AgentId,
+        labels: &BTreeMap<String, String>,
+        recorded: Policy,
+    ) -> Arc<Policy> {
+        let policy = match self.instead {
+            Some(assign) => (*assign(agent, labels)).clone(),
+            None => recorded,
+        };
+        Arc::new(shadowed(policy))
+    }
+
+    fn stand(&mut self, agent: AgentId, standing: Standing, now: Now) {
+        let Standing { record, policy, link, report } = standing;
+        let labels = record.labels.clone();
+        let policy = self.policy(&agent, &labels, policy);
+        let (spool, shown) = (record.applied.last().map(|(spool, _)| *spool), record.shown);
+        let (incidents, unanswered) = (Vec::new(), Vec::new());
+        let host = record.host.clone();
+        let known = Known { record, policy: Arc::clone(&policy), incidents, unanswered };
+        self.fleet.restore(known, now, &mut self.effects);
+        if let (Some((session, instance)), Some(report)) = (link, report) {
+            let hello = Hello {
+                agent,
+                instance,
+                version: String::new(),
+                host,
+                labels,
+                spool: spool.unwrap_or_else(|| SpoolId::random(&mut fastrand::Rng::with_seed(1))),
+                last_event: 0,
+                report,
+                epochs: BTreeMap::new(),
+                shown,
+                held: None,
+            };
+            self.attach(session, hello, (*policy).clone(), now);
+        }
+        self.tell(now);
+    }
+
+    fn attach(&mut self, session: u64, mut hello: Hello, recorded: Policy, now: Now) {
+        let policy = self.policy(&hello.agent, &hello.labels, recorded);
+        hello.report = self.held_to(hello.report, &policy);
+        let attached = self.fleet.attach(hello, policy, session, now, &mut self.effects);
+        debug_assert!(!matches!(attached, Attached::Behind { .. }), "a trace has one store");
+        self.tell(now);
+    }
+
+    fn adapted(&self, report: Report, index: AgentIndex) -> Report {
+        let policy = Arc::clone(&self.fleet.agent(index).policy);
+        self.held_to(report, &policy)
+    }
+
+    /// The mark of a recorded report is that of a policy that may not hold here.
+    fn held_to(&self, report: Report, policy: &Policy) -> Report {
+        let ages = match self.instead {
+            Some(_) => report.ages.held_to(policy),
+            None => report.ages,
+        };
+        Report { ages, policy: 0, ..report }
+    }
+
+    /// Whoever would have been ended shows whether it was well.
+    fn watch(&mut self, agent: &AgentId, report: &Report) {
+        let Some(watched) = self.watched.get_mut(agent) else { return };
+        let life = report.life.map(|life| life.id);
+        watched.retain(|w| life.is_none_or(|life| life == w.life));
+        for w in watched {
+            let beats = report.ages.beats > w.beats;
+            let moved = report.ages.progress.counter > w.progress;
+            if let Told::Act(act) = &mut self.changes[w.change].what {
+                // Whose progress is frozen is not well because it beats.
+                let frozen = act.cause == Some(Cause::NoProgress);
+                act.healthy |= moved || (beats && !frozen);
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Now) {
+        for (index, effect) in std::mem::take(&mut self.effects) {
+            let agent = self.fleet.agent(index);
+            let what = match effect {
+                Effect::Transition(transition) => Told::Transition(transition),
+                Effect::WouldHave { kind, reason } => {
+                    let words = reason.split(':').next().unwrap_or_default();
+                    let cause = Cause::from_word(words);
+                    if let (Some(report), true) = (&agent.report, kind.is_destructive())
+                        && let Some(life) = report.life
+                    {
+                        let watched = Watched {
+                            change: self.changes.len(),
+                            life: life.id,
+                            beats: report.ages.beats,
+                            progress: report.ages.progress.counter,
+                        };
+                        self.watched.entry(agent.id.clone()).or_default().push(watched);
+                    }
+                    Told::Act(WouldAct { kind, cause, reason, healthy: false })
+                }
+                Effect::Send(_)
+                | Effect::Keep(..)
+                | Effect::Incident(_)
+                | Effect::Remember(_)
+                | Effect::Answered { .. }
+                | Effect::Note(_)
+                | Effect::Policy(..)
+                | Effect::Forget => continue,
+            };
+            self.changes.push(Change { at: now.wall, agent: agent.id.clone(), what });
+        }
+    }
+}
+
+/// Nobody is acted on in a replay.
+fn shadowed(policy: Policy) -> Policy {
+    let mode = match policy.mode {
+        Mode::Enforce | Mode::Shadow => Mode::Shadow,
+        Mode::Observe => Mode::Observe,
+    };
+    Policy { mode, ..policy }
+}
