@@ -8,7 +8,7 @@
 //!                                └──────────────▶ score ◀──────────── invariants
 //! ```
 //!
-//! A life is a list of [`script::Doing`]s with the truth of each: at work, waiting, or stuck. The
+//! A life is a list of stretches with the truth of each: at work, waiting, or stuck. The
 //! generator writes down when a stuck one must be found, from the policy's own numbers; the score
 //! compares. Everything follows from one seed.
 
