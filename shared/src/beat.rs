@@ -95,16 +95,31 @@ pub struct Exit {
     pub core: bool,
     /// The sidecar itself sent the signal.
     pub by_us: bool,
+    /// The kernel killed it, or one of its tree, because memory was used up.
+    #[serde(default)]
+    pub oom: bool,
+}
+
+impl Exit {
+    /// An end of which nothing else is known.
+    pub fn of(how: ExitHow) -> Self {
+        Self { how, core: false, by_us: false, oom: false }
+    }
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.how {
+            // Shells, and wrappers that learnt it from them, pass a child's end on like this.
+            ExitHow::Code(code @ 129..=192) => {
+                write!(f, "exit code {code} (a child ended by signal {})", code - 128)?;
+            }
             ExitHow::Code(code) => write!(f, "exit code {code}")?,
             ExitHow::Signal(signal) => write!(f, "signal {signal}")?,
             ExitHow::Unknown(why) => write!(f, "no exit status ({why})")?,
         }
         f.write_str(if self.core { ", core written" } else { "" })?;
+        f.write_str(if self.oom { ", out of memory" } else { "" })?;
         f.write_str(if self.by_us { ", sent by the sidecar" } else { "" })
     }
 }
@@ -250,4 +265,6 @@ pub struct Health {
     pub events_dropped: u64,
     /// Why the state directory cannot be written now; empty while it can.
     pub sick_disk: String,
+    /// What of the tree was killed and does not end, in words; empty when all does.
+    pub unkillable: String,
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::beat::{Phase, TaskCounts};
-use crate::id::{AgentId, Life, ProcessId};
+use crate::id::{AgentId, Life, LifeId, ProcessId};
 use crate::time::Wall;
 
 /// Name of the file in the agent's directory.
@@ -107,6 +107,43 @@ impl Heartbeat {
         let mut bytes = serde_json::to_vec(&file).expect("numbers are finite, keys are strings");
         bytes.push(b'\n');
         bytes
+    }
+}
+
+/// What a new sidecar reads from the file that the one before wrote, to go on with the same life.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Kept {
+    /// The life that beat.
+    pub life: LifeId,
+    /// Its beats.
+    pub seq: u64,
+    /// Declared phase.
+    pub phase: Option<Phase>,
+    /// When the lease in force ends.
+    pub lease_until: Option<Wall>,
+    /// Turns of the agent's loop.
+    pub cycle: Option<u64>,
+    /// Sum of its progress counters.
+    pub progress: u64,
+    /// Model or program label.
+    pub model: Option<String>,
+    /// What is left to spend, 0..1.
+    pub energy: Option<f64>,
+    /// Tasks, and the numbers it gave itself.
+    pub vitals: KeptVitals,
+}
+
+/// The last part of [`Kept`].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct KeptVitals {
+    /// Tasks of the life so far.
+    pub tasks: TaskCounts,
+}
+
+impl Kept {
+    /// Reads a file that [`Heartbeat::render`] made.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
     }
 }
 

@@ -19,6 +19,8 @@ words! {
         Crashed = "crashed",
         /// A signal that the sidecar did not send ended it.
         KilledByOther = "killed_by_other",
+        /// The kernel killed it because its memory was used up.
+        OomKilled = "oom_killed",
         /// The schedule was spent on failed exits.
         CrashLoop = "crash_loop",
         /// Beats were expected, and none came within the startup grace.
@@ -69,6 +71,8 @@ words! {
         Duplicate = "duplicate",
         /// A state directory cannot be written: the sidecar's, or the collector's own.
         SickDisk = "sick_disk",
+        /// It was killed, and does not end.
+        Unkillable = "unkillable",
     }
 }
 

@@ -148,8 +148,11 @@ fn silence(ages: &Ages, policy: &Policy) -> Silence {
     // falls quiet has missed none of them yet.
     let misses = whole(ages.silence.min(ages.quiet), deadline.after);
     match misses {
-        0 => Silence::Busy { capped: ages.silence >= policy.busy_cap },
-        misses => Silence::Silent { misses, critical: misses >= enough(deadline, policy) },
+        0 => Silence::Busy { capped: ages.silence >= policy.busy_cap && !ages.unheard },
+        misses => {
+            let critical = misses >= enough(deadline, policy) && !ages.unheard;
+            Silence::Silent { misses, critical }
+        }
     }
 }
 
@@ -272,6 +275,14 @@ mod tests {
         ages.deadline = Some(Deadline { after: seconds(10), explicit: true });
         let late = Late::of(&ages, &Policy::default());
         assert_eq!(late.silence, Silence::Silent { misses: 1, critical: true });
+    }
+
+    #[test]
+    fn who_was_taken_over_and_not_heard_since_is_never_critical() {
+        let unheard = |silence, inactive| Ages { unheard: true, ..quiet(silence, inactive) };
+        let late = |ages| Late::of(&ages, &Policy::default()).silence;
+        assert_eq!(late(unheard(900, 900)), Silence::Silent { misses: 90, critical: false });
+        assert_eq!(late(unheard(3600, 0)), Silence::Busy { capped: false });
     }
 
     #[test]

@@ -83,6 +83,17 @@ words! {
     }
 }
 
+words! {
+    /// How an exit counts whose status could not be had: of an agent that outlived its sidecar,
+    /// or was never its child.
+    UnknownExit {
+        /// As a failure.
+        Failure = "failure",
+        /// As a clean end.
+        Success = "success",
+    }
+}
+
 /// Delays between a stop and the next start.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Delay {
@@ -103,6 +114,12 @@ pub struct RestartPolicy {
     pub on: RestartOn,
     /// Exit codes that are no failure.
     pub success_exit: Vec<u8>,
+    /// Exit codes that no restart mends: the agent is held in quarantine at once.
+    #[serde(default)]
+    pub permanent_exit: Vec<u8>,
+    /// How an exit of unknown status counts.
+    #[serde(default = "failure")]
+    pub unknown_exit: UnknownExit,
     /// Restarts until it is spent; refilled only by proven stability.
     pub attempts: u32,
     /// Between stop and start.
@@ -174,6 +191,10 @@ pub fn stretched(deadline: Duration, longest: Duration) -> Duration {
     deadline.max((STRETCH * longest).min(STRETCH_MAX * deadline))
 }
 
+fn failure() -> UnknownExit {
+    UnknownExit::Failure
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Default for Policy {
@@ -212,6 +233,8 @@ impl Default for RestartPolicy {
         Self {
             on: RestartOn::Failure,
             success_exit: vec![0],
+            permanent_exit: Vec::new(),
+            unknown_exit: UnknownExit::Failure,
             attempts: 3,
             delay: Delay {
                 initial: Duration::from_secs(10),
@@ -272,6 +295,7 @@ pub fn default_act(cause: Cause) -> Act {
         Cause::Exited
         | Cause::Crashed
         | Cause::KilledByOther
+        | Cause::OomKilled
         | Cause::CrashLoop
         | Cause::BusySilent
         | Cause::LeaseExpired
@@ -290,7 +314,8 @@ pub fn default_act(cause: Cause) -> Act {
         | Cause::Unreachable
         | Cause::Missing
         | Cause::Duplicate
-        | Cause::SickDisk => Act::Notify,
+        | Cause::SickDisk
+        | Cause::Unkillable => Act::Notify,
     }
 }
 
@@ -305,7 +330,9 @@ pub fn most(cause: Cause) -> Act {
         Cause::Exited
         | Cause::Crashed
         | Cause::KilledByOther
+        | Cause::OomKilled
         | Cause::CrashLoop
+        | Cause::Unkillable
         | Cause::Unreachable
         | Cause::Missing
         | Cause::Duplicate

@@ -32,6 +32,7 @@ mod disk;
 mod farewell;
 mod mend;
 mod notices;
+mod recall;
 mod stream;
 
 use disk::Disk;
@@ -73,6 +74,8 @@ pub(crate) struct Driver {
     beats_looked: u64,
     acked_at: Mono,
     told_unmended: bool,
+    /// What the running life must do without.
+    complaints: Vec<String>,
     rng: fastrand::Rng,
     asked_to_end: bool,
     ended: Option<u8>,
@@ -97,12 +100,13 @@ impl Driver {
     pub(crate) async fn run(mut self, mut shutdown: mpsc::Receiver<i32>) -> u8 {
         let mut listening = true;
         loop {
-            let sweeping = self.supervisor.is_sweeping();
+            let sweeping = self.supervisor.is_sweeping_fast();
             let wake = tokio::select! {
                 ready = self.door.ready() => { log_broken(ready); Wake::Door }
                 _ = self.ticks.tick() => Wake::Tick,
                 () = tokio::time::sleep(SWEEP_EVERY), if sweeping => Wake::Sweep,
                 _ = self.children.recv() => Wake::Child,
+                () = self.process.foreign_ended() => Wake::Child,
                 from_link = self.from_link.recv() => Wake::Link(from_link),
                 () = self.disk.moved() => Wake::Disk,
                 news = self.notices.news() => Wake::News(news),
@@ -173,6 +177,7 @@ impl Driver {
             writes_failed: progress.failures,
             events_dropped: self.outbox.dropped(),
             sick_disk: self.disk.sick().unwrap_or_default(),
+            ..Health::default()
         });
     }
 
@@ -204,8 +209,13 @@ impl Driver {
         self.reap();
         match self.process.sweep(now.mono) {
             Sweep::NotYet => {}
-            Sweep::Gone(survivors) => self.events.push_back(Event::TreeGone(survivors)),
-            Sweep::Stuck(survivors) => self.events.push_back(Event::Unkillable(survivors)),
+            Sweep::Gone(survivors) => {
+                self.name_the_kept(now);
+                self.events.push_back(Event::TreeGone(survivors));
+            }
+            Sweep::Stuck(survivors, plight) => {
+                self.events.push_back(Event::Unkillable(survivors, plight));
+            }
         }
     }
 
@@ -289,7 +299,7 @@ impl Driver {
     /// What waited for the disk goes on.
     fn pass_barriers(&mut self, now: Now) {
         if let Some(life) = self.disk.may_start(now.mono) {
-            self.start(life);
+            self.start(life, now);
         }
         if let Some(written) = self.disk.intended(now.mono) {
             self.look_closely(now);
@@ -297,14 +307,17 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, life: Life) {
+    fn start(&mut self, life: Life, now: Now) {
         info!(life = life.ordinal, "starting");
         self.pace.reset();
         self.forget_notices();
         self.disk.write(Job::NoHeartbeat(self.config.heartbeat_file.clone()));
         self.process.expect_beats(self.supervisor.policy());
         let event = match self.process.start(life) {
-            Ok(process) => Event::Started(process),
+            Ok((process, complaints)) => {
+                self.complain(life, complaints, now);
+                Event::Started(process)
+            }
             Err(failed) => {
                 let why = lubdub_shared::telemetry::chain(&failed);
                 error!("{why}");
@@ -312,6 +325,31 @@ impl Driver {
             }
         };
         self.events.push_back(event);
+    }
+}
+
+impl Driver {
+    /// What the life must do without; told once, though each life lacks it.
+    fn complain(&mut self, life: Life, complaints: Vec<String>, now: Now) {
+        for text in &complaints {
+            if !self.complaints.contains(text) {
+                warn!("{text}");
+                self.outbox.push(now.wall, Some(life), Happening::Note { text: text.clone() });
+            }
+        }
+        self.complaints = complaints;
+    }
+
+    fn name_the_kept(&mut self, now: Now) {
+        let kept = self.process.kept();
+        if !kept.is_empty() {
+            let names: Vec<String> =
+                kept.iter().map(|kept| format!("{} ({})", kept.pid, kept.comm)).collect();
+            let text = format!("kept on purpose (LUBDUB_DETACH=1): {}", names.join(", "));
+            info!("{text}");
+            let life = self.supervisor.life();
+            self.outbox.push(now.wall, life, Happening::Note { text });
+        }
     }
 }
 

@@ -56,17 +56,6 @@ pub enum BeginError {
         /// Its sidecar.
         owner: String,
     },
-    /// The sidecar was killed, and its agent lives on.
-    #[error(
-        "agent {agent} still runs as pid {pid}, though its sidecar is gone; end it first \
-         (kill {pid})"
-    )]
-    StillRuns {
-        /// Which agent.
-        agent: lubdub_shared::id::AgentId,
-        /// Its main process.
-        pid: u32,
-    },
     /// The local door cannot be opened.
     #[error("cannot open the socket {path}")]
     Door {

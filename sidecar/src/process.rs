@@ -1,12 +1,14 @@
 //! The agent's process and its tree: the only place that starts or signals it.
 //!
-//! `Process` owns one life at a time: started by [`Process::start`], seen to end by
-//! [`Process::try_exit`], swept by [`Process::sweep`] until nothing of it is left.
+//! `Process` owns one life at a time: started by [`Process::start`] or taken over by
+//! [`Process::adopt`], seen to end by [`Process::try_exit`], swept by [`Process::sweep`] until
+//! nothing of it is left.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use lubdub_shared::beat::Exit;
+use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::Survivor;
 use lubdub_shared::id::{Life, ProcessId};
 use lubdub_shared::line::clip;
@@ -14,7 +16,7 @@ use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::Mono;
 
 use crate::vitals::procfs::Stat;
-use crate::vitals::{self, TreeSample};
+use crate::vitals::{self, Groups, TreeSample, groups::oom_kills};
 
 mod exit;
 mod leaf;
@@ -22,13 +24,17 @@ mod signal;
 mod spawn;
 mod tree;
 
+use exit::Foreign;
 use leaf::Leaf;
+pub use leaf::Limits;
 pub use spawn::{Spec, StartError};
 use tree::Tree;
 pub use tree::{find_agent, find_main, sweep_leftovers};
 
 /// How long a kill is repeated before what is left is called unkillable.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a kill is repeated after that: one that is delivered needs no second.
+const KILL_AGAIN: Duration = Duration::from_secs(5);
 
 /// Survivors that are named at most.
 const SURVIVORS_MAX: usize = 64;
@@ -42,8 +48,8 @@ pub enum Sweep {
     NotYet,
     /// Nothing is left but these, which fit no rule of membership or do not die.
     Gone(Vec<Survivor>),
-    /// The main process does not end.
-    Stuck(Vec<Survivor>),
+    /// The main process does not end; who is left, and in which state it hangs.
+    Stuck(Vec<Survivor>, String),
 }
 
 /// The agent's process.
@@ -52,13 +58,24 @@ pub struct Process {
     spec: Spec,
     tree: Tree,
     leaf: Option<Leaf>,
-    main: Option<ProcessId>,
+    main: Option<Main>,
+    /// Counts kills for want of memory in the group of this life, and what it said at its start.
+    oom: Option<(PathBuf, u64)>,
     /// When the limit of memory was last looked for.
     limit_looked: Option<Mono>,
     /// As the last close look found it.
     frozen: bool,
     killing_since: Option<Mono>,
+    killed: Option<Mono>,
     told_stuck: bool,
+}
+
+/// The main process.
+#[derive(Debug)]
+struct Main {
+    process: ProcessId,
+    /// Not our child: an earlier sidecar started it, or another supervisor.
+    foreign: Option<Foreign>,
 }
 
 impl Process {
@@ -74,9 +91,11 @@ impl Process {
             tree: Tree::new(),
             leaf: None,
             main: None,
+            oom: None,
             limit_looked: None,
             frozen: false,
             killing_since: None,
+            killed: None,
             told_stuck: false,
         })
     }
@@ -87,63 +106,113 @@ impl Process {
         self.spec.watchdog = expected.then_some(policy.heartbeat_deadline);
     }
 
-    /// Starts the command as a life.
+    /// Starts the command as a life. What it must do without is told in words.
     ///
     /// # Errors
     /// It cannot be started, with the exit code that a shell would give.
-    pub fn start(&mut self, life: Life) -> Result<ProcessId, StartError> {
-        self.leaf = Leaf::create(&self.spec.agent, life.id);
-        let main = spawn::spawn(&self.spec, life, self.leaf.as_ref())?;
-        self.tree.begin(main, life.id);
+    pub fn start(&mut self, life: Life) -> Result<(ProcessId, Vec<String>), StartError> {
+        let (leaf, complaints) = Leaf::create(&self.spec.agent, life.id, &self.spec.limits);
+        let main = spawn::spawn(&self.spec, life, &leaf)?;
+        self.begin(life, Main { process: main, foreign: None }, leaf);
+        Ok((main, complaints))
+    }
+
+    /// Takes over a life that an earlier sidecar started.
+    ///
+    /// # Errors
+    /// Its main process is gone.
+    pub fn adopt(&mut self, life: Life, process: ProcessId) -> io::Result<()> {
+        let foreign = Some(Foreign::open(process)?);
+        let leaf = Leaf::reopen(&self.spec.agent, life.id);
+        self.begin(life, Main { process, foreign }, leaf);
+        // Those whose parents are gone are found by their marker alone.
+        self.tree.marked_members();
+        Ok(())
+    }
+
+    fn begin(&mut self, life: Life, main: Main, leaf: Leaf) {
+        self.tree.begin(main.process, life.id);
+        let counter = Groups::of(main.process.pid.get()).and_then(|groups| groups.oom_file());
+        self.oom = counter.and_then(|file| oom_kills(&file).map(|before| (file, before)));
         self.main = Some(main);
+        self.leaf = Some(leaf);
         self.frozen = false;
         self.limit_looked = None;
         self.killing_since = None;
+        self.killed = None;
         self.told_stuck = false;
-        Ok(main)
+    }
+
+    /// Waits for the end of a main process that is not our child: a child's comes as SIGCHLD. Safe
+    /// to cancel.
+    pub async fn foreign_ended(&self) {
+        match self.main.as_ref().and_then(|main| main.foreign.as_ref()) {
+            Some(foreign) => foreign.ended().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// How the main process ended, if it has.
     pub fn try_exit(&mut self) -> Option<Exit> {
-        let main = self.main?;
-        let exit = exit::try_wait(main.pid)?;
+        let main = self.main.as_ref()?;
+        let exit = match &main.foreign {
+            Some(foreign) => foreign.try_exit()?,
+            None => exit::try_wait(main.process.pid)?,
+        };
         self.main = None;
         self.tree.main_is_gone();
-        Some(exit)
+        let oom = self.was_out_of_memory(&exit);
+        Some(Exit { oom, ..exit })
+    }
+
+    /// The kernel killed in this group for want of memory, and the main process ended as one that
+    /// was killed, or that passes on the end of its child as shells do.
+    fn was_out_of_memory(&self, exit: &Exit) -> bool {
+        let killed = matches!(exit.how, ExitHow::Signal(9) | ExitHow::Code(137));
+        let grew = |(file, before): &(PathBuf, u64)| oom_kills(file).is_some_and(|n| n > *before);
+        killed && self.oom.as_ref().is_some_and(grew)
     }
 
     /// One look at the tree. `closely` also counts what is costly.
     pub fn look(&mut self, closely: bool, now: Mono) -> Option<TreeSample> {
-        let main = self.main?;
+        let main = self.main()?;
         let members = self.tree.members();
-        if closely {
-            self.frozen = vitals::is_frozen(main.pid.get());
+        let due = self.limit_looked.is_none_or(|looked| now.since(looked) >= LIMIT_EVERY);
+        let groups = closely.then(|| Groups::of(main.pid.get())).flatten();
+        if let Some(groups) = &groups {
+            self.frozen = groups.is_frozen();
         }
         let mut sample = vitals::look(&members, main.pid.get(), self.tree.churn(), self.frozen);
-        let due = self.limit_looked.is_none_or(|looked| now.since(looked) >= LIMIT_EVERY);
-        if closely && due {
+        if let Some(groups) = groups.filter(|_| due) {
             self.limit_looked = Some(now);
-            sample.memory_limit = vitals::memory_limit(main.pid.get());
+            sample.memory_limit = groups.memory_limit();
         }
         sample.fds = closely.then(|| vitals::count_fds(main.pid.get())).flatten();
         Some(sample)
     }
 
+    /// The main process, while it lives.
+    fn main(&self) -> Option<ProcessId> {
+        self.main.as_ref().map(|main| main.process)
+    }
+
     /// Reaps orphans of the tree that have ended.
     pub fn reap(&mut self) {
-        self.tree.reap(self.main);
+        self.tree.reap(self.main());
     }
 
     /// Signals the main process.
     pub fn signal_main(&self, number: i32) {
-        if let Some(main) = self.main {
+        if let Some(main) = self.main() {
             signal::send(main, number);
         }
     }
 
     /// Signals every member.
     pub fn signal_tree(&mut self, number: i32) {
-        for member in self.tree.members() {
+        let mut members = self.tree.members();
+        self.tree.let_go(&mut members);
+        for member in members {
             signal::send_to(&member, number);
         }
     }
@@ -165,6 +234,10 @@ impl Process {
             // or sits in the leaf.
             left = self.tree.marked_members();
         }
+        self.tree.let_go(&mut left);
+        if let Some(leaf) = &self.leaf {
+            leaf.let_go();
+        }
         let populated = self.leaf.as_ref().is_some_and(Leaf::is_populated);
         if left.is_empty() && self.main.is_none() && !populated {
             let escaped = self.tree.strays();
@@ -172,28 +245,41 @@ impl Process {
             return Sweep::Gone(survivors(&escaped));
         }
         let Some(since) = self.killing_since else { return Sweep::NotYet };
+        let again = self.killed.is_none_or(|killed| now.since(killed) >= KILL_AGAIN);
+        if !self.told_stuck || again {
+            self.killed = Some(now);
+            self.kill(&left, populated);
+        }
+        if now.since(since) >= KILL_PATIENCE { self.out_of_patience(&left) } else { Sweep::NotYet }
+    }
+
+    /// Who lives on because the agent keeps it on purpose.
+    pub fn kept(&self) -> Vec<Survivor> {
+        survivors(&self.tree.kept())
+    }
+
+    fn kill(&self, left: &[Stat], populated: bool) {
         // A main process whose first thread has ended looks dead in /proc while others run.
-        if let Some(main) = self.main {
+        if let Some(main) = self.main() {
             signal::send(main, signal::KILL);
         }
-        for member in &left {
+        for member in left {
             signal::send_to(member, signal::KILL);
         }
         if let Some(leaf) = self.leaf.as_ref().filter(|_| populated) {
             leaf.kill();
         }
-        if now.since(since) >= KILL_PATIENCE { self.out_of_patience(&left) } else { Sweep::NotYet }
     }
 
     fn out_of_patience(&mut self, left: &[Stat]) -> Sweep {
-        if self.main.is_none() {
+        let Some(main) = self.main() else {
             self.leaf = None;
             return Sweep::Gone(survivors(left));
-        }
+        };
         if std::mem::replace(&mut self.told_stuck, true) {
             Sweep::NotYet
         } else {
-            Sweep::Stuck(survivors(left))
+            Sweep::Stuck(survivors(left), vitals::plight(main.pid.get()))
         }
     }
 }

@@ -33,6 +33,7 @@ use lubdub_shared::time::{Mono, Now, TickClock};
 use crate::state::Memory;
 use crate::vitals::TreeSample;
 
+mod adopt;
 mod ages;
 mod alone;
 mod budget;
@@ -88,8 +89,8 @@ pub enum Event {
     MainExited(Exit),
     /// Nothing of the tree is left but these.
     TreeGone(Vec<Survivor>),
-    /// The main process does not end, though it was killed.
-    Unkillable(Vec<Survivor>),
+    /// The main process does not end, though it was killed; who is left, and in which state.
+    Unkillable(Vec<Survivor>, String),
     /// The collector or a person asks. A fresh sample was taken before.
     Command(Box<Command>),
     /// The intent that was to be written down is, or cannot be. A fresh sample was taken before.
@@ -263,7 +264,7 @@ impl Supervisor {
             Event::StartFailed(code, why) => self.start_failed(code, &why, out),
             Event::MainExited(exit) => self.main_exited(exit, out),
             Event::TreeGone(survivors) => self.tree_gone(survivors, out),
-            Event::Unkillable(survivors) => self.unkillable(survivors, out),
+            Event::Unkillable(survivors, plight) => self.unkillable(survivors, plight, out),
             Event::Command(command) => self.command(*command, now.mono, out),
             Event::Intended(written) => self.intended(written, now.mono, out),
             Event::Shutdown(signal) => self.shutdown(signal, out),
@@ -299,9 +300,14 @@ impl Supervisor {
         }
     }
 
-    /// The tree is being swept: the driver looks closely.
+    /// The tree is being swept.
     pub fn is_sweeping(&self) -> bool {
         matches!(self.state, State::Sweeping { .. })
+    }
+
+    /// The tree is being swept, and may be gone any moment: the driver looks closely.
+    pub fn is_sweeping_fast(&self) -> bool {
+        self.is_sweeping() && self.health.unkillable.is_empty()
     }
 
     fn advance(&mut self, now: Mono) {

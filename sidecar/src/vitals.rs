@@ -2,15 +2,15 @@
 //! this one only reads.
 
 use std::fs;
-use std::path::Path;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 pub mod activity;
 pub mod cgroup;
+pub mod groups;
 pub mod procfs;
 
 use activity::Counters;
+pub use groups::Groups;
 use procfs::Stat;
 
 /// What one look found.
@@ -77,41 +77,20 @@ pub fn read(pid: u32, file: &str) -> Option<String> {
     })
 }
 
-static MOUNTS: LazyLock<cgroup::Mounts> = LazyLock::new(|| {
-    fs::read_to_string("/proc/self/mounts")
-        .map(|text| cgroup::parse_mounts(&text))
-        .unwrap_or_default()
-});
-
-/// The least that the process's cgroups, theirs above them, and the machine allow, bytes.
-pub fn memory_limit(pid: u32) -> Option<u64> {
-    let membership = cgroup::parse_membership(&read(pid, "cgroup").unwrap_or_default());
-    let least = |mount: &Option<String>, path: &Option<String>, file: &str| {
-        let (mount, path) = (mount.as_deref()?, path.as_deref()?);
-        let leaf = Path::new(mount).join(path.trim_start_matches('/'));
-        let within = leaf.ancestors().take_while(|directory| directory.starts_with(mount));
-        let limit = |directory: &Path| fs::read_to_string(directory.join(file)).ok();
-        within.filter_map(|directory| cgroup::parse_limit(&limit(directory)?)).min()
+/// Why a process that was killed does not end: where it hangs, for a person.
+pub fn plight(pid: u32) -> String {
+    let Some(stat) = stat(pid) else { return format!("{pid} is gone") };
+    let state = match stat.state {
+        'D' => "D (uninterruptible sleep)".to_owned(),
+        'Z' => "Z (ended; a thread or a tracer holds it)".to_owned(),
+        't' => "t (stopped by a tracer)".to_owned(),
+        other => other.to_string(),
     };
-    let machine = rustix::system::sysinfo();
-    let machine = u64::from(machine.mem_unit) * machine.totalram;
-    let v2 = least(&MOUNTS.unified, &membership.unified, "memory.max");
-    let v1 = least(&MOUNTS.memory, &membership.memory, "memory.limit_in_bytes");
-    [Some(machine).filter(|bytes| *bytes > 0), v1, v2].into_iter().flatten().min()
-}
-
-/// Whether a freezer holds the process, v1 or v2.
-pub fn is_frozen(pid: u32) -> bool {
-    let Some(text) = read(pid, "cgroup") else { return false };
-    let membership = cgroup::parse_membership(&text);
-    let file = |mount: &Option<String>, path: &Option<String>, name: &str| {
-        let path = path.as_ref()?.trim_start_matches('/');
-        fs::read_to_string(Path::new(mount.as_ref()?).join(path).join(name)).ok()
-    };
-    let v1 = file(&MOUNTS.freezer, &membership.freezer, "freezer.state");
-    let v2 = file(&MOUNTS.unified, &membership.unified, "cgroup.events");
-    v1.is_some_and(|text| cgroup::is_frozen_v1(&text))
-        || v2.is_some_and(|text| cgroup::event_flag(&text, "frozen"))
+    let frozen = Groups::of(pid).is_some_and(|groups| groups.is_frozen());
+    let frozen = if frozen { ", frozen" } else { "" };
+    let place = read(pid, "wchan").filter(|place| !matches!(place.as_str(), "" | "0"));
+    let place = place.map(|place| format!(", in {place}")).unwrap_or_default();
+    format!("{pid} ({}) in state {state}{frozen}{place}", stat.comm)
 }
 
 /// `/proc/sys/kernel/random/boot_id`; empty when it cannot be read.
@@ -119,6 +98,13 @@ pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|id| id.trim().to_owned())
         .unwrap_or_default()
+}
+
+/// How long ago a process was started, by field 22 of its stat.
+pub fn age(start_time: u64) -> Option<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    Some(Duration::try_from_secs_f64(uptime).ok()?.saturating_sub(cpu_time(start_time)))
 }
 
 fn cpu_time(ticks: u64) -> Duration {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use harness::{Daemon, World, eventually, pass};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -88,10 +88,6 @@ impl Load {
         steady.collect()
     }
 
-    fn was_killed(&self, id: &str) -> bool {
-        self.agents.iter().any(|agent| agent.id == id && agent.killed > 0)
-    }
-
     fn wait_a_random_while(&mut self) {
         pass(Duration::from_millis(self.rng.u64(20..900)));
     }
@@ -145,10 +141,8 @@ impl Load {
                 _ => "other",
             };
             let whose = word("agent").expect("an agent");
-            // The test itself ends agents whose sidecar it has killed; nobody else may.
-            let ended = family == "crashed" && self.was_killed(&whose);
             assert!(
-                !whose.starts_with("steady") || family == "unreachable" || ended,
+                !whose.starts_with("steady") || family == "unreachable",
                 "nothing was wrong with it: {incident:#}"
             );
             let span = (word("opened").expect("a time"), word("resolved"));
@@ -231,51 +225,28 @@ fn kill_a_sidecar(load: &mut Load, also_the_collector: bool) {
         load.world.collector.wait(SOON);
         load.world.start_collector();
     }
-    let agent = &load.agents[chosen];
-    let pid = main_pid(&load.world, &agent.id);
-    let again = start_until_decided(load, chosen);
-    match (again, pid) {
-        // It lived: whoever comes next says so, and leaves it alone.
-        (Refused(named), Some(pid)) => {
-            assert_eq!(named, pid, "{}: the owner's pid", load.agents[chosen].id);
-            assert!(harness::stat_state(pid).is_some(), "it was left alone");
-            end(pid);
-            eventually("its end", SOON, || {
-                matches!(harness::stat_state(pid), None | Some('Z')).then_some(())
-            });
-            match start_until_decided(load, chosen) {
-                Runs(sidecar) => load.agents[chosen].sidecar = sidecar,
-                Refused(pid) => panic!("{pid} is gone"),
-            }
-        }
-        // It was between two lives, or ended by itself meanwhile.
-        (Runs(sidecar), _) => load.agents[chosen].sidecar = sidecar,
-        (Refused(pid), None) => panic!("{pid} is named, and nobody carries the marker"),
+    let id = load.agents[chosen].id.clone();
+    let before = main_pid(&load.world, &id);
+    let sidecar = start_again(load, chosen);
+    if let Some(pid) = before.filter(|_| id.starts_with("steady")) {
+        assert_eq!(main_pid(&load.world, &id), Some(pid), "{id}: it works on");
+        assert!(sidecar.log().contains("took over"), "{id}: {}", sidecar.log());
     }
+    load.agents[chosen].sidecar = sidecar;
 }
 
-enum Again {
-    Runs(Daemon),
-    Refused(u32),
-}
-use Again::{Refused, Runs};
-
-/// A new sidecar either runs, or says who is there.
-fn start_until_decided(load: &Load, chosen: usize) -> Again {
+/// A new sidecar goes on with the life that it finds, or starts the next.
+fn start_again(load: &Load, chosen: usize) -> Daemon {
     let agent = &load.agents[chosen];
     let name = format!("{}-again-{}", agent.id, harness::unique());
     let steps: Vec<&str> = agent.steps.iter().map(String::as_str).collect();
     let mut sidecar = load.world.toy_named(&agent.id, &name, &steps);
-    eventually("a decision", SOON, || {
-        if !sidecar.is_running() {
-            let log = sidecar.log();
-            let named = log.split("still runs as pid ").nth(1).unwrap_or_else(|| panic!("{log}"));
-            let digits: String = named.chars().take_while(char::is_ascii_digit).collect();
-            return Some(Some(digits.parse().expect("a pid")));
-        }
-        sidecar.log().contains("starting life=").then_some(None)
-    })
-    .map_or_else(|| Runs(sidecar), Refused)
+    eventually("a life", SOON, || {
+        assert!(sidecar.is_running(), "{}", sidecar.log());
+        let log = sidecar.log();
+        (log.contains("starting life=") || log.contains("took over")).then_some(())
+    });
+    sidecar
 }
 
 /// The main process of an agent by the marker in its environment: what the sidecar's own memory
@@ -298,32 +269,29 @@ fn main_pid(world: &World, id: &str) -> Option<u32> {
     marked.next()
 }
 
-fn end(pid: u32) {
-    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("not 0");
-    // It may have ended by itself.
-    let (Ok(()) | Err(_)) = kill_process(pid, Signal::KILL);
-}
-
 fn check_after_sidecar_kills(load: &mut Load) {
     for agent in load.agents.iter().filter(|agent| agent.id.starts_with("steady")) {
         let restarted = load.world.agent(&agent.id);
         assert_eq!(restarted["restarts"]["used"], 0, "nobody restarted it: {restarted:#}");
     }
     for agent in &load.agents {
-        let events = load.world.events(Some(&agent.id));
-        let started = events.iter().filter(|event| event["kind"] == "started");
-        let started: Vec<u64> = started.filter_map(|e| e["incarnation"].as_u64()).collect();
+        let lives = load.lives(&agent.id);
+        let of = |events: &[Value], kind: &str| -> Vec<u64> {
+            let own = events.iter().filter(|event| event["kind"] == kind);
+            own.filter_map(|event| event["incarnation"].as_u64()).collect()
+        };
+        // Whoever is killed between a start and the record of it may lose that event.
+        let (events, started) = eventually("its lives are told", SOON, || {
+            let events = load.world.events(Some(&agent.id));
+            let started = of(&events, "started");
+            let missing = lives.iter().filter(|life| !started.contains(life)).count();
+            (missing <= agent.killed).then_some((events, started))
+        });
         let mut once = started.clone();
         once.dedup();
         assert_eq!(started, once, "{}: no life began twice", agent.id);
         assert!(started.is_sorted(), "{}: in order", agent.id);
-        let lives = load.lives(&agent.id);
-        let missing: Vec<_> = lives.iter().filter(|life| !started.contains(life)).collect();
-        // Whoever is killed between a start and the record of it cannot tell that start; the end of
-        // that life is told by the next sidecar.
-        assert!(missing.len() <= agent.killed, "{}: {missing:?} of {lives:?}", agent.id);
-        let exited = events.iter().filter(|event| event["kind"] == "exited");
-        let exited: Vec<u64> = exited.filter_map(|e| e["incarnation"].as_u64()).collect();
+        let exited = of(&events, "exited");
         let newest = lives.last().copied().unwrap_or_default();
         let untold: Vec<_> =
             lives.iter().filter(|life| **life < newest && !exited.contains(life)).collect();

@@ -61,11 +61,10 @@ fn a_killed_sidecar_makes_its_agent_unreachable_and_hurts_it_not() {
     assert_eq!((&incident["cause"], &incident["status"]), (&"unreachable".into(), &"open".into()));
     assert_eq!(incident["actions"].as_array().map(Vec::len), Some(0), "nobody acts on silence");
 
-    // Until re-adoption exists, a new sidecar says who is there.
     let mut second = world.toy("u", &["hang"]);
-    assert_eq!(second.wait(SOON).code(), Some(1));
-    let why = format!("agent u still runs as pid {pid}, though its sidecar is gone");
-    assert!(second.log().contains(&why), "{}", second.log());
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("not 0");
-    rustix::process::kill_process(pid, Signal::KILL).expect("it was ours");
+    let again = world.until("u", "status", "ok", SOON);
+    assert_eq!((&again["pid"], &again["life"]), (&agent["pid"], &agent["life"]), "{again:#}");
+    second.signal(Signal::TERM);
+    second.wait(SOON);
+    assert!(matches!(harness::stat_state(pid), None | Some('Z')), "it ends with its sidecar");
 }

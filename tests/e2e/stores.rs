@@ -325,13 +325,11 @@ fn an_agent_that_outlived_its_sidecar_is_found_without_a_memory() {
     sidecar.signal(Signal::KILL);
     sidecar.wait(SOON);
     flip_a_byte(&world.state("o").join("state.json"));
-    let mut second = world.toy_named("o", "second", &["hang"]);
-    assert_eq!(second.wait(SOON).code(), Some(1));
-    let named = format!("still runs as pid {}", agent["pid"]);
-    assert!(second.log().contains(&named), "{}", second.log());
-    let pid = agent["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-    let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
-    rustix::process::kill_process(pid, Signal::KILL).expect("it was ours");
+    let second = world.toy_named("o", "second", &["hang"]);
+    eventually("it is taken over", SOON, || second.log().contains("took over").then_some(()));
+    let again = world.until("o", "link", "connected", SOON);
+    assert_eq!((&again["pid"], &again["life"]), (&agent["pid"], &agent["life"]), "{again:#}");
+    assert_eq!(again["incarnation"], agent["incarnation"], "by what its environment says");
 }
 
 #[test]

@@ -375,7 +375,7 @@ impl VirtualWorld {
 
     fn ends(&mut self, how: ExitHow) {
         self.alive = false;
-        self.tell(Told::MainExited(Exit { how, core: false, by_us: false }));
+        self.tell(Told::MainExited(Exit::of(how)));
     }
 
     /// Time passes; everybody looks at each tick.

@@ -323,7 +323,7 @@ impl World {
             Action::SignalMain(_) | Action::SignalTree(_) | Action::KillTree => {
                 if !self.over {
                     let how = ExitHow::Signal(15);
-                    let exit = Exit { how, core: false, by_us: true };
+                    let exit = Exit { by_us: true, ..Exit::of(how) };
                     self.over = true;
                     self.score.restarted(self.truth);
                     self.supervisor.handle(Told::MainExited(exit), self.now, &mut self.actions);

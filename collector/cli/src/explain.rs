@@ -133,7 +133,7 @@ pub(crate) fn seen(view: &AgentView, lines: &mut Vec<String>) {
          response {response}",
         tasks.done, tasks.failed, tasks.open
     ));
-    let quiet = Health { sick_disk: String::new(), ..health.clone() };
+    let quiet = Health { sick_disk: String::new(), unkillable: String::new(), ..health.clone() };
     if quiet != Health::default() {
         lines.push(format!(
             "  sidecar    {} datagrams dropped, {} writes failed, {} events dropped",

@@ -304,6 +304,9 @@ impl Agent {
 /// Which cause an exit of its own has.
 pub(crate) fn cause_of(exit: &Exit) -> Cause {
     use lubdub_shared::beat::ExitHow;
+    if exit.oom {
+        return Cause::OomKilled;
+    }
     // HUP, INT, QUIT, KILL and TERM come from somebody; the others from the process's own fault.
     match exit.how {
         ExitHow::Signal(1 | 2 | 3 | 9 | 15) => Cause::KilledByOther,

@@ -13,10 +13,11 @@
 //! | a trigger, or three failures in a row | ReportedFailure | Critical; fewer Warning |
 //! | never beats, no activity | Inactive | Warning |
 //! | stopped or frozen | Paused | Warning, Critical at paused_max |
-//! | a failed exit, not yet proven healed | Crashed, KilledByOther, CrashLoop | Critical |
+//! | a failed exit, not yet proven healed | Crashed, KilledByOther, OomKilled, CrashLoop | Critical |
 //! | no report | Unreachable, Missing | Unknown, Critical |
 //! | two instances that report one agent for 10 s | Duplicate | Critical |
 //! | a state directory that cannot be written | SickDisk | Warning |
+//! | killed, and not gone after 5 s | Unkillable | Critical |
 //! | an open task past task_timeout, then twice that | TaskOverdue | Warning, Critical |
 //! | a check that did not come, then the next one | Missed | Warning, Critical |
 //! | waiting_human for human_after | WaitingHuman | Warning |
@@ -60,6 +61,7 @@ mod reported;
 mod response;
 mod silence;
 mod task;
+mod unkillable;
 
 /// What the engine itself may conclude now.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +84,7 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
     found.extend(flapping::find(&agent.flaps, &agent.policy, view.now));
     found.extend(duplicate::find(agent, view));
     found.extend(disk::find(agent));
+    found.extend(unkillable::find(agent));
     found
 }
 

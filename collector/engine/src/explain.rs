@@ -88,6 +88,8 @@ fn due_in(agent: &Agent, worst: &Standing, now: Mono) -> Option<Duration> {
         Cause::Exited
         | Cause::Crashed
         | Cause::KilledByOther
+        | Cause::OomKilled
+        | Cause::Unkillable
         | Cause::CrashLoop
         | Cause::LeaseExpired
         | Cause::ReportedFailure

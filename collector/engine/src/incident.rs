@@ -21,7 +21,7 @@ const ACTIONS_MAX: usize = 64;
 fn family(cause: Cause) -> Cause {
     match cause {
         Cause::Missing => Cause::Unreachable,
-        Cause::KilledByOther | Cause::CrashLoop => Cause::Crashed,
+        Cause::KilledByOther | Cause::OomKilled | Cause::CrashLoop => Cause::Crashed,
         Cause::BusySilent => Cause::Silent,
         Cause::EnergyGone => Cause::EnergyLow,
         Cause::MemoryLeak => Cause::MemoryHigh,
@@ -46,7 +46,8 @@ fn family(cause: Cause) -> Cause {
         | Cause::Paused
         | Cause::Unreachable
         | Cause::Duplicate
-        | Cause::SickDisk => cause,
+        | Cause::SickDisk
+        | Cause::Unkillable => cause,
     }
 }
 

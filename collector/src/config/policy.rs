@@ -15,7 +15,7 @@ use lubdub_shared::incident::Cause;
 use lubdub_shared::line::NAME_LEN_MAX;
 use lubdub_shared::names::nearest;
 use lubdub_shared::policy::{
-    Act, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, most,
+    Act, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, UnknownExit, most,
 };
 use lubdub_shared::strict_toml::{Refused, Span, SpanOrNone};
 use serde::{Deserialize, Deserializer};
@@ -84,6 +84,8 @@ pub struct Table {
 struct RestartTable {
     on: Option<RestartOn>,
     success_exit: Option<Vec<u8>>,
+    permanent_exit: Option<Vec<u8>>,
+    unknown_exit: Option<UnknownExit>,
     attempts: Option<u32>,
     #[serde(default)]
     delay: DelayTable,
@@ -286,6 +288,8 @@ impl RestartTable {
         RestartPolicy {
             on: self.on.unwrap_or(base.on),
             success_exit: self.success_exit.unwrap_or_else(|| base.success_exit.clone()),
+            permanent_exit: self.permanent_exit.unwrap_or_else(|| base.permanent_exit.clone()),
+            unknown_exit: self.unknown_exit.unwrap_or(base.unknown_exit),
             attempts: self.attempts.unwrap_or(base.attempts),
             delay,
             stable_after: span(self.stable_after, base.stable_after),
@@ -359,6 +363,9 @@ fn check(file: &str, policy: &Policy) -> Result<(), Refused> {
     }
     if restart.delay.max < restart.delay.initial {
         return refuse("restart.delay.max is below restart.delay.initial".to_owned());
+    }
+    if let Some(code) = restart.permanent_exit.iter().find(|c| restart.success_exit.contains(c)) {
+        return refuse(format!("exit code {code} is both success and a permanent failure"));
     }
     if restart.per_day_max < restart.attempts {
         let why = "restart.attempts can never be reached: restart.per_day_max is below it";

@@ -35,7 +35,7 @@ impl From<Exit> for pb::Exit {
             ExitHow::Signal(signal) => pb::exit::How::Signal(signal),
             ExitHow::Unknown(why) => pb::exit::How::Unknown(why),
         };
-        Self { how: Some(how), core: exit.core, by_us: exit.by_us }
+        Self { how: Some(how), core: exit.core, by_us: exit.by_us, oom: exit.oom }
     }
 }
 
@@ -50,7 +50,7 @@ impl TryFrom<pb::Exit> for Exit {
             pb::exit::How::Signal(signal) => ExitHow::Signal(signal),
             pb::exit::How::Unknown(why) => ExitHow::Unknown(why),
         };
-        Ok(Self { how, core: exit.core, by_us: exit.by_us })
+        Ok(Self { how, core: exit.core, by_us: exit.by_us, oom: exit.oom })
     }
 }
 
@@ -121,6 +121,7 @@ impl From<Ages> for pb::Ages {
             checks: ages.checks.into_iter().map(Into::into).collect(),
             spent: ages.spent,
             resting: ages.resting,
+            unheard: ages.unheard,
             beat_gaps: Some(ages.beat_gaps.into()),
             progress_gaps: Some(ages.progress_gaps.into()),
         }
@@ -191,6 +192,7 @@ impl TryFrom<pb::Ages> for Ages {
             checks: checks(ages.checks)?,
             spent: ages.spent,
             resting: ages.resting,
+            unheard: ages.unheard,
             beat_gaps: ages.beat_gaps.map(Into::into).unwrap_or_default(),
             progress_gaps: ages.progress_gaps.map(Into::into).unwrap_or_default(),
         })
@@ -286,6 +288,7 @@ impl From<Report> for pb::Report {
                 writes_failed: report.health.writes_failed,
                 events_dropped: report.health.events_dropped,
                 sick_disk: report.health.sick_disk,
+                unkillable: report.health.unkillable,
             }),
             starts_in_ms: report.starts_in.map(ms),
             policy: report.policy,
@@ -311,6 +314,7 @@ impl TryFrom<pb::Report> for Report {
                 writes_failed: health.writes_failed,
                 events_dropped: health.events_dropped,
                 sick_disk: crate::line::clip(health.sick_disk.into()),
+                unkillable: crate::line::clip(health.unkillable.into()),
             },
             starts_in: report.starts_in_ms.map(duration),
             policy: report.policy,

@@ -6,7 +6,9 @@ use super::words::Word as _;
 use super::{Invalid, Required as _, duration, finite, ms, pb};
 use crate::beat::Phase;
 use crate::incident::Cause;
-use crate::policy::{Act, Delay, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy};
+use crate::policy::{
+    Act, Delay, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, UnknownExit,
+};
 
 impl From<Policy> for pb::Policy {
     fn from(policy: Policy) -> Self {
@@ -93,6 +95,8 @@ impl From<RestartPolicy> for pb::RestartPolicy {
             stop_signal: restart.stop_signal,
             term_grace_ms: ms(restart.term_grace),
             exhausted: restart.exhausted.to_wire(),
+            permanent_exit: restart.permanent_exit.into_iter().map(i32::from).collect(),
+            unknown_exit: restart.unknown_exit.to_wire(),
         }
     }
 }
@@ -101,12 +105,18 @@ impl TryFrom<pb::RestartPolicy> for RestartPolicy {
     type Error = Invalid;
 
     fn try_from(restart: pb::RestartPolicy) -> Result<Self, Invalid> {
-        let code = |code: i32| {
-            u8::try_from(code).map_err(|_| Invalid::new("restart.success_exit", "not 0..255"))
+        let codes = |field, codes: Vec<i32>| {
+            let code = |code| u8::try_from(code).map_err(|_| Invalid::new(field, "not 0..255"));
+            codes.into_iter().map(code).collect::<Result<Vec<u8>, _>>()
         };
         Ok(Self {
             on: RestartOn::from_wire("restart.on", restart.on)?,
-            success_exit: restart.success_exit.into_iter().map(code).collect::<Result<_, _>>()?,
+            success_exit: codes("restart.success_exit", restart.success_exit)?,
+            permanent_exit: codes("restart.permanent_exit", restart.permanent_exit)?,
+            unknown_exit: match restart.unknown_exit {
+                0 => UnknownExit::Failure,
+                word => UnknownExit::from_wire("restart.unknown_exit", word)?,
+            },
             attempts: restart.attempts,
             delay: Delay {
                 initial: duration(restart.delay_initial_ms),

@@ -59,6 +59,7 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             checks: vec![CheckAge { name: "backup".to_owned(), age: second, came: true }],
             spent: true,
             resting: true,
+            unheard: true,
             beat_gaps: GapStats { count: 9, longest: second, p999: second },
             progress_gaps: GapStats { count: 3, longest: second, p999: second },
             ..Ages::default()
@@ -86,6 +87,7 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             writes_failed: 2,
             events_dropped: 3,
             sick_disk: "full".to_owned(),
+            unkillable: "7 (x) in state D".to_owned(),
         },
         starts_in: Some(second),
         policy: 99,
@@ -138,7 +140,7 @@ fn what_goes_up_comes_back() {
     })));
     up(&FromSidecar::Report(Box::new(report(rng))));
     up(&FromSidecar::Goodbye { reason: GoodbyeReason::AgentEnded, back_within: None });
-    let exit = Exit { how: ExitHow::Signal(9), core: false, by_us: true };
+    let exit = Exit { by_us: true, oom: true, ..Exit::of(ExitHow::Signal(9)) };
     let pid = NonZeroU32::MIN;
     let whats = [
         Happening::Started { process: ProcessId { pid, start_time: 5 }, used: 2 },

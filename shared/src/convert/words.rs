@@ -4,7 +4,7 @@ use super::{Invalid, pb};
 use crate::beat::{ActivityKind, Phase};
 use crate::command::{CommandKind, Refusal};
 use crate::incident::{ActionOutcome, Cause};
-use crate::policy::{Act, Exhausted, ExpectBeats, Mode, RestartOn};
+use crate::policy::{Act, Exhausted, ExpectBeats, Mode, RestartOn, UnknownExit};
 use crate::session::GoodbyeReason;
 use crate::status::{Lifecycle, Status};
 
@@ -48,7 +48,7 @@ words_on_the_wire! {
         Exited, Crashed, KilledByOther, CrashLoop, NeverSeen, Silent, BusySilent, NoProgress,
         LeaseExpired, ReportedFailure, Inactive, Paused, Unreachable, Missing, Duplicate, SickDisk,
         TaskOverdue, Missed, WaitingHuman, Looping, EnergyLow, EnergyGone, BurnWithoutProgress,
-        MemoryHigh, MemoryLeak, SlowResponse, TaskFailures, Flapping,
+        MemoryHigh, MemoryLeak, SlowResponse, TaskFailures, Flapping, OomKilled, Unkillable,
     }
     ActivityKind { Output, Io, Child, Cpu }
     CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge }
@@ -62,5 +62,6 @@ words_on_the_wire! {
     Act { None, Notify, Nudge, Restart, Apoptosis }
     RestartOn { Failure, Always, Never }
     Exhausted { Apoptosis, Quarantine }
+    UnknownExit { Failure, Success }
     GoodbyeReason { AgentEnded, Shutdown }
 }

@@ -11,7 +11,8 @@ use lubdub_shared::id::{AgentId, Life, ProcessId};
 use lubdub_shared::time::millis;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
 
-use super::leaf::Leaf;
+use super::leaf::{Leaf, Limits};
+use super::tree;
 use crate::vitals;
 
 /// What is started, in every life.
@@ -29,6 +30,8 @@ pub struct Spec {
     pub heartbeat_file: PathBuf,
     /// The policy's beat deadline, told as `WATCHDOG_USEC`; `None` when no beats are expected.
     pub watchdog: Option<std::time::Duration>,
+    /// What its tree may use.
+    pub limits: Limits,
     /// The main process ends with the thread that starts it (`lubdub up`).
     pub die_with_sidecar: bool,
 }
@@ -55,7 +58,7 @@ pub(super) fn marker(life: lubdub_shared::id::LifeId) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that starts the agent")]
-pub(super) fn spawn(spec: &Spec, life: Life, leaf: Option<&Leaf>) -> Result<ProcessId, StartError> {
+pub(super) fn spawn(spec: &Spec, life: Life, leaf: &Leaf) -> Result<ProcessId, StartError> {
     let program = spec.command.first().cloned().unwrap_or_default();
     let failed = |source| StartError { program: program.to_string_lossy().into_owned(), source };
     let mut command = Command::new(&program);
@@ -69,7 +72,9 @@ pub(super) fn spawn(spec: &Spec, life: Life, leaf: Option<&Leaf>) -> Result<Proc
         .env("LUBDUB_HEARTBEAT_FILE", &spec.heartbeat_file)
         // systemd-notify names its parent's pid as the sender unless the manager is named here.
         .env("MANAGERPID", std::process::id().to_string())
-        .env_remove("WATCHDOG_PID");
+        .env_remove("WATCHDOG_PID")
+        // Only what the agent starts may be kept on purpose, never the agent.
+        .env_remove(tree::DETACH);
     match &spec.http {
         Some(path) => command.env("LUBDUB_HTTP", path),
         None => command.env_remove("LUBDUB_HTTP"),
@@ -80,11 +85,12 @@ pub(super) fn spawn(spec: &Spec, life: Life, leaf: Option<&Leaf>) -> Result<Proc
         }
         None => command.env_remove("WATCHDOG_USEC"),
     };
-    let leaf = leaf.map(|leaf| leaf.procs().try_clone_to_owned()).transpose().map_err(failed)?;
+    let procs = leaf.procs().map(|procs| procs.try_clone_to_owned());
+    let procs: Vec<_> = procs.collect::<Result<_, _>>().map_err(failed)?;
     let (parent, die_with_sidecar) = (getpid(), spec.die_with_sidecar);
     let prepare = move || {
         setsid()?;
-        if let Some(procs) = &leaf {
+        for procs in &procs {
             // Without a leaf the walk over /proc still finds every member: go on.
             let (Ok(_) | Err(_)) = rustix::io::write(procs, b"0");
         }

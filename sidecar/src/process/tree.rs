@@ -2,8 +2,9 @@
 //!
 //! A member is a descendant of the main process; a process that was once seen as one (pid and
 //! start time); or a process with this life's `LUBDUB_LIFE` in its environment. Never a member is
-//! what was a child of ours when we started, and what shares our session: the agent has its own,
-//! and nobody can enter another's.
+//! what was a child of ours when we started; what shares our session: the agent has its own, and
+//! nobody can enter another's; and what the agent keeps on purpose, with `LUBDUB_DETACH=1` in its
+//! environment.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -16,6 +17,9 @@ use super::{exit, leaf, signal, spawn};
 use crate::vitals;
 use crate::vitals::procfs::{Stat, environ_holds, parse_children};
 
+/// In the environment of who is kept on purpose.
+pub(super) const DETACH: &str = "LUBDUB_DETACH";
+
 #[derive(Debug)]
 pub(super) struct Tree {
     me: u32,
@@ -25,6 +29,8 @@ pub(super) struct Tree {
     main: Option<ProcessId>,
     marker: String,
     seen: HashMap<u32, u64>,
+    /// Kept on purpose: pid and start time.
+    detached: HashSet<(u32, u64)>,
     churn: u64,
 }
 
@@ -39,6 +45,7 @@ impl Tree {
             main: None,
             marker: String::new(),
             seen: HashMap::new(),
+            detached: HashSet::new(),
             churn: 0,
         }
     }
@@ -47,6 +54,7 @@ impl Tree {
         self.main = Some(main);
         self.marker = spawn::marker(life);
         self.seen = HashMap::from([(main.pid.get(), main.start_time)]);
+        self.detached.clear();
         self.churn = 0;
     }
 
@@ -79,7 +87,10 @@ impl Tree {
 
     /// Orphans that came to us and fit no rule: they left their environment behind.
     pub(super) fn strays(&self) -> Vec<Stat> {
-        self.adopted().into_iter().filter(|stat| !self.is_member(stat) && is_alive(stat)).collect()
+        let strays = self.adopted().into_iter();
+        strays
+            .filter(|stat| !self.is_member(stat) && is_alive(stat) && !is_detached(stat.pid))
+            .collect()
     }
 
     /// Reaps children of ours that have ended and came from the agent. The status of `main` is
@@ -104,6 +115,40 @@ impl Tree {
             .collect()
     }
 
+    /// The agent keeps it on purpose. Looked up for who is `new`, and again before a signal: what
+    /// was just forked still has its parent's environment.
+    fn is_kept(&mut self, stat: &Stat, new: bool) -> bool {
+        let id = (stat.pid, stat.start_time);
+        if self.detached.contains(&id) {
+            return true;
+        }
+        let is_main = self.main.is_some_and(|main| main.pid.get() == stat.pid);
+        let kept = new && !is_main && is_detached(stat.pid);
+        if kept {
+            self.detached.insert(id);
+        }
+        kept
+    }
+
+    /// Takes those out that turned out to be kept on purpose. Named are those who live.
+    pub(super) fn let_go(&mut self, members: &mut Vec<Stat>) {
+        members.retain(|stat| {
+            let kept = self.is_kept(stat, true);
+            if kept {
+                self.seen.remove(&stat.pid);
+            }
+            !kept
+        });
+    }
+
+    /// Who lives on because the agent keeps it on purpose.
+    pub(super) fn kept(&self) -> Vec<Stat> {
+        let stats = self.detached.iter().filter_map(|(pid, start_time)| {
+            vitals::stat(*pid).filter(|stat| stat.start_time == *start_time)
+        });
+        stats.filter(is_alive).collect()
+    }
+
     fn is_member(&self, stat: &Stat) -> bool {
         self.seen.get(&stat.pid) == Some(&stat.start_time)
             || (!self.marker.is_empty() && holds_marker(stat.pid, &self.marker))
@@ -125,6 +170,9 @@ impl Tree {
             let another = known.is_some_and(|start_time| start_time != stat.start_time)
                 || listed_by.is_some_and(|parent| parent != stat.parent);
             if another || stat.session == self.session || !is_alive(&stat) {
+                continue;
+            }
+            if self.is_kept(&stat, known.is_none()) {
                 continue;
             }
             if known.is_none() {
@@ -160,6 +208,11 @@ fn holds_marker(pid: u32, marker: &str) -> bool {
         .is_ok_and(|environ| environ_holds(&environ, marker.as_bytes()))
 }
 
+/// The agent keeps it on purpose.
+pub(super) fn is_detached(pid: u32) -> bool {
+    holds_marker(pid, &format!("{DETACH}=1"))
+}
+
 fn marked(marker: &str) -> Vec<Stat> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -168,26 +221,30 @@ fn marked(marker: &str) -> Vec<Stat> {
 }
 
 /// The main process of a life that runs under no sidecar.
-pub fn find_main(life: LifeId) -> Option<u32> {
+pub fn find_main(life: LifeId) -> Option<ProcessId> {
     topmost(&marked(&spawn::marker(life)))
 }
 
 /// The main process that was given this door by a sidecar that is gone.
-pub fn find_agent(door: &Path) -> Option<u32> {
+pub fn find_agent(door: &Path) -> Option<ProcessId> {
     topmost(&marked(&format!("LUBDUB_SOCKET={}", door.display())))
 }
 
 /// Of those that carry a marker, the one whose parent does not.
-fn topmost(marked: &[Stat]) -> Option<u32> {
-    let main = marked.iter().find(|stat| !marked.iter().any(|other| other.pid == stat.parent));
-    main.map(|stat| stat.pid)
+fn topmost(marked: &[Stat]) -> Option<ProcessId> {
+    let main = marked.iter().find(|stat| {
+        !marked.iter().any(|other| other.pid == stat.parent) && !is_detached(stat.pid)
+    })?;
+    Some(ProcessId { pid: NonZeroU32::new(main.pid)?, start_time: main.start_time })
 }
 
 /// Kills what an earlier life left behind when its sidecar was killed. Returns how many there
 /// were.
 pub fn sweep_leftovers(agent: &AgentId, life: LifeId) -> usize {
     leaf::sweep_leftover(agent, life);
-    let left = marked(&spawn::marker(life));
+    leaf::remove_leftovers(agent);
+    let mut left = marked(&spawn::marker(life));
+    left.retain(|stat| !is_detached(stat.pid));
     for stat in &left {
         if let Some(pid) = NonZeroU32::new(stat.pid) {
             signal::send(ProcessId { pid, start_time: stat.start_time }, signal::KILL);

@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::gaps::Gaps;
 use crate::vitals::activity::Activity;
 use lubdub_shared::beat::{ARMED_BEATS, Ages, Deadline, Phase, Progress};
+use lubdub_shared::heartbeat_file::Kept;
 use lubdub_shared::line::Message;
 use lubdub_shared::policy::{ExpectBeats, Policy, STRETCH_MAX};
-use lubdub_shared::time::{Mono, Wall};
+use lubdub_shared::time::{Mono, Now, Wall};
 
 mod checks;
 mod lease;
@@ -29,6 +30,7 @@ const DEADLINE_MIN: Duration = Duration::from_secs(1);
 
 /// The clocks of one life. All moments are in the sidecar's ticks.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub(super) struct LifeClocks {
     began: Mono,
     looked: Mono,
@@ -36,6 +38,8 @@ pub(super) struct LifeClocks {
     phase_since: Mono,
     ready: bool,
     beats: u64,
+    /// A new sidecar took the life over, and has heard no beat since.
+    unheard: bool,
     beat_at: Option<Mono>,
     silence: Duration,
     /// Charged time since the last activity was seen.
@@ -68,6 +72,7 @@ impl LifeClocks {
             phase_since: now,
             ready: false,
             beats: 0,
+            unheard: false,
             beat_at: None,
             silence: Duration::ZERO,
             quiet: Duration::ZERO,
@@ -86,6 +91,30 @@ impl LifeClocks {
             model: String::new(),
             vitals: BTreeMap::new(),
         }
+    }
+
+    /// Of a life that is `age` old and was another sidecar's. Clocks start anew: what nobody
+    /// measured is held against nobody.
+    pub(super) fn adopted(kept: Option<Kept>, age: Duration, now: Now, ticks: Mono) -> Self {
+        let began = ticks.before(age);
+        let Some(kept) = kept else { return Self { began, ..Self::new(ticks) } };
+        let mut clocks = Self {
+            began,
+            phase: kept.phase,
+            beats: kept.seq,
+            beat_at: Some(ticks),
+            unheard: true,
+            gap_is_plain: false,
+            energy: kept.energy,
+            model: kept.model.unwrap_or_default(),
+            work: Work::resumed(kept.progress, kept.cycle, kept.vitals.tasks),
+            ..Self::new(ticks)
+        };
+        let left = kept.lease_until.map(|until| now.wall.until(until));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            clocks.leases.resume(left, ticks);
+        }
+        clocks
     }
 
     /// Charges the time that has passed.
@@ -132,6 +161,7 @@ impl LifeClocks {
         self.activity.heard(message.beat, message.size);
         if message.beat {
             self.beats += 1;
+            self.unheard = false;
             self.beat_at = Some(now);
             if self.phase.is_none() {
                 // Without phases only a beat can tell that the leased call is over.
@@ -264,6 +294,7 @@ impl LifeClocks {
             oldest_task: oldest_task.map(|begun| self.charged.saturating_sub(begun)),
             checks: self.checks.expected(&policy.limits, (now, self.began, self.awake)),
             resting: self.resting,
+            unheard: self.unheard,
             beat_gaps: gaps.of_beats(self.phase),
             progress_gaps: gaps.of_progress(self.phase),
             ..Ages::default()

@@ -100,8 +100,9 @@ impl Supervisor {
         }
     }
 
-    /// What an earlier sidecar had begun when it was killed. Its agent's life is over: what the
-    /// command wanted in its place comes now. What was not begun is too old.
+    /// What an earlier sidecar had begun when it was killed. Where its agent's life is over, what
+    /// the command wanted in its place comes now; where it goes on, it is ended now. What was not
+    /// begun is too old.
     pub fn finish_what_was_begun(&mut self, out: &mut Vec<Action>) {
         if let Some(intent) = self.memory.intent.take_if(|intent| !intent.begun) {
             let detail = "the sidecar was killed before it was begun".to_owned();
@@ -111,7 +112,20 @@ impl Supervisor {
         let Some(intent) = &mut self.memory.intent else { return };
         intent.outcome.detail.push_str(", finished after a crash of the sidecar");
         let hold = hold_of(&intent.command);
+        let runs = matches!(self.state, State::Running(_));
         match intent.command.kind {
+            // It was counted when it was begun.
+            CommandKind::Restart if runs => {
+                self.carry_out(Plan::Restart { after: Duration::ZERO, counts: false }, out);
+            }
+            CommandKind::Stop | CommandKind::Apoptosis if runs => {
+                self.carry_out(Plan::Stop(hold), out);
+            }
+            CommandKind::Start | CommandKind::Revive if runs => {
+                if let Some(intent) = self.memory.intent.take() {
+                    self.finish(Outcome { to: self.memory.life, ..intent.outcome }, out);
+                }
+            }
             CommandKind::Restart if matches!(self.state, State::Held(_)) => {
                 if let Some(intent) = self.memory.intent.take() {
                     self.fail(intent, "the agent is held down", out);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{Ending, Outcome, Survivor};
-use lubdub_shared::policy::{Exhausted, RestartOn};
+use lubdub_shared::line::clip;
+use lubdub_shared::policy::{Exhausted, RestartOn, UnknownExit};
 use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
@@ -28,7 +29,7 @@ impl Supervisor {
     pub(super) fn start_failed(&mut self, code: u8, why: &str, out: &mut Vec<Action>) {
         let State::Starting { shutdown } = self.state else { return };
         let first = !std::mem::replace(&mut self.ran, true);
-        let exit = Exit { how: ExitHow::Unknown(why.to_owned()), core: false, by_us: false };
+        let exit = Exit::of(ExitHow::Unknown(why.to_owned()));
         let then = if first || shutdown.is_some() { Then::End } else { self.after_failure() };
         let code = Some(code);
         self.ended_with(Ended { exit, code, asked: false, then }, Vec::new(), out);
@@ -68,13 +69,17 @@ impl Supervisor {
         self.ended_with(Ended { exit, code: None, asked, then }, survivors, out);
     }
 
-    pub(super) fn unkillable(&mut self, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
+    pub(super) fn unkillable(
+        &mut self,
+        survivors: Vec<Survivor>,
+        plight: String,
+        out: &mut Vec<Action>,
+    ) {
         if !matches!(self.state, State::Sweeping { exit: None, .. }) {
             return;
         }
-        let names: Vec<String> =
-            survivors.iter().map(|s| format!("{} ({})", s.pid, s.comm)).collect();
-        let text = format!("killed, and still there: {}", names.join(", "));
+        let text = format!("killed, and still there: {plight}");
+        self.health.unkillable = clip(plight.into());
         if let Some(intent) = self.memory.intent.take_if(|intent| intent.begun) {
             let (ending, detail) = (Ending::Failed, text.clone());
             self.finish(Outcome { ending, detail, survivors, ..intent.outcome }, out);
@@ -85,11 +90,13 @@ impl Supervisor {
     /// The main process is gone and its tree was swept.
     fn ended_with(&mut self, ended: Ended, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
         let Ended { exit, code, asked, then } = ended;
+        let ran = code.is_none();
         let code = code.unwrap_or_else(|| exit_code(&exit));
         let life = self.memory.life;
         self.memory.process = None;
         self.memory.starting = false;
-        let clean = asked || self.is_success(&exit);
+        self.health.unkillable.clear();
+        let clean = asked || ran && self.is_success(&exit);
         let next = match &then {
             Then::Start { .. } => Lifecycle::Restarting,
             Then::Hold(hold) => hold.lifecycle,
@@ -135,14 +142,26 @@ impl Supervisor {
     }
 
     fn is_success(&self, exit: &Exit) -> bool {
+        let restart = &self.policy().restart;
         match exit.how {
-            ExitHow::Code(code) => self.policy().restart.success_exit.contains(&code),
-            ExitHow::Signal(_) | ExitHow::Unknown(_) => false,
+            ExitHow::Code(code) => restart.success_exit.contains(&code),
+            ExitHow::Signal(_) => false,
+            ExitHow::Unknown(_) => restart.unknown_exit == UnknownExit::Success,
         }
     }
 
     /// What follows an exit that nobody asked for.
     fn after_exit(&mut self, exit: &Exit) -> Then {
+        if let ExitHow::Code(code) = exit.how
+            && self.policy().restart.permanent_exit.contains(&code)
+        {
+            return Then::Hold(Hold {
+                lifecycle: Lifecycle::Quarantined,
+                reason: format!("exit code {code} is a permanent failure: no restart mends it"),
+                requested_by: "permanent_exit".to_owned(),
+                crash_loop: false,
+            });
+        }
         let clean = self.is_success(exit);
         match self.policy().restart.on {
             RestartOn::Always if clean => {

@@ -61,7 +61,8 @@ impl Supervisor {
 
     /// What the driver could not do so far; it goes out with the next report.
     pub fn set_health(&mut self, health: Health) {
-        self.health = health;
+        let unkillable = std::mem::take(&mut self.health.unkillable);
+        self.health = Health { unkillable, ..health };
     }
 
     /// Beats of the life that runs; none while no main process lives.

@@ -43,6 +43,11 @@ struct Begun {
 }
 
 impl Tasks {
+    /// Goes on where an earlier sidecar stood. Which tasks were open nobody knows any more.
+    pub(super) fn resumed(counts: TaskCounts) -> Self {
+        Self { counts: TaskCounts { open: 0, ..counts }, ..Self::default() }
+    }
+
     /// Applies a step. True when it is progress. `charged` is the time of the life in which clocks
     /// ran.
     pub(super) fn step(&mut self, task: Task, now: Mono, charged: Duration) -> bool {

@@ -24,7 +24,7 @@ fn process() -> ProcessId {
 }
 
 fn exit(how: ExitHow) -> Exit {
-    Exit { how, core: false, by_us: false }
+    Exit::of(how)
 }
 
 fn hold(lifecycle: Lifecycle) -> Hold {
@@ -118,7 +118,7 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         ("exit 0", Event::MainExited(exit(ExitHow::Code(0))), soon),
         ("exit 1", Event::MainExited(exit(ExitHow::Code(1))), soon),
         ("tree gone", Event::TreeGone(Vec::new()), soon),
-        ("unkillable", Event::Unkillable(Vec::new()), soon),
+        ("unkillable", Event::Unkillable(Vec::new(), "42 (x), state D".to_owned()), soon),
         ("restart", command(supervisor, CommandKind::Restart), soon),
         ("stop", command(supervisor, CommandKind::Stop), soon),
         ("start", command(supervisor, CommandKind::Start), soon),

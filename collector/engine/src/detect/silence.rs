@@ -47,10 +47,15 @@ fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding 
         level: if critical { Status::Critical } else { Status::Warning },
         detail: format!(
             "no beat for {}, no activity for {} (deadline {}, missed {misses}, \
-             critical at {enough})",
+             critical at {enough}){}",
             without_beat(ages),
             words(without_activity(ages)),
-            age(deadline)
+            age(deadline),
+            if ages.unheard {
+                "; not heard since its sidecar was restarted: no restart"
+            } else {
+                ""
+            }
         ),
         evidence: [
             ("beat_age", age(ages.beat)),

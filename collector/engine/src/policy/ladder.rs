@@ -141,6 +141,8 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
         Cause::Exited
         | Cause::Crashed
         | Cause::KilledByOther
+        | Cause::OomKilled
+        | Cause::Unkillable
         | Cause::CrashLoop
         | Cause::Missed
         | Cause::WaitingHuman

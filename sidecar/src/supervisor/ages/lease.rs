@@ -73,6 +73,22 @@ impl Leases {
         })
     }
 
+    /// What was left of a lease that an earlier sidecar granted.
+    pub(super) fn resume(&mut self, left: Duration, now: Mono) {
+        let (left, counts) = (left.min(RATE_LIMIT_MAX), true);
+        self.put(left, counts, now);
+    }
+
+    fn put(&mut self, left: Duration, counts: bool, now: Mono) {
+        self.granted += 1;
+        self.newest = Some(Granted {
+            number: self.granted,
+            ends: now.after(left),
+            slack: (left / 10).max(Duration::from_secs(5)),
+            counts,
+        });
+    }
+
     /// Grants what a message asks for. `entered` is true when it entered its phase.
     pub(super) fn grant(
         &mut self,
@@ -98,12 +114,6 @@ impl Leases {
             (None, Some(asked)) if !left.is_zero() => (asked.min(left), true),
             (None, Some(_) | None) => return,
         };
-        self.granted += 1;
-        self.newest = Some(Granted {
-            number: self.granted,
-            ends: now.after(granted),
-            slack: (granted / 10).max(Duration::from_secs(5)),
-            counts,
-        });
+        self.put(granted, counts, now);
     }
 }

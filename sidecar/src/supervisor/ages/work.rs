@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use lubdub_shared::beat::Phase;
+use lubdub_shared::beat::{Phase, TaskCounts};
 use lubdub_shared::line::{Message, Spent};
 use lubdub_shared::policy::{Policy, STRETCH_MAX};
 use lubdub_shared::time::Mono;
@@ -36,6 +36,18 @@ pub(in crate::supervisor) struct Work {
 }
 
 impl Work {
+    /// Goes on where an earlier sidecar stood. The next count of each sender is a new baseline, and
+    /// progress is missed only once this sidecar has seen some.
+    pub(super) fn resumed(counter: u64, cycle: Option<u64>, tasks: TaskCounts) -> Self {
+        let tasks = Tasks::resumed(tasks);
+        // Which of both it was is told by the next message.
+        let mut work = Self { counter, cycles: counter, tasks, ..Self::default() };
+        if cycle.is_some() {
+            work.source(None).cycle = cycle;
+        }
+        work
+    }
+
     pub(super) fn counter(&self) -> u64 {
         if self.counts_work { self.counter } else { self.cycles }
     }

@@ -1,0 +1,148 @@
+//! The sidecar's file, as people write it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lubdub_shared::strict_toml::{self, Bytes, Refused, Span};
+use serde::Deserialize;
+
+use crate::process::Limits;
+use crate::supervisor::Budget;
+
+/// The sidecar's file. Every key may be left out.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Addresses of one collector; the first that answers is used.
+    #[serde(default)]
+    pub collectors: Vec<String>,
+    /// Labels of the agent.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Directory of `ID.json`, for other watchdogs. Default: `heartbeat.json` in the agent's state
+    /// directory.
+    pub heartbeat_directory: Option<PathBuf>,
+    /// Other users may read `heartbeat.json` (0644 instead of 0600). Default: false.
+    #[serde(default)]
+    pub heartbeat_public: bool,
+    /// A crash of the sidecar takes the main process along. Default: false.
+    #[serde(default)]
+    pub die_with_sidecar: bool,
+    /// Told to end (TERM), it tells the collector that it means to be back within this time, and
+    /// is missed only after that. Default: it does not mean to be back, and is not missed.
+    pub back_within: Option<Span>,
+    /// The local door is open for HTTP too (`LUBDUB_HTTP`). Default: true.
+    pub http: Option<bool>,
+    /// Commands that the sidecar runs, as its own user.
+    #[serde(default)]
+    pub hooks: Hooks,
+    /// What it does without a collector.
+    #[serde(default)]
+    pub alone: Alone,
+    /// What the agent may spend; energy is what is left of it.
+    pub budget: Option<BudgetTable>,
+    /// What the agent's tree may use, where the sidecar may make cgroups.
+    #[serde(default)]
+    pub limits: LimitsTable,
+}
+
+/// `[hooks]`: program and arguments, never through a shell.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hooks {
+    /// Nudges the agent. It has 10 s; what it is about stands in `LUBDUB_AGENT`, `LUBDUB_PID`,
+    /// `LUBDUB_CAUSE` and `LUBDUB_REASON`.
+    pub nudge: Option<Vec<String>>,
+}
+
+/// `[alone]`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alone {
+    /// Without a collector for a minute, an agent that is armed, silent and inactive is restarted,
+    /// by the policy that was remembered. Default: false.
+    #[serde(default)]
+    pub restart_silent: bool,
+}
+
+/// `[budget]`: at least one limit, and the window in which it holds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetTable {
+    /// Tokens in and out, in sum.
+    pub tokens: Option<NonZeroU64>,
+    /// US dollars.
+    pub cost_usd: Option<f64>,
+    /// At least a minute.
+    pub window: Span,
+}
+
+const WINDOW_MIN: Duration = Duration::from_secs(60);
+
+impl File {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds a mistake; file, line and key are named.
+    pub fn read(path: &Path) -> Result<Self, Refused> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Refused::new(&name, format!("cannot read it: {error}")))?;
+        let file: Self = strict_toml::parse(&name, &text)?;
+        if file.hooks.nudge.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
+            return Err(Refused::new(&name, "[hooks] nudge names no program"));
+        }
+        match file.budget.map(BudgetTable::check) {
+            Some(Err(why)) => Err(Refused::new(&name, format!("[budget] {why}"))),
+            Some(Ok(())) | None => Ok(file),
+        }
+    }
+}
+
+/// `[limits]`: what the agent's whole tree may use. The kernel holds them; where the sidecar may
+/// not make cgroups, it says that they are not in force.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsTable {
+    /// Beyond it the kernel kills for want of memory.
+    pub memory_max: Option<Bytes>,
+    /// Beyond it the kernel slows the tree down and reclaims (cgroup v2).
+    pub memory_high: Option<Bytes>,
+    /// Processes and threads.
+    pub pids_max: Option<NonZeroU64>,
+    /// Percent of one core: 250 is two and a half.
+    pub cpu_max: Option<NonZeroU64>,
+}
+
+impl LimitsTable {
+    pub(super) fn resolved(self) -> Limits {
+        Limits {
+            memory_max: self.memory_max.map(|bytes| bytes.0),
+            memory_high: self.memory_high.map(|bytes| bytes.0),
+            pids_max: self.pids_max.map(NonZeroU64::get),
+            cpu_max: self.cpu_max.map(NonZeroU64::get),
+        }
+    }
+}
+
+impl BudgetTable {
+    fn check(self) -> Result<(), String> {
+        if self.tokens.is_none() && self.cost_usd.is_none() {
+            return Err("sets no limit: give tokens, cost_usd or both".to_owned());
+        }
+        if let Some(cost) = self.cost_usd.filter(|cost| !(cost.is_finite() && *cost > 0.0)) {
+            return Err(format!("cost_usd = {cost} is not above zero"));
+        }
+        if self.window.0 < WINDOW_MIN {
+            return Err("window is below 1m".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn resolved(self) -> Budget {
+        let tokens = self.tokens.map(NonZeroU64::get);
+        Budget { tokens, cost_usd: self.cost_usd, window: self.window.0 }
+    }
+}

@@ -1,0 +1,141 @@
+//! What is left of an agent when its sidecar starts: memory, a life that goes on, leftovers.
+
+use std::io;
+use std::path::Path;
+
+use lubdub_shared::beat::{Exit, ExitHow};
+use lubdub_shared::heartbeat_file::Kept;
+use lubdub_shared::id::{Life, ProcessId};
+use lubdub_shared::session::Happening;
+use lubdub_shared::status::Lifecycle;
+use lubdub_shared::time::{Now, Wall};
+use tracing::{info, warn};
+
+use super::{Config, Driver, Outbox};
+use crate::process::{find_agent, find_main, sweep_leftovers};
+use crate::state::{Found, Memory, buried};
+use crate::vitals;
+
+impl Driver {
+    /// Goes on with a life that an earlier sidecar started.
+    pub(super) fn adopt(&mut self, process: ProcessId, now: Now) {
+        let Some(life) = self.supervisor.life() else { return };
+        if let Err(error) = self.process.adopt(life, process) {
+            // It ended this moment: its end is seen as one that nobody saw.
+            warn!(%error, pid = process.pid, "the agent ended while it was taken over");
+            tell_what_was_missed(&mut self.outbox, Some(life), Vec::new(), now.wall);
+            return self.supervisor.forget_process();
+        }
+        info!(pid = process.pid, life = life.ordinal, "took over an agent that lived on");
+        let file = std::fs::read(&self.config.heartbeat_file).unwrap_or_default();
+        let kept = Kept::parse(&file).filter(|kept| kept.life == life.id);
+        let age = vitals::age(process.start_time).unwrap_or_default();
+        self.supervisor.adopt(process, age, kept, now, &mut self.actions);
+    }
+}
+
+/// The main process of the life that is remembered, if it lives on.
+fn still_runs(memory: &mut Memory, door: &Path) -> Option<ProcessId> {
+    if memory.life.is_none() {
+        // A memory that is lost knows of no life; its agent may live on all the same.
+        let process = find_agent(door)?;
+        memory.life = life_of(process);
+        return memory.life.map(|_| process);
+    }
+    if memory.starting {
+        // The sidecar was killed between the start and the note of its pid.
+        return memory.life.and_then(|life| find_main(life.id));
+    }
+    let process = memory.process?;
+    let stat = vitals::stat(process.pid.get())?;
+    let lives = stat.start_time == process.start_time && stat.state != 'Z';
+    lives.then_some(process)
+}
+
+/// The life that a process was started as, by its environment.
+fn life_of(process: ProcessId) -> Option<Life> {
+    let environ = vitals::read(process.pid.get(), "environ")?;
+    let value = |key: &str| environ.split('\0').find_map(|entry| entry.strip_prefix(key));
+    let id = value("LUBDUB_LIFE=")?.parse().ok()?;
+    let ordinal = value("LUBDUB_INCARNATION=")?.parse().ok()?;
+    Some(Life { id, ordinal })
+}
+
+/// What an earlier sidecar of this agent left.
+pub(super) struct Recalled {
+    pub(super) memory: Memory,
+    /// What a person should know.
+    pub(super) notes: Vec<String>,
+    /// A life that ended while no sidecar was there: killed with it, or by a reboot.
+    pub(super) unseen: Option<Life>,
+    /// The main process of a life that goes on.
+    pub(super) lives: Option<ProcessId>,
+}
+
+/// What happened while no sidecar was there, and what a person should know of this start.
+pub(super) fn tell_what_was_missed(
+    outbox: &mut Outbox,
+    unseen: Option<Life>,
+    notes: Vec<String>,
+    now: Wall,
+) {
+    if let Some(life) = unseen.filter(|life| !outbox.holds_the_end_of(*life)) {
+        outbox.push(now, Some(life), ended_unseen());
+    }
+    for text in notes {
+        warn!("{text}");
+        outbox.push(now, None, Happening::Note { text });
+    }
+}
+
+/// The end of a life that nobody saw.
+fn ended_unseen() -> Happening {
+    let how = ExitHow::Unknown("it ended while no sidecar was there".to_owned());
+    let exit = Exit::of(how);
+    let (next, survivors) = (Lifecycle::Restarting, Vec::new());
+    Happening::Exited { exit, clean: false, next, survivors }
+}
+
+/// What is remembered, and no leftovers of an earlier life but one that goes on.
+///
+/// # Errors
+/// The state directory cannot be read or written.
+pub(super) fn recall(config: &Config) -> io::Result<Recalled> {
+    let boot_id = vitals::boot_id();
+    let mut notes = Vec::new();
+    let mut memory = remembered(config, &boot_id, &mut notes)?;
+    let mut lives = None;
+    if memory.boot_id == boot_id {
+        lives = still_runs(&mut memory, &config.socket)
+            .filter(|_| !config.die_with_sidecar && memory.hold.is_none());
+        let ended = memory.life.filter(|_| lives.is_none());
+        let left = ended.map_or(0, |life| sweep_leftovers(&config.agent, life.id));
+        if left > 0 {
+            notes.push(format!("ended {left} processes that an earlier life left behind"));
+        }
+    }
+    let went = memory.life.filter(|_| memory.process.is_some() || memory.starting);
+    memory.process = lives;
+    memory.starting &= lives.is_some();
+    memory.boot_id = boot_id;
+    Ok(Recalled { memory, notes, unseen: went.filter(|_| lives.is_none()), lives })
+}
+
+fn remembered(config: &Config, boot_id: &str, notes: &mut Vec<String>) -> io::Result<Memory> {
+    let empty = || Memory {
+        hold: buried(&config.state),
+        ..Memory::empty(config.agent.clone(), boot_id.to_owned())
+    };
+    Ok(match Memory::load(&config.state)? {
+        Found::Whole(memory) if memory.agent == config.agent => *memory,
+        Found::Whole(other) => {
+            notes.push(format!("the state directory belongs to {}; starting anew", other.agent));
+            empty()
+        }
+        Found::Nothing => empty(),
+        Found::Corrupt(why) => {
+            notes.push(format!("the state file cannot be read: {why}"));
+            empty()
+        }
+    })
+}
