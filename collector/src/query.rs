@@ -234,6 +234,18 @@ impl QueryService for Query {
         Ok(Response::new(pb::PushPolicyResponse { changed }))
     }
 
+    async fn get_evidence(
+        &self,
+        request: Request<pb::GetEvidenceRequest>,
+    ) -> Result<Response<pb::GetEvidenceResponse>, Status> {
+        let pb::GetEvidenceRequest { agent, id } = request.into_inner();
+        let agent = agent_id(&agent)?;
+        let found = self.reader.read(move |reader| reader.evidence(&agent, &id)).await;
+        let bundle = found.map_err(unreadable)?;
+        let bundle = bundle.ok_or_else(|| Status::not_found("it stayed on the agent's host"))?;
+        Ok(Response::new(pb::GetEvidenceResponse { bundle }))
+    }
+
     async fn list_events(
         &self,
         request: Request<pb::ListEventsRequest>,

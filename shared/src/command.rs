@@ -28,6 +28,8 @@ words! {
         Revive = "revive",
         /// Tell the agent itself, through its long poll or a local hook.
         Nudge = "nudge",
+        /// Gather evidence of how it is now.
+        Capture = "capture",
     }
 }
 
@@ -36,7 +38,7 @@ impl CommandKind {
     pub fn may_wait(self) -> bool {
         match self {
             Self::Stop | Self::Start | Self::Revive => true,
-            Self::Restart | Self::Apoptosis | Self::Nudge => false,
+            Self::Restart | Self::Apoptosis | Self::Nudge | Self::Capture => false,
         }
     }
 
@@ -44,13 +46,18 @@ impl CommandKind {
     pub fn is_destructive(self) -> bool {
         match self {
             Self::Restart | Self::Stop | Self::Apoptosis => true,
-            Self::Start | Self::Revive | Self::Nudge => false,
+            Self::Start | Self::Revive | Self::Nudge | Self::Capture => false,
         }
+    }
+
+    /// It leaves the process as it is, so nothing waits for it.
+    pub fn is_gentle(self) -> bool {
+        matches!(self, Self::Nudge | Self::Capture)
     }
 
     /// It is meant for one life, and void for another.
     pub fn is_for_a_life(self) -> bool {
-        self.is_destructive() || self == Self::Nudge
+        self.is_destructive() || self.is_gentle()
     }
 }
 

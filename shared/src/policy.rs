@@ -169,6 +169,9 @@ pub struct Policy {
     pub human_after: Duration,
     /// An open task may be this old; `None` is no bound.
     pub task_timeout: Option<Duration>,
+    /// Bundles of evidence go to the collector; else they stay on the agent's host.
+    #[serde(default)]
+    pub send_evidence: bool,
     /// Beat deadlines of phases; `None` is no clock.
     pub phase: BTreeMap<Phase, Option<Duration>>,
     /// Where a cause may do more or less than by default.
@@ -214,6 +217,7 @@ impl Default for Policy {
             unreachable_after: Duration::from_secs(15),
             missing_after: 10 * MINUTE,
             human_after: 15 * MINUTE,
+            send_evidence: false,
             task_timeout: None,
             phase: BTreeMap::from([
                 (Phase::Llm, Some(15 * MINUTE)),

@@ -180,12 +180,46 @@ words! {
         Held = "held",
         /// One line of a daemon's.
         Note = "note",
+        /// A sidecar gathered what it could of an agent in trouble.
+        Evidence = "evidence",
         /// A status or a lifecycle changed.
         Status = "status",
         /// A command was decided on, or asked for.
         Command = "command",
         /// How a command ended.
         Answer = "answer",
+    }
+}
+
+/// Compressed bytes of a bundle that one event carries at most: a batch must fit a message.
+pub const BUNDLE_LEN_MAX: usize = 128 * 1024;
+
+/// A bundle of evidence: compressed JSON, kept on the agent's host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Its name, unique on its host.
+    pub id: String,
+    /// What it was gathered for.
+    pub reason: String,
+    /// Where it lies on the agent's host.
+    pub path: String,
+    /// Its size there.
+    pub bytes: u64,
+    /// The file itself, where the policy says that it is sent and it is not too large.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "as_base64")]
+    pub sent: Vec<u8>,
+}
+
+mod as_base64 {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        BASE64_STANDARD.decode(String::deserialize(from)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -215,6 +249,8 @@ pub enum Happening {
     Outcome(Outcome),
     /// The sidecar holds the agent down.
     Held(Hold),
+    /// What was gathered of an agent in trouble.
+    Evidence(Bundle),
     /// Something a person should be able to read later.
     Note {
         /// One line.
@@ -230,6 +266,7 @@ impl Happening {
             Self::Exited { .. } => EventKind::Exited,
             Self::Outcome(_) => EventKind::Outcome,
             Self::Held(_) => EventKind::Held,
+            Self::Evidence(_) => EventKind::Evidence,
             Self::Note { .. } => EventKind::Note,
         }
     }

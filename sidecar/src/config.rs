@@ -8,14 +8,15 @@ use std::time::Duration;
 use lubdub_shared::heartbeat_file;
 use lubdub_shared::id::AgentId;
 
+use crate::evidence::Shelf;
 use crate::process::Limits;
 use crate::socket::choose_path;
 use crate::supervisor::Local;
 
 pub mod file;
 
-use file::BudgetTable;
 pub use file::File;
+use file::{BudgetTable, Hooks};
 
 /// Where a collector is looked for when nobody says otherwise.
 pub const DEFAULT_COLLECTOR: &str = "http://127.0.0.1:7411";
@@ -35,8 +36,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// The local door for HTTP, beside it; `None` where it is not wanted.
     pub http: Option<PathBuf>,
-    /// Told to nudge the agent: program and arguments.
-    pub nudge_hook: Option<Vec<String>>,
+    /// Commands that the sidecar runs, as its own user.
+    pub hooks: Hooks,
+    /// Where bundles of evidence are kept.
+    pub shelf: Shelf,
     /// The heartbeat file.
     pub heartbeat_file: PathBuf,
     /// Its permissions.
@@ -76,7 +79,7 @@ impl Config {
             collectors,
             http: file.http.unwrap_or(true).then(|| socket.with_file_name("http.sock")),
             socket,
-            nudge_hook: file.hooks.nudge,
+            shelf: file.evidence.resolved(&state),
             heartbeat_file,
             heartbeat_mode: if file.heartbeat_public { 0o644 } else { 0o600 },
             state,
@@ -87,7 +90,9 @@ impl Config {
             local: Local {
                 budget: file.budget.map(BudgetTable::resolved),
                 restart_silent: file.alone.restart_silent,
+                checkpoint: file.hooks.checkpoint_time(),
             },
+            hooks: file.hooks,
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::worker::{Job, Worker};
 mod begin;
 mod disk;
 mod farewell;
+mod gather;
 mod mend;
 mod notices;
 mod recall;
@@ -244,6 +245,8 @@ impl Driver {
             Action::Intend => self.disk.intend(now.mono),
             Action::Tell(notice) => self.tell(notice),
             Action::Untell(id) => self.untell(id),
+            Action::Gather(order) => self.gather(order, now),
+            Action::Checkpoint => self.checkpoint(),
             Action::SignalMain(number) => self.process.signal_main(number),
             Action::SignalTree(number) => self.process.signal_tree(number),
             Action::KillTree => self.process.kill_tree(now.mono),
@@ -364,6 +367,7 @@ fn log(what: &Happening) {
                 "outcome");
         }
         Happening::Held(hold) => warn!("held down: {hold}"),
+        Happening::Evidence(bundle) => info!(path = bundle.path, "evidence"),
         Happening::Note { text } => warn!("{text}"),
     }
 }

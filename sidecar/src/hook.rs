@@ -1,51 +1,73 @@
 //! Local hooks: a command from the sidecar's own file, never from the wire and never through a
-//! shell.
+//! shell. Each has its time; what takes longer is killed.
 
 use std::process::Stdio;
 use std::time::Duration;
 
-use lubdub_shared::id::{AgentId, CommandId};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
-use tokio::sync::mpsc;
 
-use crate::supervisor::Notice;
+/// One hook, ready to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Hook {
+    /// Program and arguments.
+    pub(crate) argv: Vec<String>,
+    /// What it is about: `LUBDUB_AGENT`, `LUBDUB_PID` of the main process, and what else its user
+    /// needs to know.
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// How long it may take.
+    pub(crate) patience: Duration,
+}
 
-/// How long a hook may take; then it is killed.
-const PATIENCE: Duration = Duration::from_secs(10);
+impl Hook {
+    /// Runs it. How it ended, in words.
+    pub(crate) async fn run(self) -> Result<String, String> {
+        let program = self.argv[0].clone();
+        let mut command = self.command();
+        let ran = async { command.spawn()?.wait().await };
+        let status = self.in_time(ran).await?;
+        if status.success() {
+            Ok(format!("the hook {program} ended well"))
+        } else {
+            Err(format!("the hook {program} ended with {status}"))
+        }
+    }
 
-/// How a hook ended.
-pub(crate) type Ended = (CommandId, Result<String, String>);
-
-/// Runs the hook for a notice. What it is about stands in its environment: `LUBDUB_AGENT`,
-/// `LUBDUB_PID` of the main process, `LUBDUB_KIND`, `LUBDUB_CAUSE` and `LUBDUB_REASON`.
-#[expect(clippy::disallowed_methods, reason = "the one place that starts a hook")]
-pub(crate) fn run(
-    argv: &[String],
-    agent: &AgentId,
-    main: Option<u32>,
-    notice: &Notice,
-    ended: mpsc::Sender<Ended>,
-) {
-    let mut command = Command::new(&argv[0]);
-    command
-        .args(&argv[1..])
-        .env("LUBDUB_AGENT", agent.as_str())
-        .env("LUBDUB_PID", main.map(|pid| pid.to_string()).unwrap_or_default())
-        .env("LUBDUB_KIND", notice.kind.as_str())
-        .env("LUBDUB_CAUSE", notice.cause.map_or("", |cause| cause.as_str()))
-        .env("LUBDUB_REASON", &notice.reason)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let (program, id) = (argv[0].clone(), notice.id);
-    tokio::spawn(async move {
-        let ran = tokio::time::timeout(PATIENCE, async { command.spawn()?.wait().await }).await;
-        let result = match ran {
-            Ok(Ok(status)) if status.success() => Ok(format!("the hook {program} took it")),
-            Ok(Ok(status)) => Err(format!("the hook {program} ended with {status}")),
-            Ok(Err(error)) => Err(format!("the hook {program} did not start: {error}")),
-            Err(_) => Err(format!("the hook {program} did not end in {}s", PATIENCE.as_secs())),
+    /// Runs it, and takes what it prints, up to so many bytes.
+    pub(crate) async fn output(self, at_most: u64) -> Result<String, String> {
+        let mut command = self.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let read = async {
+            let mut child = command.spawn()?;
+            let mut text = Vec::new();
+            if let Some(stdout) = child.stdout.take() {
+                stdout.take(at_most).read_to_end(&mut text).await?;
+            }
+            Ok(String::from_utf8_lossy(&text).into_owned())
         };
-        // The driver may have ended meanwhile: nobody waits for it then.
-        let (Ok(()) | Err(_)) = ended.send((id, result)).await;
-    });
+        self.in_time(read).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts a hook")]
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.argv[0]);
+        command
+            .args(&self.argv[1..])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn in_time<T>(&self, ran: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
+        let program = &self.argv[0];
+        match tokio::time::timeout(self.patience, ran).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(format!("the hook {program} did not start: {error}")),
+            Err(_) => {
+                let patience = lubdub_shared::time::words(self.patience);
+                Err(format!("the hook {program} did not end in {patience}"))
+            }
+        }
+    }
 }

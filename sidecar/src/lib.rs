@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 pub mod cli;
 pub mod config;
 mod driver;
+pub mod evidence;
 mod heartbeat;
 mod hook;
 mod http;

@@ -15,6 +15,7 @@ use lubdub_shared::line::clip;
 use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::Mono;
 
+use crate::evidence::Whom;
 use crate::vitals::procfs::Stat;
 use crate::vitals::{self, Groups, TreeSample, groups::oom_kills};
 
@@ -251,6 +252,12 @@ impl Process {
             self.kill(&left, populated);
         }
         if now.since(since) >= KILL_PATIENCE { self.out_of_patience(&left) } else { Sweep::NotYet }
+    }
+
+    /// Whom evidence is about: the members, the main process first, and the files of their groups.
+    pub(crate) fn whom(&mut self) -> Whom {
+        let pids = self.tree.members().iter().map(|member| member.pid).collect();
+        Whom { pids, groups: self.oom.iter().map(|(file, _)| file.clone()).collect() }
     }
 
     /// Who lives on because the agent keeps it on purpose.

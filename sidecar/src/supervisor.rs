@@ -4,8 +4,9 @@
 //! ```text
 //!            Welcome, or            Started               MainExited
 //!  Unborn ───patience over──▶ Starting ──▶ Running ───────────────────▶ Sweeping
-//!                                 ▲           │ command, shutdown          │ TreeGone
-//!                                 │           ▼                            │
+//!                                 ▲           │ command                    │ TreeGone
+//!                                 │       Preparing ──exit─────────────────┤
+//!                                 │           │ gathered, or patience over │
 //!                              Resting     Stopping ──exit, or grace over──┤
 //!                                 ▲                                        │
 //!                                 ├──────────── a start follows ◀──────────┤
@@ -44,6 +45,8 @@ mod gaps;
 mod growth;
 mod histogram;
 mod nudge;
+mod prepare;
+mod recent;
 mod report;
 mod senses;
 mod shutdown;
@@ -59,6 +62,10 @@ pub use gaps::Gaps;
 use growth::Growth;
 pub use nudge::Notice;
 use nudge::Nudging;
+use prepare::Step;
+pub use prepare::{EVIDENCE_PATIENCE, Gather, Gathered, Purpose};
+pub use recent::History;
+use recent::Recent;
 use report::Telling;
 
 /// How long a start waits for a newer policy than the one it remembers.
@@ -91,6 +98,10 @@ pub enum Event {
     TreeGone(Vec<Survivor>),
     /// The main process does not end, though it was killed; who is left, and in which state.
     Unkillable(Vec<Survivor>, String),
+    /// Evidence was gathered, or could not be. A fresh sample was taken after.
+    Gathered(Box<Gathered>),
+    /// The checkpoint hook ended, well or not; in words.
+    Checkpointed(Result<String, String>),
     /// The collector or a person asks. A fresh sample was taken before.
     Command(Box<Command>),
     /// The intent that was to be written down is, or cannot be. A fresh sample was taken before.
@@ -110,6 +121,10 @@ pub enum Action {
     Tell(Notice),
     /// Take a notice away that nobody is to find any more.
     Untell(CommandId),
+    /// Gather evidence. [`Event::Gathered`] follows.
+    Gather(Gather),
+    /// Run the checkpoint hook. [`Event::Checkpointed`] follows.
+    Checkpoint,
     /// Signal the main process.
     SignalMain(i32),
     /// Signal every member of the tree.
@@ -141,6 +156,8 @@ enum State {
     Starting { shutdown: Option<i32> },
     /// The main process lives.
     Running(ProcessId),
+    /// It is about to be asked to stop: evidence is gathered, and its checkpoint made.
+    Preparing { process: ProcessId, until: Mono, then: Then, counts: bool, step: Step },
     /// It was asked to stop.
     Stopping { process: ProcessId, kill_at: Mono, then: Then },
     /// It is gone, or being killed; its tree is swept. `kill_at` is `None` once the kill was
@@ -167,6 +184,8 @@ pub struct Local {
     pub budget: Option<Budget>,
     /// Without a collector, a silent and inactive agent is restarted.
     pub restart_silent: bool,
+    /// How long the checkpoint hook may take; `None` where there is none.
+    pub checkpoint: Option<Duration>,
 }
 
 /// The supervisor of one agent.
@@ -180,6 +199,7 @@ pub struct Supervisor {
     clocks: LifeClocks,
     growth: Growth,
     drain: Drain,
+    recent: Recent,
     sample: Option<TreeSample>,
     cpu_ratio: Option<f64>,
     cpu_before: Option<(Mono, Duration)>,
@@ -198,6 +218,8 @@ pub struct Supervisor {
     condemned: bool,
     /// A nudge that nobody took yet.
     nudging: Option<Nudging>,
+    /// A capture that somebody asked for, and its answer as far as it is known.
+    capturing: Option<Outcome>,
     /// Somebody takes nudges: a long poll, or a local hook.
     listens: bool,
     /// When a command under way came in, on the system's clock.
@@ -227,6 +249,7 @@ impl Supervisor {
             clocks: LifeClocks::new(ticks),
             growth: Growth::default(),
             drain: Drain::default(),
+            recent: Recent::default(),
             sample: None,
             cpu_ratio: None,
             cpu_before: None,
@@ -240,6 +263,7 @@ impl Supervisor {
             alone_since: Some(ticks),
             condemned: false,
             nudging: None,
+            capturing: None,
             listens: false,
             arrived: now,
             kept: ticks,
@@ -265,6 +289,8 @@ impl Supervisor {
             Event::MainExited(exit) => self.main_exited(exit, out),
             Event::TreeGone(survivors) => self.tree_gone(survivors, out),
             Event::Unkillable(survivors, plight) => self.unkillable(survivors, plight, out),
+            Event::Gathered(gathered) => self.gathered(*gathered, out),
+            Event::Checkpointed(done) => self.checkpointed(done, out),
             Event::Command(command) => self.command(*command, now.mono, out),
             Event::Intended(written) => self.intended(written, now.mono, out),
             Event::Shutdown(signal) => self.shutdown(signal, out),
@@ -290,7 +316,9 @@ impl Supervisor {
     /// The main process, while it lives.
     pub fn process(&self) -> Option<ProcessId> {
         match &self.state {
-            State::Running(process) | State::Stopping { process, .. } => Some(*process),
+            State::Running(process)
+            | State::Preparing { process, .. }
+            | State::Stopping { process, .. } => Some(*process),
             State::Unborn { .. }
             | State::Resting { .. }
             | State::Starting { .. }
@@ -340,6 +368,10 @@ impl Supervisor {
                 self.prove(out);
                 self.judge_alone(out);
             }
+            State::Preparing { until, step, .. } if self.ticks >= *until => {
+                let step = *step;
+                self.prepared(step, out);
+            }
             State::Stopping { kill_at, then, .. } if self.ticks >= *kill_at => {
                 let then = then.clone();
                 self.state = State::Sweeping { exit: None, kill_at: None, asked: true, then };
@@ -352,6 +384,7 @@ impl Supervisor {
             State::Unborn { .. }
             | State::Resting { .. }
             | State::Starting { .. }
+            | State::Preparing { .. }
             | State::Stopping { .. }
             | State::Sweeping { .. }
             | State::Held(_)
@@ -369,6 +402,7 @@ impl Supervisor {
         self.state = State::Starting { shutdown: None };
         self.clocks = LifeClocks::new(self.ticks);
         self.growth.begin(self.ticks, self.policy().limits.memory.window);
+        self.recent = Recent::default();
         self.sample = None;
         self.unproven_until = Duration::ZERO;
         self.memory.starting = true;

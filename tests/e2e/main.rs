@@ -12,6 +12,7 @@ mod demo;
 mod disk;
 mod door;
 mod door_http;
+mod evidence;
 mod hang;
 mod heartbeat_file;
 mod http;

@@ -9,8 +9,9 @@ use lubdub_shared::beat::{
 };
 use lubdub_shared::id::{InstanceId, Life, LifeId, SpoolId};
 use lubdub_shared::schedule::LedgerView;
-use lubdub_shared::session::Hello;
+use lubdub_shared::session::{Bundle, Hello};
 use lubdub_shared::status::Lifecycle;
+use lubdub_sidecar::supervisor::{Gather, Gathered};
 
 /// A report of an agent that beat a second ago.
 pub fn report(life: Life, number: u64) -> Report {
@@ -56,4 +57,16 @@ pub fn hello(number: usize, rng: &mut fastrand::Rng) -> (Hello, Life) {
         held: None,
     };
     (hello, life)
+}
+
+/// Evidence that was gathered at once.
+pub fn gathered(order: &Gather) -> Gathered {
+    let bundle = Bundle {
+        id: "e".to_owned(),
+        reason: order.reason.clone(),
+        path: String::new(),
+        bytes: 1,
+        sent: Vec::new(),
+    };
+    Gathered { purpose: order.purpose, life: order.life, bundle: Ok(bundle) }
 }

@@ -21,6 +21,7 @@ use super::baselines::{Baselines, Signals};
 use super::invariants::{self, Moment};
 use super::script::{Doing, Kind, Script, Truth};
 use super::table::Score;
+use crate::sample::gathered;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How often the driver looks at a tree when nothing calls for more.
@@ -319,6 +320,10 @@ impl World {
                 };
                 self.feed(Event::Happened(self.hello.spool, Box::new(event)));
             }
+            Action::Gather(order) => {
+                let gathered = Told::Gathered(Box::new(gathered(&order)));
+                self.supervisor.handle(gathered, self.now, &mut self.actions);
+            }
             // It is being stopped: this life is over, rightly or not.
             Action::SignalMain(_) | Action::SignalTree(_) | Action::KillTree => {
                 if !self.over {
@@ -332,6 +337,7 @@ impl World {
             Action::Tell(_)
             | Action::Untell(_)
             | Action::Persist
+            | Action::Checkpoint
             | Action::Tombstone(_)
             | Action::End(_) => {}
         }

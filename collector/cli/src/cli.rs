@@ -11,7 +11,8 @@ use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 
 use crate::client::Failed;
 use crate::{
-    command, demo, events, explain, forget, incidents, policy, render, replay, show, status, up,
+    command, demo, events, explain, forget, incident, incidents, policy, render, replay, show,
+    status, up,
 };
 
 const USAGE: u8 = 64;
@@ -36,6 +37,11 @@ enum Verb {
     Explain(OneAgent),
     /// List incidents; open ones unless --all.
     Incidents(incidents::Args),
+    /// Show one incident, with its evidence.
+    Incident {
+        #[command(subcommand)]
+        verb: incident::Verb,
+    },
     /// List what happened; -f goes on as it happens.
     Events(events::Args),
     /// Stop an agent's whole tree and start it anew.
@@ -50,6 +56,8 @@ enum Verb {
     Revive(command::Args),
     /// Tell an agent something through its long poll or its hook; nothing is stopped.
     Nudge(command::Args),
+    /// Gather evidence of how an agent is now; nothing is stopped.
+    Capture(command::Args),
     /// Check or push a policy file.
     Policy {
         #[command(subcommand)]
@@ -132,6 +140,8 @@ pub fn run() -> ExitCode {
         Verb::Forget(args) => block_on(forget::run(args)),
         Verb::Explain(args) => block_on(explain::run(args)),
         Verb::Incidents(args) => block_on(incidents::run(args)),
+        Verb::Incident { verb } => block_on(incident::run(verb)),
+        Verb::Capture(args) => block_on(command::run(args, CommandKind::Capture)),
         Verb::Restart(args) => block_on(command::run(args, CommandKind::Restart)),
         Verb::Stop(args) => block_on(command::run(args, CommandKind::Stop)),
         Verb::Start(args) => block_on(command::run(args, CommandKind::Start)),

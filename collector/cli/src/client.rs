@@ -197,6 +197,23 @@ impl Client {
         views.collect()
     }
 
+    /// A bundle of evidence; `None` where it stayed on its host.
+    ///
+    /// # Errors
+    /// The collector refused, or went away.
+    pub(crate) async fn evidence(
+        &mut self,
+        agent: &AgentId,
+        id: String,
+    ) -> Result<Option<Vec<u8>>, Failed> {
+        let request = pb::GetEvidenceRequest { agent: agent.to_string(), id };
+        match self.inner.get_evidence(request).await {
+            Ok(found) => Ok(Some(found.into_inner().bundle)),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status.into()),
+        }
+    }
+
     /// Asks for an act.
     ///
     /// # Errors

@@ -95,6 +95,9 @@ fn words(event: &EventView) -> String {
             let why = if why.is_empty() { why } else { format!(": {why}") };
             format!("{change} ({}){why}", text(&detail["lifecycle"]))
         }
+        EventKind::Evidence => {
+            format!("{} ({} bytes): {}", text(&fact["id"]), fact["bytes"], text(&fact["reason"]))
+        }
         EventKind::Note => {
             text(if detail["text"].is_string() { &detail["text"] } else { &fact["text"] })
         }

@@ -1,8 +1,9 @@
 //! `lubdub incidents`.
 
 use lubdub_shared::id::AgentId;
+use lubdub_shared::incident::{Action, Incident};
 use lubdub_shared::status::Status;
-use lubdub_shared::time;
+use lubdub_shared::time::{self, Wall};
 use lubdub_shared::view::{IncidentView, IncidentsJson};
 
 use crate::cli::{Common, Output, parse_agent};
@@ -41,8 +42,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failed> {
             Output::Table if incidents.is_empty() && args.all => "no incidents\n".to_owned(),
             Output::Table if incidents.is_empty() => "no open incidents\n".to_owned(),
             Output::Table => {
-                let head =
-                    ["OPENED", "AGENT", "CAUSE", "LEVEL", "STATE", "LIFE", "SUMMARY", "ACTIONS"];
+                let head = [
+                    "ID", "OPENED", "AGENT", "CAUSE", "LEVEL", "STATE", "LIFE", "SUMMARY",
+                    "ACTIONS",
+                ];
                 render::table(
                     head,
                     incidents.iter().map(|view| (colour(view), row(view))).collect(),
@@ -53,27 +56,34 @@ pub(crate) async fn run(args: Args) -> Result<(), Failed> {
     .await
 }
 
+/// Enough of an id to tell incidents apart that were not opened in the same millisecond.
+const ID_SHOWN: usize = 13;
+
+/// How long it has been open, or was.
+pub(crate) fn state(incident: &Incident, now: Wall) -> String {
+    match incident.resolved {
+        Some(resolved) => format!("resolved after {}", render::ago(incident.opened, resolved)),
+        None => format!("open for {}", render::ago(incident.opened, now)),
+    }
+}
+
 /// What is over is no trouble any more.
 fn colour(view: &IncidentView) -> Status {
     if view.incident.resolved.is_some() { Status::Ok } else { view.incident.level }
 }
 
-fn row(view: &IncidentView) -> [String; 8] {
+fn row(view: &IncidentView) -> [String; 9] {
     let incident = &view.incident;
     let now = time::now().wall;
-    let state = match incident.resolved {
-        Some(resolved) => format!("resolved after {}", render::ago(incident.opened, resolved)),
-        None => format!("open for {}", render::ago(incident.opened, now)),
-    };
-    let action =
-        |action: &lubdub_shared::incident::Action| format!("{} {}", action.kind, action.outcome);
+    let action = |action: &Action| format!("{} {}", action.kind, action.outcome);
     let actions: Vec<String> = incident.actions.iter().map(action).collect();
     [
+        incident.id.to_string().chars().take(ID_SHOWN).collect(),
         incident.opened.to_string(),
         view.agent.as_ref().map_or_else(|| "(collector)".to_owned(), AgentId::to_string),
         incident.cause.to_string(),
         incident.level.to_string(),
-        state,
+        state(incident, now),
         incident.incarnation.to_string(),
         render::short(&incident.summary),
         render::short(&actions.join("; ")),

@@ -8,6 +8,7 @@ mod embedded;
 mod events;
 mod explain;
 mod forget;
+mod incident;
 mod incidents;
 mod policy;
 mod render;

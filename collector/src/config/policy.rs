@@ -55,6 +55,7 @@ pub struct Table {
     unreachable_after: Option<Span>,
     missing_after: Option<Span>,
     human_after: Option<Span>,
+    send_evidence: Option<bool>,
     task_timeout: Option<SpanOrNone>,
     quiet_hours: Option<Vec<String>>,
     #[serde(default, rename = "loop")]
@@ -268,6 +269,7 @@ impl Table {
             unreachable_after: span(self.unreachable_after, base.unreachable_after),
             missing_after: span(self.missing_after, base.missing_after),
             human_after: span(self.human_after, base.human_after),
+            send_evidence: self.send_evidence.unwrap_or(base.send_evidence),
             task_timeout: self.task_timeout.map_or(base.task_timeout, |timeout| timeout.0),
             phase,
             act,

@@ -196,6 +196,15 @@ impl Reader {
         rows.map(|row| row.map(|(agent, incident)| IncidentView { agent, incident })).collect()
     }
 
+    /// A bundle of evidence that was sent; `None` where it stayed on its host.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub(crate) fn evidence(&self, agent: &AgentId, id: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+        let query = "SELECT bundle FROM evidence WHERE agent = ?1 AND id = ?2";
+        self.connect()?.query_row(query, [agent.as_str(), id], |row| row.get(0)).optional()
+    }
+
     /// Open incidents, by cause.
     ///
     /// # Errors

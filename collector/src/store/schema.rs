@@ -14,7 +14,7 @@ use super::{Contents, OpenError, Pushed};
 
 /// Step n brings a store from `user_version` n to n + 1; a new one takes them all. Steps that were
 /// released never change.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     CREATE TABLE agents (
@@ -74,6 +74,15 @@ pub(super) const MIGRATIONS: [&str; 2] = [
         '$.treating', NULL,
         '$.verifying', json('false')
     );
+    ",
+    // Bundles of evidence that sidecars sent; the events beside them say where they came from.
+    "
+    CREATE TABLE evidence (
+        agent TEXT NOT NULL,
+        id TEXT NOT NULL,
+        bundle BLOB NOT NULL,               -- JSON, gzip
+        PRIMARY KEY (agent, id)
+    ) STRICT;
     ",
 ];
 

@@ -1,5 +1,6 @@
 //! Writing: the thread, and one statement an operation.
 
+use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use lubdub_shared::command::Command;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::incident::{ActionOutcome, Incident};
-use lubdub_shared::session::{Event, EventKind};
+use lubdub_shared::session::{Bundle, Event, EventKind, Happening};
 use lubdub_shared::time::Wall;
 use rusqlite::{Connection, ErrorCode, Transaction};
 use serde_json::json;
@@ -24,6 +25,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const EVENTS_KEPT: i64 = 1_000_000;
 const COMMANDS_KEPT: i64 = 100_000;
 const INCIDENTS_KEPT: i64 = 100_000;
+const EVIDENCE_KEPT: i64 = 1000;
 /// Operations between two looks at what is too much.
 const TRIM_EVERY: usize = 10_000;
 
@@ -142,6 +144,10 @@ fn trim(connection: &mut Connection) -> rusqlite::Result<()> {
         "DELETE FROM commands WHERE outcome NOT IN ('accepted', 'pending') AND rowid <=
            (SELECT max(rowid) FROM commands) - ?1",
         [COMMANDS_KEPT],
+    )?;
+    connection.execute(
+        "DELETE FROM evidence WHERE rowid <= (SELECT max(rowid) FROM evidence) - ?1",
+        [EVIDENCE_KEPT],
     )?;
     connection.execute(
         "DELETE FROM incidents WHERE resolved IS NOT NULL AND rowid <=
@@ -287,8 +293,34 @@ fn put_event(
         agent.as_str(),
         event.life.map(|life| life.ordinal.get()),
         event.what.kind().as_str(),
-        json(&event.what),
+        json(&listed(transaction, agent, &event.what)?),
     ))?;
+    Ok(())
+}
+
+/// What of a fact stands in its row.
+fn listed<'a>(
+    transaction: &Transaction<'_>,
+    agent: &AgentId,
+    what: &'a Happening,
+) -> rusqlite::Result<Cow<'a, Happening>> {
+    let Happening::Evidence(bundle) = what else { return Ok(Cow::Borrowed(what)) };
+    put_bundle(transaction, agent, bundle)?;
+    Ok(Cow::Owned(Happening::Evidence(Bundle { sent: Vec::new(), ..bundle.clone() })))
+}
+
+/// Keeps a bundle that was sent beside its event; listings carry none.
+fn put_bundle(
+    transaction: &Transaction<'_>,
+    agent: &AgentId,
+    bundle: &Bundle,
+) -> rusqlite::Result<()> {
+    if bundle.sent.is_empty() {
+        return Ok(());
+    }
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO evidence (agent, id, bundle) VALUES (?1, ?2, ?3)")?
+        .execute((agent.as_str(), &bundle.id, &bundle.sent))?;
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use super::words::Word as _;
 use super::{Invalid, Required as _, duration, id, ms, pb, process, stamp, wall};
 use crate::line::clip;
 use crate::session::{
-    EVENT_BATCH_MAX, Event, FromSidecar, GoodbyeReason, Happening, Hello, Hold, ToSidecar, Welcome,
+    BUNDLE_LEN_MAX, Bundle, EVENT_BATCH_MAX, Event, FromSidecar, GoodbyeReason, Happening, Hello,
+    Hold, ToSidecar, Welcome,
 };
 use crate::status::Lifecycle;
 
@@ -211,6 +212,30 @@ impl TryFrom<pb::Held> for Hold {
     }
 }
 
+impl From<Bundle> for pb::Bundle {
+    fn from(bundle: Bundle) -> Self {
+        let Bundle { id, reason, path, bytes, sent } = bundle;
+        Self { id, reason, path, bytes, sent }
+    }
+}
+
+impl TryFrom<pb::Bundle> for Bundle {
+    type Error = Invalid;
+
+    fn try_from(evidence: pb::Bundle) -> Result<Self, Invalid> {
+        if evidence.sent.len() > BUNDLE_LEN_MAX {
+            return Err(Invalid::new("evidence.sent", "larger than 128 KiB"));
+        }
+        Ok(Self {
+            id: clip(evidence.id.into()),
+            reason: clip(evidence.reason.into()),
+            path: clip(evidence.path.into()),
+            bytes: evidence.bytes,
+            sent: evidence.sent,
+        })
+    }
+}
+
 impl From<Event> for pb::Event {
     fn from(event: Event) -> Self {
         use pb::event::What;
@@ -228,6 +253,7 @@ impl From<Event> for pb::Event {
             }),
             Happening::Outcome(outcome) => What::Outcome(outcome.into()),
             Happening::Held(hold) => What::Held(hold.into()),
+            Happening::Evidence(bundle) => What::Evidence(bundle.into()),
             Happening::Note { text } => What::Note(pb::Note { text }),
         };
         Self {
@@ -257,6 +283,7 @@ impl TryFrom<pb::Event> for Event {
             },
             What::Outcome(outcome) => Happening::Outcome(outcome.try_into()?),
             What::Held(held) => Happening::Held(held.try_into()?),
+            What::Evidence(evidence) => Happening::Evidence(evidence.try_into()?),
             What::Note(note) => Happening::Note { text: clip(note.text.into()) },
         };
         Ok(Self {

@@ -51,7 +51,7 @@ words_on_the_wire! {
         MemoryHigh, MemoryLeak, SlowResponse, TaskFailures, Flapping, OomKilled, Unkillable,
     }
     ActivityKind { Output, Io, Child, Cpu }
-    CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge }
+    CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge, Capture }
     Refusal {
         PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk, WrongAgent,
         NobodyListens,

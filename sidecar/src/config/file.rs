@@ -1,13 +1,14 @@
 //! The sidecar's file, as people write it.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lubdub_shared::strict_toml::{self, Bytes, Refused, Span};
 use serde::Deserialize;
 
+use crate::evidence::Shelf;
 use crate::process::Limits;
 use crate::supervisor::Budget;
 
@@ -43,6 +44,9 @@ pub struct File {
     pub alone: Alone,
     /// What the agent may spend; energy is what is left of it.
     pub budget: Option<BudgetTable>,
+    /// Evidence of an agent in trouble.
+    #[serde(default)]
+    pub evidence: EvidenceTable,
     /// What the agent's tree may use, where the sidecar may make cgroups.
     #[serde(default)]
     pub limits: LimitsTable,
@@ -55,6 +59,57 @@ pub struct Hooks {
     /// Nudges the agent. It has 10 s; what it is about stands in `LUBDUB_AGENT`, `LUBDUB_PID`,
     /// `LUBDUB_CAUSE` and `LUBDUB_REASON`.
     pub nudge: Option<Vec<String>>,
+    /// Saves the agent's work before it is stopped by a command.
+    pub checkpoint: Option<Vec<String>>,
+    /// How long that may take. Default: 10s.
+    pub checkpoint_timeout: Option<Span>,
+    /// Adds what it prints to the evidence (py-spy, jstack, gcore). It has what is left of 5 s.
+    pub evidence: Option<Vec<String>>,
+}
+
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Hooks {
+    /// Each must name a program.
+    fn check(&self) -> Result<(), String> {
+        let hooks = [
+            ("nudge", &self.nudge),
+            ("checkpoint", &self.checkpoint),
+            ("evidence", &self.evidence),
+        ];
+        for (name, argv) in hooks {
+            if argv.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
+                return Err(format!("[hooks] {name} names no program"));
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` where there is no checkpoint hook.
+    pub(super) fn checkpoint_time(&self) -> Option<Duration> {
+        let time = self.checkpoint_timeout.map_or(CHECKPOINT_TIMEOUT, |span| span.0);
+        self.checkpoint.as_ref().map(|_| time)
+    }
+}
+
+/// `[evidence]`: bundles that are kept in the agent's state directory.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceTable {
+    /// Bundles at most; the oldest go. Default: 20.
+    pub keep: Option<NonZeroUsize>,
+    /// In sum at most; the oldest go. Default: 32MiB.
+    pub max: Option<Bytes>,
+}
+
+impl EvidenceTable {
+    pub(super) fn resolved(self, state: &Path) -> Shelf {
+        Shelf {
+            directory: state.join("evidence"),
+            keep: self.keep.map_or(20, NonZeroUsize::get),
+            max_bytes: self.max.map_or(32 << 20, |bytes| bytes.0),
+        }
+    }
 }
 
 /// `[alone]`.
@@ -91,9 +146,7 @@ impl File {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Refused::new(&name, format!("cannot read it: {error}")))?;
         let file: Self = strict_toml::parse(&name, &text)?;
-        if file.hooks.nudge.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-            return Err(Refused::new(&name, "[hooks] nudge names no program"));
-        }
+        file.hooks.check().map_err(|why| Refused::new(&name, why))?;
         match file.budget.map(BudgetTable::check) {
             Some(Err(why)) => Err(Refused::new(&name, format!("[budget] {why}"))),
             Some(Ok(())) | None => Ok(file),

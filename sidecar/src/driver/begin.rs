@@ -58,7 +58,7 @@ impl Driver {
             disk: Disk::new(worker, progress),
             outbox,
             pace: Pace::default(),
-            notices: Notices::new(http.map(|(door, _)| door), config.nudge_hook.clone()),
+            notices: Notices::new(http.map(|(door, _)| door), config.hooks.nudge.clone()),
             link: LinkState::Down { was_up: false },
             from_link,
             children: signal(SignalKind::child()).map_err(system("listen to SIGCHLD"))?,

@@ -9,14 +9,16 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::Driver;
-use crate::hook;
+use crate::hook::Hook;
 use crate::http::{Heard, HttpDoor};
-use crate::supervisor::{Event, Notice};
+use crate::supervisor::{Event, Gathered, Notice};
 
 /// An agent that polled within this time listens: the longest poll, and time to come back.
 const LISTENS_FOR: Duration = Duration::from_secs(90);
-/// Hooks that may run at one time.
-const HOOKS_DEPTH: usize = 4;
+/// Answers that may wait; whoever has one more waits too.
+const NEWS_DEPTH: usize = 4;
+/// How long the nudge hook may take; then it is killed.
+const NUDGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ways to tell the agent something.
 #[derive(Debug)]
@@ -24,8 +26,8 @@ pub(super) struct Notices {
     door: Option<HttpDoor>,
     /// What the sidecar's file names for nudges.
     hook: Option<Vec<String>>,
-    ended: mpsc::Receiver<hook::Ended>,
-    to_us: mpsc::Sender<hook::Ended>,
+    ended: mpsc::Receiver<News>,
+    pub(super) to_us: mpsc::Sender<News>,
     polled: Option<lubdub_shared::time::Mono>,
 }
 
@@ -33,12 +35,14 @@ pub(super) struct Notices {
 #[derive(Debug)]
 pub(super) enum News {
     Http(Heard),
-    Hook(hook::Ended),
+    Nudged(CommandId, Result<String, String>),
+    Gathered(Box<Gathered>),
+    Checkpointed(Result<String, String>),
 }
 
 impl Notices {
     pub(super) fn new(door: Option<HttpDoor>, hook: Option<Vec<String>>) -> Self {
-        let (to_us, ended) = mpsc::channel(HOOKS_DEPTH);
+        let (to_us, ended) = mpsc::channel(NEWS_DEPTH);
         Self { door, hook, ended, to_us, polled: None }
     }
 
@@ -53,7 +57,7 @@ impl Notices {
         };
         tokio::select! {
             Some(heard) = http => News::Http(heard),
-            Some(done) = ended.recv() => News::Hook(done),
+            Some(news) = ended.recv() => news,
         }
     }
 }
@@ -77,7 +81,12 @@ impl Driver {
                     self.events.push_back(Event::Noticed(id, Ok(how)));
                 }
             }
-            News::Hook((id, result)) => self.events.push_back(Event::Noticed(id, result)),
+            News::Nudged(id, result) => self.events.push_back(Event::Noticed(id, result)),
+            News::Gathered(gathered) => {
+                self.look_closely(now);
+                self.events.push_back(Event::Gathered(gathered));
+            }
+            News::Checkpointed(done) => self.events.push_back(Event::Checkpointed(done)),
         }
         self.note_listeners(now);
     }
@@ -105,13 +114,37 @@ impl Driver {
     pub(super) fn tell(&mut self, notice: Notice) {
         info!(kind = %notice.kind, reason = notice.reason, "the agent is told");
         if let (Some(argv), CommandKind::Nudge) = (&self.notices.hook, notice.kind) {
-            let main = self.supervisor.process().map(|process| process.pid.get());
-            let to_us = self.notices.to_us.clone();
-            hook::run(argv, &self.config.agent, main, &notice, to_us);
+            let mut hook = self.hook(argv, NUDGE_PATIENCE);
+            hook.environment.extend([
+                ("LUBDUB_KIND", notice.kind.as_str().to_owned()),
+                ("LUBDUB_CAUSE", notice.cause.map_or("", |cause| cause.as_str()).to_owned()),
+                ("LUBDUB_REASON", notice.reason.clone()),
+            ]);
+            let id = notice.id;
+            self.report_back(async move { News::Nudged(id, hook.run().await) });
         }
         if let Some(door) = &self.notices.door {
             door.post(notice);
         }
+    }
+
+    /// A local hook about the agent as it is now.
+    pub(super) fn hook(&self, argv: &[String], patience: Duration) -> Hook {
+        let main = self.supervisor.process().map(|process| process.pid.to_string());
+        let environment = vec![
+            ("LUBDUB_AGENT", self.config.agent.to_string()),
+            ("LUBDUB_PID", main.unwrap_or_default()),
+        ];
+        Hook { argv: argv.to_vec(), environment, patience }
+    }
+
+    /// Does something beside the driver, which hears what came of it.
+    pub(super) fn report_back(&self, work: impl Future<Output = News> + Send + 'static) {
+        let to_us = self.notices.to_us.clone();
+        tokio::spawn(async move {
+            // The driver may have ended meanwhile: nobody waits for it then.
+            let (Ok(()) | Err(_)) = to_us.send(work.await).await;
+        });
     }
 
     /// A new life polls for itself, and finds nothing that was meant for another.

@@ -131,6 +131,7 @@ impl Outbox {
             Happening::Started { .. }
             | Happening::Exited { .. }
             | Happening::Held(_)
+            | Happening::Evidence(_)
             | Happening::Note { .. } => false,
         };
         self.events.iter().any(|(_, event)| own(event))
@@ -168,7 +169,12 @@ impl Outbox {
     fn drop_some(&mut self, life: Option<Life>) {
         let ranks: [fn(&Event, Option<Life>) -> bool; 3] = [
             |event, life| event.life != life,
-            |event, _| matches!(event.what, Happening::Note { .. } | Happening::Outcome(_)),
+            |event, _| {
+                matches!(
+                    event.what,
+                    Happening::Note { .. } | Happening::Outcome(_) | Happening::Evidence(_)
+                )
+            },
             |_, _| true,
         ];
         let mut left = DROP_BATCH;
@@ -232,7 +238,14 @@ impl Outbox {
         if self.sent < end {
             let spool = self.events[self.sent].0;
             let run = self.events.range(self.sent..end).take_while(|(own, _)| *own == spool);
-            let events: Vec<Event> = run.take(EVENT_BATCH_MAX).map(|(_, e)| e.clone()).collect();
+            // A bundle goes alone: with others the message might be too large.
+            let alone = |event: &Event| matches!(event.what, Happening::Evidence(_));
+            let mut run = run.map(|(_, event)| event);
+            let first = run.next().cloned();
+            let alone_first = first.as_ref().is_some_and(alone);
+            let rest = run.take_while(|event| !alone_first && !alone(event));
+            let rest = rest.take(EVENT_BATCH_MAX - 1).cloned();
+            let events: Vec<Event> = first.into_iter().chain(rest).collect();
             self.sent += events.len();
             return Some(FromSidecar::Events { spool, events });
         }

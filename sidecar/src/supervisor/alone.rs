@@ -32,7 +32,7 @@ impl Supervisor {
     }
 
     /// Why the agent must be ended, as far as the sidecar may judge that now.
-    fn silent_alone(&self) -> Option<String> {
+    pub(super) fn silent_alone(&self) -> Option<String> {
         let alone = self.alone_since.is_some_and(|at| self.ticks.since(at) >= ALONE_AFTER);
         let runs = matches!(self.state, State::Running(_));
         if !self.local.restart_silent || !alone || !runs || self.memory.intent.is_some() {
@@ -55,20 +55,15 @@ impl Supervisor {
     /// The reason is written down, or cannot be; then nothing is done, and it is tried again.
     pub(super) fn end_alone(&mut self, written: bool, out: &mut Vec<Action>) {
         let condemned = std::mem::take(&mut self.condemned);
-        let State::Running(process) = self.state else { return };
+        if !matches!(self.state, State::Running(_)) {
+            return;
+        }
         let Some(why) = self.silent_alone().filter(|_| condemned && written) else { return };
-        let restart = &self.policy().restart;
-        let (signal, grace) = (restart.stop_signal, restart.term_grace);
-        let then = match self.memory.ledger.next(restart) {
-            Next::After(delay) => {
-                self.memory.ledger.record();
-                Then::Start { after: self.spread(delay) }
-            }
-            Next::Spent(spent) => Then::Hold(self.exhausted(format!("{spent}; {why}"))),
+        let (then, counts) = match self.memory.ledger.next(&self.policy().restart) {
+            Next::After(delay) => (Then::Start { after: self.spread(delay) }, true),
+            Next::Spent(spent) => (Then::Hold(self.exhausted(format!("{spent}; {why}"))), false),
         };
-        let kill_at = self.ticks.after(grace);
-        self.state = State::Stopping { process, kill_at, then };
         out.push(Action::Persist);
-        out.push(Action::SignalMain(signal));
+        self.prepare(&why, then, counts, out);
     }
 }

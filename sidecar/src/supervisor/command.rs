@@ -13,7 +13,7 @@ use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, words};
 
-use super::{Action, OUTCOMES_MAX, State, Supervisor, Then};
+use super::{Action, OUTCOMES_MAX, Purpose, State, Supervisor, Then};
 use crate::state::Intent;
 
 type Refused = (Ending, String);
@@ -31,6 +31,7 @@ impl Supervisor {
         }
         if self.memory.intent.as_ref().is_some_and(|intent| intent.command.id == command.id)
             || self.is_nudging(command.id)
+            || self.capturing.as_ref().is_some_and(|asked| asked.command == command.id)
         {
             return;
         }
@@ -58,6 +59,10 @@ impl Supervisor {
             }
             // It ends nothing, so it needs no intent on disk.
             Ok(Plan::Nudge) => self.nudge(&command, outcome, out),
+            Ok(Plan::Capture) => {
+                self.gather(Purpose::Asked(command.id), &command.reason, out);
+                self.capturing = Some(outcome);
+            }
             Ok(_) => {
                 if let Some(older) = self.memory.intent.take() {
                     self.fail(older, "a person's command came before it was done", out);
@@ -140,7 +145,7 @@ impl Supervisor {
             }
             CommandKind::Stop | CommandKind::Apoptosis => self.hold(hold, out),
             // Never an intent.
-            CommandKind::Nudge => {}
+            CommandKind::Nudge | CommandKind::Capture => {}
         }
     }
 
@@ -211,6 +216,10 @@ impl Supervisor {
                 refuse(Refusal::Busy, "another nudge waits to be taken")
             }
             (State::Running(_), CommandKind::Nudge) => Ok(Plan::Nudge),
+            (State::Running(_), CommandKind::Capture) if self.capturing.is_some() => {
+                refuse(Refusal::Busy, "another capture is under way")
+            }
+            (State::Running(_), CommandKind::Capture) => Ok(Plan::Capture),
             (State::Running(_), CommandKind::Stop | CommandKind::Apoptosis) => {
                 self.still_true(command)?;
                 Ok(Plan::Stop(hold_of(command)))
@@ -231,9 +240,13 @@ impl Supervisor {
             (State::Held(held), CommandKind::Revive) if held.lifecycle == Lifecycle::Terminated => {
                 Ok(Plan::Resume)
             }
-            (State::Stopping { .. } | State::Sweeping { .. } | State::Starting { .. }, _) => {
-                refuse(Refusal::Busy, format!("the agent is {}", self.lifecycle()))
-            }
+            (
+                State::Preparing { .. }
+                | State::Stopping { .. }
+                | State::Sweeping { .. }
+                | State::Starting { .. },
+                _,
+            ) => refuse(Refusal::Busy, format!("the agent is {}", self.lifecycle())),
             (
                 State::Running(_)
                 | State::Resting { .. }
@@ -265,7 +278,7 @@ impl Supervisor {
         }
     }
 
-    fn still_true(&self, command: &Command) -> Result<(), Refused> {
+    pub(super) fn still_true(&self, command: &Command) -> Result<(), Refused> {
         let fresh = self.ages();
         match command.precondition.check(&fresh) {
             Ok(()) => Ok(()),
@@ -274,25 +287,20 @@ impl Supervisor {
     }
 
     fn carry_out(&mut self, plan: Plan, out: &mut Vec<Action>) {
-        let then = match plan {
-            Plan::Restart { after, counts } => {
-                if counts {
-                    self.memory.ledger.record();
-                }
-                Then::Start { after: self.spread(after) }
-            }
-            Plan::Stop(hold) => Then::Hold(hold),
+        let (then, counts) = match plan {
+            Plan::Restart { after, counts } => (Then::Start { after: self.spread(after) }, counts),
+            Plan::Stop(hold) => (Then::Hold(hold), false),
             Plan::StartNow => return self.start(out),
             Plan::Hold(hold) => return self.hold(hold, out),
             Plan::Resume => return self.resume(out),
-            Plan::Nudge => return,
+            Plan::Nudge | Plan::Capture => return,
         };
-        let State::Running(process) = self.state else { return };
-        let restart = &self.policy().restart;
-        let (signal, kill_at) = (restart.stop_signal, self.ticks.after(restart.term_grace));
-        self.state = State::Stopping { process, kill_at, then };
         out.push(Action::Persist);
-        out.push(Action::SignalMain(signal));
+        let asked = self.memory.intent.as_ref().map(|intent| &intent.command);
+        let reason = asked.map_or_else(String::new, |command| {
+            format!("{} by {}: {}", command.kind, command.requested_by, command.reason)
+        });
+        self.prepare(&reason, then, counts, out);
     }
 
     /// A person started it anew: the schedule begins again with it.
@@ -341,6 +349,7 @@ enum Plan {
     Hold(Hold),
     Resume,
     Nudge,
+    Capture,
 }
 
 impl Plan {
@@ -359,6 +368,7 @@ impl Plan {
             Self::StartNow | Self::Resume => "start it now".to_owned(),
             Self::Hold(hold) => format!("hold it {}", hold.lifecycle),
             Self::Nudge => "tell the agent itself".to_owned(),
+            Self::Capture => "gather evidence".to_owned(),
         }
     }
 }

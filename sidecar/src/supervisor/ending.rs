@@ -10,7 +10,7 @@ use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
 
-use super::{Action, State, Supervisor, Then};
+use super::{Action, Purpose, State, Supervisor, Then};
 
 /// Between a clean exit and the next start under `restart.on = "always"`.
 const RESPAWN_MIN: Duration = Duration::from_secs(1);
@@ -40,7 +40,16 @@ impl Supervisor {
             State::Running(_) => {
                 let then = self.after_exit(&exit);
                 let kill_at = Some(self.ticks.after(self.policy().restart.term_grace));
+                if !self.is_success(&exit) {
+                    self.gather(Purpose::AfterEnd, &format!("it ended: {exit}"), out);
+                }
                 self.state = State::Sweeping { exit: Some(exit), kill_at, asked: false, then };
+                out.push(Action::SignalTree(15));
+            }
+            // It ended before it was asked to: what was to follow does.
+            State::Preparing { then, .. } => {
+                let kill_at = Some(self.ticks.after(self.policy().restart.term_grace));
+                self.state = State::Sweeping { exit: Some(exit), kill_at, asked: true, then };
                 out.push(Action::SignalTree(15));
             }
             State::Stopping { kill_at, then, .. } => {
@@ -79,6 +88,7 @@ impl Supervisor {
             return;
         }
         let text = format!("killed, and still there: {plight}");
+        self.gather(Purpose::Unkillable, &text, out);
         self.health.unkillable = clip(plight.into());
         if let Some(intent) = self.memory.intent.take_if(|intent| intent.begun) {
             let (ending, detail) = (Ending::Failed, text.clone());

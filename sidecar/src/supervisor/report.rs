@@ -50,6 +50,7 @@ impl Supervisor {
                 State::Unborn { .. }
                 | State::Starting { .. }
                 | State::Running(_)
+                | State::Preparing { .. }
                 | State::Stopping { .. }
                 | State::Sweeping { .. }
                 | State::Held(_)
@@ -76,7 +77,9 @@ impl Supervisor {
             State::Unborn { .. } | State::Starting { .. } => Lifecycle::Starting,
             State::Resting { .. } => Lifecycle::Restarting,
             State::Running(_) => Lifecycle::Running,
-            State::Stopping { .. } | State::Sweeping { .. } => Lifecycle::Stopping,
+            State::Preparing { .. } | State::Stopping { .. } | State::Sweeping { .. } => {
+                Lifecycle::Stopping
+            }
             State::Held(hold) => hold.lifecycle,
             State::Ended(lifecycle) => *lifecycle,
         }

@@ -24,6 +24,7 @@ impl Supervisor {
             self.memory.spending.add(message.spent, budget);
         }
         self.rest(now.wall);
+        self.recent.hear(&message, self.ticks);
         let (policy, gaps) = self.memory.policy_and_gaps();
         self.clocks.say(message, self.ticks, now.wall, policy, gaps);
         self.tell(out);
@@ -53,6 +54,7 @@ impl Supervisor {
         self.clocks.activity.sample(self.ticks, sample.counters, window);
         self.clocks.sampled(self.ticks);
         self.growth.note(sample.memory_bytes, self.ticks, self.policy().limits.memory.window);
+        self.recent.sample(&sample, self.ticks);
         self.sample = Some(sample);
         self.tell(out);
     }

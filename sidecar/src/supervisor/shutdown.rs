@@ -35,6 +35,12 @@ impl Supervisor {
                     _ => Action::SignalMain(signal),
                 });
             }
+            State::Preparing { process, then, .. } => {
+                self.keep_hold(&then, out);
+                let kill_at = self.ticks.after(self.policy().restart.term_grace);
+                self.state = State::Stopping { process, kill_at, then: Then::End };
+                out.push(Action::SignalMain(signal));
+            }
             // Asked twice: no more grace.
             State::Stopping { then: Then::End, .. } => {
                 let then = Then::End;

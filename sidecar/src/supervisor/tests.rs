@@ -62,6 +62,16 @@ fn states() -> Vec<(&'static str, State)> {
         ("resting", State::Resting { start_at: soon }),
         ("starting", State::Starting { shutdown: None }),
         ("running", State::Running(process())),
+        (
+            "preparing",
+            State::Preparing {
+                process: process(),
+                until: soon,
+                then: then.clone(),
+                counts: true,
+                step: Step::Evidence,
+            },
+        ),
         ("stopping", State::Stopping { process: process(), kill_at: soon, then: then.clone() }),
         (
             "sweeping, main alive",
@@ -75,6 +85,11 @@ fn states() -> Vec<(&'static str, State)> {
         ("terminated", State::Held(hold(Lifecycle::Terminated))),
         ("ended", State::Ended(Lifecycle::Stopped)),
     ]
+}
+
+fn gathered() -> Gathered {
+    let bundle = Err("none".to_owned());
+    Gathered { purpose: Purpose::BeforeStop, life: None, bundle }
 }
 
 fn command(supervisor: &Supervisor, kind: CommandKind) -> Event {
@@ -125,14 +140,22 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         ("apoptosis", command(supervisor, CommandKind::Apoptosis), soon),
         ("revive", command(supervisor, CommandKind::Revive), soon),
         ("nudge", command(supervisor, CommandKind::Nudge), soon),
+        ("capture", command(supervisor, CommandKind::Capture), soon),
+        ("gathered", Event::Gathered(Box::new(gathered())), soon),
+        ("checkpointed", Event::Checkpointed(Ok(String::new())), soon),
         ("shutdown", Event::Shutdown(15), soon),
     ]
 }
 
-/// The disk takes what is to be written.
-fn write_intent(supervisor: &mut Supervisor, at: Now, actions: &mut Vec<Action>) {
+/// The disk takes what is to be written, and evidence is there at once.
+fn follow_through(supervisor: &mut Supervisor, at: Now, actions: &mut Vec<Action>) {
     if actions.contains(&Action::Intend) {
         supervisor.handle(Event::Intended(Ok(())), at, actions);
+    }
+    let before_stop =
+        |a: &Action| matches!(a, Action::Gather(order) if order.purpose == Purpose::BeforeStop);
+    if actions.iter().any(before_stop) {
+        supervisor.handle(Event::Gathered(Box::new(gathered())), at, actions);
     }
 }
 
@@ -143,6 +166,7 @@ fn state_word(state: &State) -> String {
         State::Starting { shutdown: None } => "starting".to_owned(),
         State::Starting { shutdown: Some(_) } => "starting, then end".to_owned(),
         State::Running(_) => "running".to_owned(),
+        State::Preparing { then, .. } => format!("preparing, then {}", then_word(then)),
         State::Stopping { then, .. } => format!("stopping, then {}", then_word(then)),
         State::Sweeping { exit, kill_at, then, .. } => {
             let main = if exit.is_some() { "main gone" } else { "main alive" };
@@ -169,6 +193,8 @@ fn action_word(action: &Action) -> Option<String> {
         Action::SignalMain(number) => format!("signal {number}"),
         Action::SignalTree(number) => format!("signal tree {number}"),
         Action::KillTree => "kill tree".to_owned(),
+        Action::Gather(_) => "gather".to_owned(),
+        Action::Checkpoint => "checkpoint".to_owned(),
         Action::Emit(_, Happening::Outcome(outcome)) => match &outcome.ending {
             Ending::Refused(refusal) => format!("refused {refusal}"),
             ending @ (Ending::Done | Ending::Expired | Ending::Failed) => format!("{ending:?}"),
@@ -195,7 +221,7 @@ fn the_table_holds() {
             }
             let mut actions = Vec::new();
             supervisor.handle(event, now(after), &mut actions);
-            write_intent(&mut supervisor, now(after), &mut actions);
+            follow_through(&mut supervisor, now(after), &mut actions);
             let actions: Vec<String> = actions.iter().filter_map(action_word).collect();
             let after = state_word(&supervisor.state);
             let row = format!("{state_name} x {event_name}: {after}; {}", actions.join(", "));
@@ -262,7 +288,7 @@ fn a_repeated_command_is_answered_and_not_repeated() {
     let at = now(Duration::from_millis(250));
     let mut actions = Vec::new();
     supervisor.handle(command.clone(), at, &mut actions);
-    write_intent(&mut supervisor, at, &mut actions);
+    follow_through(&mut supervisor, at, &mut actions);
     assert!(actions.contains(&Action::SignalMain(15)), "{actions:?}");
     actions.clear();
     supervisor.handle(command.clone(), at, &mut actions);
@@ -288,9 +314,47 @@ fn automatic_restarts_count_and_a_persons_do_not() {
         let at = now(Duration::from_millis(250));
         let mut actions = Vec::new();
         supervisor.handle(Event::Command(command), at, &mut actions);
-        write_intent(&mut supervisor, at, &mut actions);
+        follow_through(&mut supervisor, at, &mut actions);
         assert_eq!(supervisor.memory.ledger.used(), used);
     }
+}
+
+#[test]
+fn who_moves_on_while_evidence_is_gathered_is_left_alone() {
+    let mut supervisor = supervisor(State::Running(process()));
+    let Event::Command(mut command) = command(&supervisor, CommandKind::Restart) else {
+        unreachable!("it makes a command")
+    };
+    command.requested_by = Requester::Engine(Cause::Silent);
+    command.precondition = Precondition::NoBeat { beats: 0 };
+    let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+    supervisor.handle(Event::Command(command), at, &mut actions);
+    supervisor.handle(Event::Intended(Ok(())), at, &mut actions);
+    assert!(matches!(supervisor.state, State::Preparing { .. }), "{:?}", supervisor.state);
+    let beat = lubdub_shared::line::parse(b"WATCHDOG=1").expect("a beat");
+    supervisor.say(beat, at, &mut actions);
+    supervisor.handle(Event::Gathered(Box::new(gathered())), at, &mut actions);
+    assert_eq!(supervisor.state, State::Running(process()));
+    assert!(!actions.iter().any(|a| matches!(a, Action::SignalMain(_))), "{actions:?}");
+    let words: Vec<String> = actions.iter().filter_map(action_word).collect();
+    assert_eq!(words, ["gather", "emit note", "refused precondition_failed"]);
+    assert_eq!(supervisor.memory.ledger.used(), 0, "nothing was carried out");
+}
+
+#[test]
+fn a_checkpoint_comes_between_evidence_and_signal() {
+    let mut supervisor = supervisor(State::Running(process()));
+    supervisor.local.checkpoint = Some(Duration::from_secs(3));
+    let stop = command(&supervisor, CommandKind::Stop);
+    let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+    supervisor.handle(stop, at, &mut actions);
+    follow_through(&mut supervisor, at, &mut actions);
+    assert!(actions.contains(&Action::Checkpoint), "{actions:?}");
+    assert!(!actions.contains(&Action::SignalMain(15)), "not yet");
+    supervisor.handle(Event::Checkpointed(Err("no".to_owned())), at, &mut actions);
+    assert!(actions.contains(&Action::SignalMain(15)), "a checkpoint that fails stops nothing");
+    let intent = supervisor.memory.intent.as_ref().expect("under way");
+    assert!(intent.outcome.detail.ends_with("checkpoint failed"), "{}", intent.outcome.detail);
 }
 
 #[test]

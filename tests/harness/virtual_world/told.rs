@@ -14,6 +14,7 @@ use lubdub_sidecar::supervisor::{Action, Event as Told};
 use lubdub_sidecar::vitals::activity::Counters;
 
 use super::VirtualWorld;
+use crate::sample::gathered;
 
 impl VirtualWorld {
     pub(super) fn perform(&mut self, actions: Vec<Action>) {
@@ -32,6 +33,10 @@ impl VirtualWorld {
                     let taken = Ok("the agent took it".to_owned());
                     self.tell(Told::Noticed(notice.id, taken));
                 }
+                Action::Gather(order) => {
+                    self.tell(Told::Gathered(Box::new(gathered(&order))));
+                }
+                Action::Checkpoint => self.tell(Told::Checkpointed(Ok(String::new()))),
                 Action::SignalMain(signal) if self.alive && !self.stubborn => {
                     self.note(&format!("signal {signal}"));
                     self.ends(ExitHow::Signal(signal));

@@ -118,7 +118,7 @@ impl Judge<'_> {
                 }
             }
             Happening::Outcome(ended) => self.ended(ended),
-            Happening::Note { .. } => {}
+            Happening::Evidence(_) | Happening::Note { .. } => {}
         }
         self.conclude(before);
     }

@@ -35,7 +35,7 @@ pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
             agent.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
         }
         // The agent gets its time to take it.
-        CommandKind::Nudge => NUDGE_PATIENCE,
+        CommandKind::Nudge | CommandKind::Capture => NUDGE_PATIENCE,
         CommandKind::Stop | CommandKind::Start | CommandKind::Apoptosis | CommandKind::Revive => {
             Duration::ZERO
         }
@@ -170,7 +170,7 @@ impl Judge<'_> {
         let this = InFlight { command, decided: self.now, due, wish };
         // A person's command does not make the engine forget its own, and a nudge ends nothing.
         let beside = this.command.dry_run
-            || this.command.kind == CommandKind::Nudge
+            || this.command.kind.is_gentle()
             || this.cause().is_none()
                 && self.agent.act.as_ref().is_some_and(|a| a.cause().is_some());
         let other = if beside { Some(this) } else { self.agent.act.replace(this) };

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use lubdub_shared::command::CommandKind;
 use lubdub_shared::id::CommandId;
 use lubdub_shared::incident::{ActionOutcome, Finding, Incident};
 use lubdub_shared::policy::Policy;
@@ -78,7 +77,7 @@ impl Fleet {
             return give_up(agent, index, command.id, unknown, now, out);
         }
         let act = InFlight { command: Box::new(command), decided, due, wish: None };
-        if act.command.kind == CommandKind::Nudge && agent.asked.len() < ASKED_MAX {
+        if act.command.kind.is_gentle() && agent.asked.len() < ASKED_MAX {
             // It ends nothing, so nothing waits for it.
             return agent.asked.push(act);
         }

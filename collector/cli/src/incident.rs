@@ -1,0 +1,226 @@
+//! `lubdub incident show ID`: one incident, and the evidence that was gathered in its time.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use lubdub_shared::id::AgentId;
+use lubdub_shared::pb;
+use lubdub_shared::session::{Bundle, EventKind, Happening};
+use lubdub_shared::time;
+use lubdub_shared::view::{EventView, IncidentView, IncidentsJson};
+use serde_json::{Value, json};
+
+use crate::cli::{Common, Output};
+use crate::client::{Client, Failed};
+use crate::incidents::state;
+use crate::render::{self, clean};
+
+/// Least of an id that names an incident.
+const PREFIX_MIN: usize = 8;
+/// What is gathered is dated by the sidecar's clock, and an incident by the collector's.
+const EARLIER: Duration = Duration::from_secs(10);
+/// A bundle holds less than this; what holds more was not made by a sidecar.
+const BUNDLE_MAX: u64 = 16 << 20;
+
+/// What to do with incidents one by one.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Show one incident.
+    Show(Show),
+}
+
+/// Flags of `show`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    /// Its id, or the beginning of it, as `lubdub incidents --all` prints it.
+    id: String,
+    /// Print the evidence too: from the collector where it was sent, else from this host.
+    #[arg(long)]
+    evidence: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// A bundle, and what is in it as far as it can be had.
+struct Piece {
+    event: EventView,
+    bundle: Bundle,
+    content: Result<Value, String>,
+}
+
+/// Shows one incident.
+///
+/// # Errors
+/// There is none such, or the collector did not answer.
+pub(crate) async fn run(verb: Verb) -> Result<(), Failed> {
+    let Verb::Show(args) = verb;
+    let mut client = Client::connect(&args.common.collector).await?;
+    let view = find(&mut client, &args.id).await?;
+    let mut pieces = Vec::new();
+    if let Some(agent) = &view.agent {
+        for (event, bundle) in gathered(&mut client, agent, &view).await? {
+            let content = match args.evidence {
+                true => read(&mut client, agent, &bundle).await?,
+                false => Err(String::new()),
+            };
+            pieces.push(Piece { event, bundle, content });
+        }
+    }
+    match args.common.output {
+        Output::Json => render::json(&as_json(&view, &pieces, args.evidence)),
+        Output::Table => render::put(&text(&view, &pieces, args.evidence)),
+    }
+}
+
+async fn find(client: &mut Client, prefix: &str) -> Result<IncidentView, Failed> {
+    if prefix.len() < PREFIX_MIN {
+        let why = format!("{prefix:?} is too short: give at least {PREFIX_MIN} characters");
+        return Err(Failed { code: 64, why });
+    }
+    let all = client.incidents(true, None).await?;
+    let mut named = all.into_iter().filter(|view| view.incident.id.to_string().starts_with(prefix));
+    let first = named.next();
+    let Some(view) = first else {
+        return Err(Failed::refused(format!(
+            "no incident {prefix:?} among the newest 1,000; lubdub incidents --all lists them"
+        )));
+    };
+    if let Some(other) = named.next() {
+        return Err(Failed::refused(format!(
+            "{prefix:?} is the beginning of {} and of {}",
+            view.incident.id, other.incident.id
+        )));
+    }
+    Ok(view)
+}
+
+/// Bundles of the time in which the trouble was open, oldest first.
+async fn gathered(
+    client: &mut Client,
+    agent: &AgentId,
+    view: &IncidentView,
+) -> Result<Vec<(EventView, Bundle)>, Failed> {
+    let mut found = Vec::new();
+    let mut after = 0;
+    loop {
+        let agent = agent.to_string();
+        let request = pb::ListEventsRequest { agent, after, newest: 0, wait_ms: 0 };
+        let (page, last) = client.events(request).await?;
+        let end = page.is_empty();
+        for event in page.into_iter().filter(|event| event.kind == EventKind::Evidence) {
+            let until = view.incident.resolved.unwrap_or(event.at);
+            let since = view.incident.opened.before(EARLIER);
+            let within = (since..=until).contains(&event.at);
+            if let (true, Ok(Happening::Evidence(bundle))) =
+                (within, serde_json::from_str(&event.detail))
+            {
+                found.push((event, bundle));
+            }
+        }
+        if end {
+            return Ok(found);
+        }
+        after = last;
+    }
+}
+
+/// What a bundle holds: from the collector, else from this host's disk.
+async fn read(
+    client: &mut Client,
+    agent: &AgentId,
+    bundle: &Bundle,
+) -> Result<Result<Value, String>, Failed> {
+    let sent = client.evidence(agent, bundle.id.clone()).await?;
+    Ok(match sent {
+        Some(bytes) => unpacked(&bytes),
+        None => std::fs::read(&bundle.path)
+            .map_err(|error| format!("it stayed on the agent's host, and {}: {error}", bundle.path))
+            .and_then(|bytes| unpacked(&bytes)),
+    })
+}
+
+fn unpacked(bytes: &[u8]) -> Result<Value, String> {
+    let mut text = String::new();
+    let read = GzDecoder::new(bytes).take(BUNDLE_MAX).read_to_string(&mut text);
+    read.map_err(|error| format!("not a bundle: {error}"))?;
+    serde_json::from_str(&text).map_err(|error| format!("not a bundle: {error}"))
+}
+
+fn as_json(view: &IncidentView, pieces: &[Piece], evidence: bool) -> Value {
+    let incidents = serde_json::to_value(IncidentsJson::new(std::slice::from_ref(view)));
+    let mut incidents = incidents.expect("keys are strings, numbers are finite");
+    let pieces = pieces.iter().map(|piece| {
+        let Bundle { id, reason, path, bytes, .. } = &piece.bundle;
+        let mut one = json!({
+            "id": id, "at": piece.event.at, "reason": reason, "path": path, "bytes": bytes,
+        });
+        match &piece.content {
+            _ if !evidence => {}
+            Ok(content) => one["content"] = content.clone(),
+            Err(why) => one["missing"] = json!(why),
+        }
+        one
+    });
+    let pieces: Vec<Value> = pieces.collect();
+    json!({"schema": 1, "incident": incidents["incidents"][0].take(), "evidence": pieces})
+}
+
+fn text(view: &IncidentView, pieces: &[Piece], evidence: bool) -> String {
+    let incident = &view.incident;
+    let whose = view.agent.as_ref().map_or("(collector)", AgentId::as_str);
+    let mut out = format!(
+        "{}: {whose}, {}, {}, {}\n  opened     {}\n  life       {}\n  summary    {}\n",
+        incident.id,
+        incident.cause,
+        incident.level,
+        state(incident, time::now().wall),
+        incident.opened,
+        incident.incarnation,
+        clean(&incident.summary),
+    );
+    let mut line = |text: String| writeln!(out, "{text}").expect("a string takes it");
+    for action in &incident.actions {
+        line(format!("  action     {} {} {}", action.at, action.kind, action.outcome));
+    }
+    for piece in pieces {
+        let Bundle { id, reason, path, bytes, .. } = &piece.bundle;
+        line(format!("  evidence   {id}: {}", clean(reason)));
+        line(format!("             {} at {}", render::bytes(*bytes), clean(path)));
+        match &piece.content {
+            _ if !evidence => {}
+            Ok(content) => put(&mut line, content, 4),
+            Err(why) => line(format!("    {}", clean(why))),
+        }
+    }
+    out
+}
+
+/// Any JSON, readable: texts of several lines as they are.
+fn put(line: &mut impl FnMut(String), value: &Value, indent: usize) {
+    let margin = " ".repeat(indent);
+    let named: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (clean(name), value)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(at, value)| (format!("#{}", at + 1), value)).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
+    };
+    for (name, value) in named {
+        match value {
+            Value::Object(_) | Value::Array(_) => {
+                line(format!("{margin}{name}"));
+                put(line, value, indent + 2);
+            }
+            Value::String(text) if text.contains('\n') => {
+                line(format!("{margin}{name}"));
+                text.lines().for_each(|text| line(format!("{margin}  {}", clean(text))));
+            }
+            Value::String(text) => line(format!("{margin}{name}: {}", clean(text))),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {
+                line(format!("{margin}{name}: {value}"));
+            }
+        }
+    }
+}
