@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use lubdub_shared::id::AgentId;
+use lubdub_shared::strict_toml::parse_span;
 
-use crate::config::{Config, File};
+use crate::config::{Config, File, name_of};
+use crate::process::terminal;
+use crate::supervisor::Once;
 
 /// The small process beside each agent.
 #[derive(Debug, Parser)]
@@ -31,11 +35,20 @@ pub enum Verb {
 }
 
 /// Flags of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Run {
-    /// Name of the agent: letters, digits, dots, dashes, at most 64.
+    /// Name of the agent: letters, digits, dots, dashes, at most 64. [default: the stem of the
+    /// script or program]
     #[arg(long)]
-    id: AgentId,
+    id: Option<AgentId>,
+    /// Run the command once, and end its whole tree after this time: exit code 124 then. Without
+    /// --id no collector hears of it, and it leaves nothing behind.
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    timeout: Option<Duration>,
+    /// How long it may go on after --timeout, once it was asked to end.
+    #[arg(long, value_name = "TIME", value_parser = parse_span, requires = "timeout",
+          default_value = "5s")]
+    kill_after: Duration,
     /// Address of the collector; again for its other addresses. [default: http://127.0.0.1:7411]
     #[arg(long = "collector", value_name = "URL")]
     collectors: Vec<String>,
@@ -70,24 +83,61 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 impl Run {
+    /// A single run that nobody watches: its own output is all that anybody wants to see.
+    pub fn is_nameless(&self) -> bool {
+        self.timeout.is_some() && self.id.is_none()
+    }
+
     /// Reads the file, lets the flags win.
     ///
     /// # Errors
     /// The file has a mistake.
-    pub fn config(self) -> anyhow::Result<Config> {
+    pub fn config(&self) -> anyhow::Result<Config> {
+        let origin = self.clone();
+        let once = self.timeout.map(|timeout| Once { timeout, grace: self.kill_after });
+        let this = self.clone();
         let mut file = match &self.config {
             Some(path) => File::read(path)?,
             None => File::default(),
         };
-        if !self.collectors.is_empty() {
-            file.collectors = self.collectors;
+        if !this.collectors.is_empty() {
+            file.collectors = this.collectors;
         }
-        file.labels.extend(BTreeMap::from_iter(self.labels));
-        let root = self.state_dir.or_else(lubdub_shared::fs::state_root);
+        file.labels.extend(BTreeMap::from_iter(this.labels));
+        let named = this.id.or_else(|| name_of(&self.command));
+        let agent =
+            named.context("no agent name can be made of the command; give one with --id")?;
+        if self.is_nameless() {
+            return nameless(agent, this.command, file, once);
+        }
+        let root = this.state_dir.or_else(lubdub_shared::fs::state_root);
         let root = root.context("neither XDG_STATE_HOME nor HOME is set; name a --state-dir")?;
         let root = std::path::absolute(&root).with_context(|| root.display().to_string())?;
-        Ok(Config::new(self.id, self.command, &root, file))
+        let mut config = Config::new(agent, this.command, &root, file);
+        config.interactive = once.is_none() && terminal::is_ours();
+        config.origin = Some(origin).filter(|_| !config.interactive);
+        (config.local.once, config.local.interactive) = (once, config.interactive);
+        Ok(config)
     }
+}
+
+/// A single run that nobody watches: what it needs lies in a directory of its own, and goes with it.
+fn nameless(
+    agent: AgentId,
+    command: Vec<OsString>,
+    file: File,
+    once: Option<Once>,
+) -> anyhow::Result<Config> {
+    let scratch = tempfile::Builder::new().prefix("lubdub-run-").tempdir();
+    let scratch = scratch.context("cannot make a directory")?;
+    let file = File { die_with_sidecar: true, heartbeat_directory: None, ..file };
+    let mut config = Config::new(agent, command, scratch.path(), file);
+    config.socket = scratch.path().join("notify.sock");
+    config.http = config.http.map(|_| scratch.path().join("http.sock"));
+    config.collectors.clear();
+    config.scratch = Some(Arc::new(scratch));
+    config.local.once = once;
+    Ok(config)
 }
 
 impl Beat {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::heartbeat_file;
 use lubdub_shared::id::AgentId;
 
+use crate::cli::Run;
 use crate::evidence::Shelf;
 use crate::process::Limits;
 use crate::socket::choose_path;
@@ -52,6 +54,12 @@ pub struct Config {
     pub back_within: Option<Duration>,
     /// What its tree may use.
     pub limits: Limits,
+    /// A state directory that goes with the sidecar.
+    pub scratch: Option<Arc<tempfile::TempDir>>,
+    /// It stands in a terminal's foreground, and lets its agent have that.
+    pub interactive: bool,
+    /// What HUP reads anew; `None`: HUP ends it.
+    pub origin: Option<Run>,
     /// What its own file settles.
     pub local: Local,
 }
@@ -87,12 +95,45 @@ impl Config {
             die_with_sidecar: file.die_with_sidecar,
             back_within: file.back_within.map(|span| span.0),
             limits: file.limits.resolved(),
+            scratch: None,
+            interactive: false,
+            origin: None,
             local: Local {
                 budget: file.budget.map(BudgetTable::resolved),
                 restart_silent: file.alone.restart_silent,
                 checkpoint: file.hooks.checkpoint_time(),
+                once: None,
+                interactive: false,
             },
             hooks: file.hooks,
         }
+    }
+}
+
+/// A name for the agent that a command runs: the stem of the script that an interpreter is given,
+/// else of the program.
+pub fn name_of(command: &[OsString]) -> Option<AgentId> {
+    let (program, arguments) = command.split_first()?;
+    let script = arguments.iter().map(Path::new).find(|argument| {
+        let is_flag = argument.to_string_lossy().starts_with('-');
+        !is_flag && argument.extension().is_some() && argument.is_file()
+    });
+    let named = script.unwrap_or_else(|| Path::new(program));
+    AgentId::from_lossy(&named.file_stem()?.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_are_named_after_their_script() {
+        let name = |words: &[&str]| {
+            let command: Vec<OsString> = words.iter().map(OsString::from).collect();
+            name_of(&command).map(|id| id.to_string())
+        };
+        assert_eq!(name(&["/usr/bin/sleep", "5"]), Some("sleep".to_owned()));
+        assert_eq!(name(&["python3", "-u", "no/such/file.py"]), Some("python3".to_owned()));
+        assert_eq!(name(&["sh", "Cargo.toml", "x"]), Some("Cargo".to_owned()));
     }
 }

@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Health;
 use lubdub_shared::id::{InstanceId, Life, SpoolId};
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::time::{self, Mono, Now};
+use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -25,6 +27,7 @@ use crate::process::{Process, Sweep};
 use crate::socket::{DRAIN_MAX, Door, Heard};
 use crate::state::Tombstone;
 use crate::supervisor::{Action, Event, Supervisor};
+use crate::upward::Upward;
 use crate::worker::{Job, Worker};
 
 mod begin;
@@ -34,6 +37,7 @@ mod gather;
 mod mend;
 mod notices;
 mod recall;
+mod signals;
 mod stream;
 
 use disk::Disk;
@@ -77,12 +81,15 @@ pub(crate) struct Driver {
     told_unmended: bool,
     /// What the running life must do without.
     complaints: Vec<String>,
+    upward: Option<Upward>,
     rng: fastrand::Rng,
     asked_to_end: bool,
     ended: Option<u8>,
     events: VecDeque<Event>,
     actions: Vec<Action>,
     lock: Lock,
+    /// Goes last: everything else may still write there.
+    _scratch: Option<Arc<TempDir>>,
 }
 
 /// What woke the driver.
@@ -92,13 +99,13 @@ enum Wake {
     Sweep,
     Child,
     Link(Option<FromLink>),
-    Shutdown(Option<i32>),
+    Signal(Option<i32>),
     Disk,
     News(News),
 }
 
 impl Driver {
-    pub(crate) async fn run(mut self, mut shutdown: mpsc::Receiver<i32>) -> u8 {
+    pub(crate) async fn run(mut self, mut signals: mpsc::Receiver<i32>) -> u8 {
         let mut listening = true;
         loop {
             let sweeping = self.supervisor.is_sweeping_fast();
@@ -111,7 +118,7 @@ impl Driver {
                 from_link = self.from_link.recv() => Wake::Link(from_link),
                 () = self.disk.moved() => Wake::Disk,
                 news = self.notices.news() => Wake::News(news),
-                signal = shutdown.recv(), if listening => Wake::Shutdown(signal),
+                number = signals.recv(), if listening => Wake::Signal(number),
             };
             let now = time::now();
             self.hear(DRAIN_MAX, now);
@@ -122,11 +129,8 @@ impl Driver {
                 Wake::Child => self.reap(),
                 Wake::News(news) => self.on_news(news, now),
                 Wake::Link(heard) => self.on_link(heard, now),
-                Wake::Shutdown(Some(signal)) => {
-                    self.asked_to_end = true;
-                    self.events.push_back(Event::Shutdown(signal));
-                }
-                Wake::Shutdown(None) => listening = false,
+                Wake::Signal(Some(number)) => self.on_signal(number, now),
+                Wake::Signal(None) => listening = false,
             }
             self.settle(now);
             if let Some(code) = self.ended {
@@ -157,8 +161,12 @@ impl Driver {
         if short || late || self.beats != self.beats_looked || !idle {
             self.look(now);
         }
+        self.process.follow_job();
         self.sweep(now);
         self.note_health();
+        if let Some(upward) = &mut self.upward {
+            upward.tell(self.supervisor.standing(), now.mono);
+        }
         self.note_listeners(now);
         if now.mono.since(self.mended) >= LOOK_EVERY {
             self.mended = now.mono;

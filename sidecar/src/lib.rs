@@ -30,6 +30,7 @@ pub mod process;
 pub mod socket;
 pub mod state;
 pub mod supervisor;
+mod upward;
 pub mod vitals;
 mod worker;
 
@@ -96,31 +97,46 @@ impl Sidecar {
         Ok(Self { driver: Box::new(Driver::begin(config)?) })
     }
 
-    /// Runs until the agent has ended for good, or a number of a signal comes through `shutdown`.
-    /// Returns the exit code that is the agent's.
-    pub async fn run(self, shutdown: mpsc::Receiver<i32>) -> u8 {
-        Box::pin(self.driver.run(shutdown)).await
+    /// Runs until the agent has ended for good, or one of the `signals` ends it. Returns the exit
+    /// code that is the agent's.
+    pub async fn run(self, signals: mpsc::Receiver<i32>) -> u8 {
+        Box::pin(self.driver.run(signals)).await
     }
 }
 
-/// TERM and INT as they come, for [`Sidecar::run`]: they end the sidecar, and go on to its agent.
+/// TERM and INT as they come.
 ///
 /// # Errors
 /// The system does not deliver them.
 pub fn terminations() -> io::Result<mpsc::Receiver<i32>> {
-    let (sender, shutdown) = mpsc::channel(4);
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        loop {
-            let kind = tokio::select! {
-                _ = term.recv() => SignalKind::terminate(),
-                _ = int.recv() => SignalKind::interrupt(),
-            };
-            if sender.send(kind.as_raw_value()).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(shutdown)
+    listen(&[SignalKind::terminate(), SignalKind::interrupt()])
+}
+
+/// Signals as they come, for [`Sidecar::run`]: TERM and INT end the sidecar and go on to its agent;
+/// HUP has its file read anew, or ends it with its terminal; the others go on to the agent, as from
+/// an init.
+///
+/// # Errors
+/// The system does not deliver them.
+pub fn signals() -> io::Result<mpsc::Receiver<i32>> {
+    listen(&[
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+        SignalKind::window_change(),
+    ])
+}
+
+fn listen(kinds: &[SignalKind]) -> io::Result<mpsc::Receiver<i32>> {
+    let (sender, heard) = mpsc::channel(4);
+    for kind in kinds {
+        let (mut stream, number, sender) = (signal(*kind)?, kind.as_raw_value(), sender.clone());
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() && sender.send(number).await.is_ok() {}
+        });
+    }
+    Ok(heard)
 }

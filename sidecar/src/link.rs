@@ -93,6 +93,10 @@ impl Link {
 
     /// Connects again and again until the driver is gone.
     pub(crate) async fn run(mut self) {
+        if self.endpoints.is_empty() {
+            // Nobody is to hear of this agent.
+            return self.to_driver.closed().await;
+        }
         let mut attempts = 0_u32;
         for turn in 0_usize.. {
             let (uri, endpoint) = self.endpoints[turn % self.endpoints.len()].clone();

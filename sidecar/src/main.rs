@@ -15,7 +15,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    telemetry::init(std::env::var("LUBDUB_LOG").ok().as_deref());
+    let level = std::env::var("LUBDUB_LOG").ok();
+    let quiet = matches!(&cli.command, Verb::Run(run) if run.is_nameless()).then_some("warn");
+    telemetry::init(level.as_deref().or(quiet));
     match cli.command {
         Verb::Beat(beat) => match beat.send() {
             Ok(()) => ExitCode::SUCCESS,
@@ -39,8 +41,8 @@ fn supervise(config: Config) -> ExitCode {
             Err(error @ BeginError::Address(_)) => return failed(&error.into(), USAGE),
             Err(error) => return failed(&error.into(), 1),
         };
-        match lubdub_sidecar::terminations() {
-            Ok(shutdown) => ExitCode::from(sidecar.run(shutdown).await),
+        match lubdub_sidecar::signals() {
+            Ok(signals) => ExitCode::from(sidecar.run(signals).await),
             Err(error) => failed(&error.into(), 1),
         }
     })

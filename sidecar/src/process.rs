@@ -23,6 +23,7 @@ mod exit;
 mod leaf;
 mod signal;
 mod spawn;
+pub mod terminal;
 mod tree;
 
 use exit::Foreign;
@@ -88,8 +89,8 @@ impl Process {
         // Any pid means "yes" to prctl(PR_SET_CHILD_SUBREAPER).
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         Ok(Self {
+            tree: Tree::new(spec.interactive),
             spec,
-            tree: Tree::new(),
             leaf: None,
             main: None,
             oom: None,
@@ -99,6 +100,11 @@ impl Process {
             killed: None,
             told_stuck: false,
         })
+    }
+
+    /// What the next life's tree may use.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.spec.limits = limits;
     }
 
     /// What the next life is told of its deadline.
@@ -161,6 +167,9 @@ impl Process {
             None => exit::try_wait(main.process.pid)?,
         };
         self.main = None;
+        if self.spec.interactive {
+            terminal::take_back();
+        }
         self.tree.main_is_gone();
         let oom = self.was_out_of_memory(&exit);
         Some(Exit { oom, ..exit })
@@ -190,6 +199,16 @@ impl Process {
         }
         sample.fds = closely.then(|| vitals::count_fds(main.pid.get())).flatten();
         Some(sample)
+    }
+
+    /// A person may have stopped the job in the terminal: then the sidecar stops with it, and
+    /// both go on when the shell says so.
+    pub fn follow_job(&mut self) {
+        let Some(main) = self.main().filter(|_| self.spec.interactive) else { return };
+        let stopped = vitals::stat(main.pid.get()).is_some_and(|stat| stat.state == 'T');
+        if stopped && terminal::stop_with(main) {
+            self.signal_tree(signal::CONT);
+        }
     }
 
     /// The main process, while it lives.

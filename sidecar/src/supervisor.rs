@@ -23,11 +23,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, Health};
-use lubdub_shared::command::{Command, Outcome, Survivor};
-use lubdub_shared::id::{CommandId, Life, LifeId, ProcessId};
+use lubdub_shared::command::Outcome;
+use lubdub_shared::id::{Life, LifeId, ProcessId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::jittered;
-use lubdub_shared::session::{Happening, Hold, Welcome};
+use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now, TickClock};
 
@@ -41,6 +41,7 @@ mod budget;
 mod command;
 mod drain;
 mod ending;
+mod event;
 mod gaps;
 mod growth;
 mod histogram;
@@ -58,6 +59,7 @@ mod welcome;
 use ages::LifeClocks;
 pub use budget::{Budget, Spending};
 use drain::Drain;
+pub use event::{Action, Event};
 pub use gaps::Gaps;
 use growth::Growth;
 pub use nudge::Notice;
@@ -66,6 +68,7 @@ use prepare::Step;
 pub use prepare::{EVIDENCE_PATIENCE, Gather, Gathered, Purpose};
 pub use recent::History;
 use recent::Recent;
+pub(crate) use report::Standing;
 use report::Telling;
 
 /// How long a start waits for a newer policy than the one it remembers.
@@ -76,74 +79,6 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 const SENT_MAX: usize = 256;
 /// Outcomes that are remembered, so that a repeated command is answered and not repeated.
 const OUTCOMES_MAX: usize = 32;
-
-/// What the driver tells.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// Time has passed.
-    Tick,
-    /// A collector answered, at this address.
-    Welcome(Box<Welcome>, String),
-    /// Another policy from now on, and its mark.
-    Policy(Box<Policy>, u64),
-    /// The stream ended.
-    LinkLost,
-    /// The start that was ordered has a process.
-    Started(ProcessId),
-    /// It has none; shells' exit code for it (126, 127) and why.
-    StartFailed(u8, String),
-    /// The main process ended.
-    MainExited(Exit),
-    /// Nothing of the tree is left but these.
-    TreeGone(Vec<Survivor>),
-    /// The main process does not end, though it was killed; who is left, and in which state.
-    Unkillable(Vec<Survivor>, String),
-    /// Evidence was gathered, or could not be. A fresh sample was taken after.
-    Gathered(Box<Gathered>),
-    /// The checkpoint hook ended, well or not; in words.
-    Checkpointed(Result<String, String>),
-    /// The collector or a person asks. A fresh sample was taken before.
-    Command(Box<Command>),
-    /// The intent that was to be written down is, or cannot be. A fresh sample was taken before.
-    Intended(Result<(), String>),
-    /// The agent took a notice, or its hook failed; in words.
-    Noticed(CommandId, Result<String, String>),
-    /// The sidecar itself is to end; the signal that said so.
-    Shutdown(i32),
-}
-
-/// What the driver must do, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Start the command as this life.
-    Start(Life),
-    /// Tell the agent through its long poll, or the local hook.
-    Tell(Notice),
-    /// Take a notice away that nobody is to find any more.
-    Untell(CommandId),
-    /// Gather evidence. [`Event::Gathered`] follows.
-    Gather(Gather),
-    /// Run the checkpoint hook. [`Event::Checkpointed`] follows.
-    Checkpoint,
-    /// Signal the main process.
-    SignalMain(i32),
-    /// Signal every member of the tree.
-    SignalTree(i32),
-    /// Kill every member until none is left.
-    KillTree,
-    /// A hard fact for the collector.
-    Emit(Option<Life>, Happening),
-    /// Send a report now.
-    Report,
-    /// Write what must survive a crash.
-    Persist,
-    /// Tell when what was to be persisted so far is on disk: [`Event::Intended`].
-    Intend,
-    /// Write `tombstone.json`, or take it away.
-    Tombstone(Option<Hold>),
-    /// The sidecar ends with this code.
-    End(u8),
-}
 
 /// Where the process is.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,10 +121,24 @@ pub struct Local {
     pub restart_silent: bool,
     /// How long the checkpoint hook may take; `None` where there is none.
     pub checkpoint: Option<Duration>,
+    /// It runs one life, which is ended after this time.
+    pub once: Option<Once>,
+    /// It runs in a terminal's foreground: what Ctrl-C ends is ended for good.
+    pub interactive: bool,
+}
+
+/// Bounds of the only life.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Once {
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How long it may go on after that, once it was asked to end.
+    pub grace: Duration,
 }
 
 /// The supervisor of one agent.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub struct Supervisor {
     state: State,
     memory: Memory,
@@ -210,6 +159,8 @@ pub struct Supervisor {
     told: Option<Telling>,
     /// A process of this agent ran under this supervisor.
     ran: bool,
+    /// Its only life took too long.
+    timed_out: bool,
     number: u64,
     sent: VecDeque<(u64, Mono)>,
     /// Since when no collector is heard.
@@ -237,6 +188,8 @@ impl Supervisor {
         let ticks = clock.advance(now);
         let state = match memory.hold.clone() {
             Some(hold) => State::Held(hold),
+            // Nobody's policy holds for it.
+            None if local.once.is_some() => State::Unborn { patience: ticks },
             None if memory.policy.is_some() => State::Unborn { patience: ticks.after(PATIENCE) },
             None => State::Unborn { patience: ticks.after(FIRST_PATIENCE) },
         };
@@ -258,6 +211,7 @@ impl Supervisor {
             reported: ticks,
             told: None,
             ran: false,
+            timed_out: false,
             number: 0,
             sent: VecDeque::new(),
             alone_since: Some(ticks),
@@ -296,6 +250,11 @@ impl Supervisor {
             Event::Shutdown(signal) => self.shutdown(signal, out),
         }
         self.tell(out);
+    }
+
+    /// The sidecar's file settles this from now on.
+    pub fn set_local(&mut self, local: Local) {
+        self.local = local;
     }
 
     /// What must survive a crash.
@@ -364,9 +323,11 @@ impl Supervisor {
         match &mut self.state {
             State::Unborn { patience } if self.ticks >= *patience && idle => self.start(out),
             State::Resting { start_at } if self.ticks >= *start_at => self.start(out),
-            State::Running(_) => {
+            State::Running(process) => {
+                let process = *process;
                 self.prove(out);
                 self.judge_alone(out);
+                self.end_in_time(process, out);
             }
             State::Preparing { until, step, .. } if self.ticks >= *until => {
                 let step = *step;

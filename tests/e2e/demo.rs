@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 const ROWS: u16 = 40;
 const COLUMNS: u16 = 110;
 
-fn pty() -> (File, OwnedFd) {
+pub(crate) fn pty() -> (File, OwnedFd) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
     grantpt(&master).expect("a pty");
     unlockpt(&master).expect("a pty");

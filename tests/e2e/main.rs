@@ -21,6 +21,7 @@ mod partition;
 mod pending;
 mod policies;
 mod protocol;
+mod run;
 mod save;
 mod stores;
 mod stuck;

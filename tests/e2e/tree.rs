@@ -10,7 +10,7 @@ use rustix::process::Signal;
 const SOON: Duration = Duration::from_secs(15);
 
 /// Pids of living processes that are `sleep WORD`.
-fn sleeping(word: &str) -> Vec<u32> {
+pub(crate) fn sleeping(word: &str) -> Vec<u32> {
     let pids = fs::read_dir("/proc")
         .expect("/proc")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -110,7 +110,7 @@ fn parent_of(pid: u32) -> Option<u32> {
 }
 
 /// Children of a process: their pids and state letters.
-fn children_of(parent: u32) -> Vec<(u32, char)> {
+pub(crate) fn children_of(parent: u32) -> Vec<(u32, char)> {
     let pids = fs::read_dir("/proc")
         .expect("/proc")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());

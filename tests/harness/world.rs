@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -40,15 +41,24 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a command whose stderr and stdout go to files named after it.
     pub fn start(directory: &Path, name: &str, command: &mut Command) -> Self {
+        command.stdin(Stdio::null());
+        let append = |kind| {
+            let path = directory.join(format!("{name}.{kind}"));
+            File::options().create(true).append(true).open(path).expect("a log")
+        };
+        Self::spawn(directory, name, command.stdout(append("out")).stderr(append("log")))
+    }
+
+    /// Starts a command on a terminal.
+    pub fn start_on(directory: &Path, name: &str, command: &mut Command, tty: OwnedFd) -> Self {
+        let copy = || tty.try_clone().expect("a descriptor");
+        command.stdin(copy()).stdout(copy()).stderr(copy());
+        Self::spawn(directory, name, command)
+    }
+
+    fn spawn(directory: &Path, name: &str, command: &mut Command) -> Self {
         let log = directory.join(format!("{name}.log"));
-        let out = directory.join(format!("{name}.out"));
-        let append = |path| File::options().create(true).append(true).open(path).expect("a log");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(append(&out))
-            .stderr(append(&log))
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { child, log }
     }
 

@@ -76,8 +76,8 @@ pub(crate) fn sidecar(args: lubdub_sidecar::cli::Run) -> ExitCode {
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             let sidecar = lubdub_sidecar::Sidecar::begin(config)?;
-            let shutdown = lubdub_sidecar::terminations()?;
-            Ok(sidecar.run(shutdown).await)
+            let signals = lubdub_sidecar::signals()?;
+            Ok(sidecar.run(signals).await)
         })
     });
     match done {

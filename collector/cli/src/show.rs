@@ -50,6 +50,10 @@ fn lines(view: &AgentView, now: Wall) -> Vec<String> {
     }
     lines.push(format!("  restarts   {} used", view.ledger.share()));
     explain::seen(view, &mut lines);
+    let said = view.report.as_ref().map(|report| report.vitals.text.as_str());
+    if let Some(said) = said.filter(|said| !said.is_empty()) {
+        lines.push(format!("  says       {said}"));
+    }
     if let Some(held) = &view.held {
         lines.push(format!("  held down  {held}"));
     }

@@ -17,7 +17,7 @@ use lubdub_shared::fs::state_root;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::view::TransitionView;
-use lubdub_sidecar::config::File;
+use lubdub_sidecar::config::{File, name_of};
 use lubdub_sidecar::{Config as SidecarConfig, Sidecar};
 use tokio::runtime::Builder;
 use tokio::sync::broadcast::error::RecvError;
@@ -117,9 +117,9 @@ async fn supervise(
     let begun = Sidecar::begin(config).context("cannot begin");
     let sidecar = begun.map_err(|error| Failed::refused(format!("{error:#}")))?;
     places.iter().for_each(|place| say(place));
-    let shutdown = lubdub_sidecar::terminations()
+    let signals = lubdub_sidecar::signals()
         .map_err(|error| Failed::refused(format!("no signals: {error}")))?;
-    Ok(sidecar.run(shutdown).await)
+    Ok(sidecar.run(signals).await)
 }
 
 /// One line for each change of status.
@@ -152,31 +152,4 @@ fn say(text: &str) {
 fn absolute(path: PathBuf) -> Result<PathBuf, Failed> {
     let why = |error| usage(format!("{}: {error}", path.display()));
     std::path::absolute(&path).map_err(why)
-}
-
-/// The stem of the script that an interpreter is given, else of the program.
-fn name_of(command: &[OsString]) -> Option<AgentId> {
-    let (program, arguments) = command.split_first()?;
-    let script = arguments.iter().map(Path::new).find(|argument| {
-        let is_flag = argument.to_string_lossy().starts_with('-');
-        !is_flag && argument.extension().is_some() && argument.is_file()
-    });
-    let named = script.unwrap_or_else(|| Path::new(program));
-    AgentId::from_lossy(&named.file_stem()?.to_string_lossy())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn agents_are_named_after_their_script() {
-        let name = |words: &[&str]| {
-            let command: Vec<OsString> = words.iter().map(OsString::from).collect();
-            name_of(&command).map(|id| id.to_string())
-        };
-        assert_eq!(name(&["/usr/bin/sleep", "5"]), Some("sleep".to_owned()));
-        assert_eq!(name(&["python3", "-u", "no/such/file.py"]), Some("python3".to_owned()));
-        assert_eq!(name(&["sh", "Cargo.toml", "x"]), Some("Cargo".to_owned()));
-    }
 }

@@ -17,6 +17,7 @@ use crate::link::spool;
 use crate::lock::{self, Locked};
 use crate::process::Spec;
 use crate::socket::private_directory;
+use crate::upward::Upward;
 
 impl Driver {
     pub(crate) fn begin(config: Config) -> Result<Self, BeginError> {
@@ -71,11 +72,13 @@ impl Driver {
             acked_at: now.mono,
             told_unmended: false,
             complaints: Vec::new(),
+            upward: Upward::new(),
             rng,
             asked_to_end: false,
             ended: None,
             events: VecDeque::from([Event::Tick]),
             actions: Vec::new(),
+            _scratch: config.scratch.clone(),
             config,
             lock,
         };
@@ -96,6 +99,7 @@ fn spec_of(config: &Config, http: Option<&PathBuf>) -> Spec {
         http: http.cloned(),
         heartbeat_file: config.heartbeat_file.clone(),
         watchdog: None,
+        interactive: config.interactive,
         limits: config.limits,
         die_with_sidecar: config.die_with_sidecar,
     }

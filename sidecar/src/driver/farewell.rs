@@ -20,7 +20,8 @@ impl Driver {
             LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,
             LinkState::Down { was_up: false } => Duration::ZERO,
         };
-        if timeout(patience, self.hand_over()).await.is_err() {
+        let late = timeout(patience, self.hand_over()).await.is_err();
+        if late && !self.config.collectors.is_empty() {
             warn!("the collector has not stored everything that happened");
         }
         let reason =

@@ -5,10 +5,14 @@ use lubdub_shared::time::Now;
 use super::Driver;
 use super::notices::News;
 use crate::evidence::Job;
-use crate::supervisor::{EVIDENCE_PATIENCE, Gather};
+use crate::supervisor::{EVIDENCE_PATIENCE, Gather, Purpose};
 
 impl Driver {
     pub(super) fn gather(&mut self, order: Gather, now: Now) {
+        if self.config.scratch.is_some() && order.purpose == Purpose::AfterEnd {
+            // It would go with the directory that it lies in.
+            return;
+        }
         let argv = self.config.hooks.evidence.as_deref();
         let mut hook = argv.map(|argv| self.hook(argv, EVIDENCE_PATIENCE));
         if let Some(hook) = &mut hook {

@@ -46,6 +46,11 @@ impl Notices {
         Self { door, hook, ended, to_us, polled: None }
     }
 
+    /// Another hook from now on, or none.
+    pub(super) fn set_hook(&mut self, hook: Option<Vec<String>>) {
+        self.hook = hook;
+    }
+
     /// Waits for what comes through the HTTP door, or from a hook. Safe to cancel.
     pub(super) async fn news(&mut self) -> News {
         let Self { door, ended, .. } = self;

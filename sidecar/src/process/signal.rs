@@ -14,6 +14,7 @@ use crate::vitals;
 use crate::vitals::procfs::Stat;
 
 pub(super) const KILL: i32 = 9;
+pub(super) const CONT: i32 = 18;
 
 /// Signals a member of the tree.
 pub(super) fn send_to(member: &Stat, number: i32) {

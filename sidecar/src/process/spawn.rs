@@ -1,4 +1,4 @@
-//! Starts the agent: own session, inherited stdin, stdout and stderr, its environment, its leaf.
+//! Starts the agent: own session (in a terminal's foreground: own group), inherited stdin, stdout and stderr, its environment, its leaf.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +12,7 @@ use lubdub_shared::time::millis;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
 
 use super::leaf::{Leaf, Limits};
-use super::tree;
+use super::{terminal, tree};
 use crate::vitals;
 
 /// What is started, in every life.
@@ -30,6 +30,8 @@ pub struct Spec {
     pub heartbeat_file: PathBuf,
     /// The policy's beat deadline, told as `WATCHDOG_USEC`; `None` when no beats are expected.
     pub watchdog: Option<std::time::Duration>,
+    /// It gets the terminal's foreground, in the sidecar's session.
+    pub interactive: bool,
     /// What its tree may use.
     pub limits: Limits,
     /// The main process ends with the thread that starts it (`lubdub up`).
@@ -88,8 +90,13 @@ pub(super) fn spawn(spec: &Spec, life: Life, leaf: &Leaf) -> Result<ProcessId, S
     let procs = leaf.procs().map(|procs| procs.try_clone_to_owned());
     let procs: Vec<_> = procs.collect::<Result<_, _>>().map_err(failed)?;
     let (parent, die_with_sidecar) = (getpid(), spec.die_with_sidecar);
+    let interactive = spec.interactive;
     let prepare = move || {
-        setsid()?;
+        if interactive {
+            terminal::take_foreground()?;
+        } else {
+            setsid()?;
+        }
         for procs in &procs {
             // Without a leaf the walk over /proc still finds every member: go on.
             let (Ok(_) | Err(_)) = rustix::io::write(procs, b"0");

@@ -23,7 +23,10 @@ pub(super) const DETACH: &str = "LUBDUB_DETACH";
 #[derive(Debug)]
 pub(super) struct Tree {
     me: u32,
-    session: u32,
+    /// Our own session, where the agent has another.
+    session: Option<u32>,
+    /// Our ancestors: the shell that started us, and whoever started that.
+    ancestors: HashSet<u32>,
     /// Children of this process that are none of the agent's.
     strangers: HashSet<(u32, u64)>,
     main: Option<ProcessId>,
@@ -35,12 +38,14 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new() -> Self {
+    /// `interactive`: the agent shares our session, as its terminal needs.
+    pub(super) fn new(interactive: bool) -> Self {
         let me = std::process::id();
         let children = children_of(me).into_iter().filter_map(vitals::stat);
         Self {
             me,
-            session: vitals::stat(me).map_or(0, |stat| stat.session),
+            session: vitals::stat(me).map(|stat| stat.session).filter(|_| !interactive),
+            ancestors: ancestors_of(me),
             strangers: children.map(|child| (child.pid, child.start_time)).collect(),
             main: None,
             marker: String::new(),
@@ -109,7 +114,7 @@ impl Tree {
         let children = children_of(self.me).into_iter().filter_map(vitals::stat);
         children
             .filter(|child| {
-                child.session != self.session
+                Some(child.session) != self.session
                     && !self.strangers.contains(&(child.pid, child.start_time))
             })
             .collect()
@@ -161,7 +166,8 @@ impl Tree {
         let roots = roots.into_iter().map(|pid| (pid, None));
         let mut queue: std::collections::VecDeque<(u32, Option<u32>)> = roots.collect();
         while let Some((pid, listed_by)) = queue.pop_front() {
-            if pid == self.me || !visited.insert(pid) {
+            let above = pid == self.me || self.ancestors.contains(&pid);
+            if above || !visited.insert(pid) {
                 continue;
             }
             let Some(stat) = vitals::stat(pid) else { continue };
@@ -169,7 +175,7 @@ impl Tree {
             // Its pid was another's when its parent was asked, or when it was seen first.
             let another = known.is_some_and(|start_time| start_time != stat.start_time)
                 || listed_by.is_some_and(|parent| parent != stat.parent);
-            if another || stat.session == self.session || !is_alive(&stat) {
+            if another || Some(stat.session) == self.session || !is_alive(&stat) {
                 continue;
             }
             if self.is_kept(&stat, known.is_none()) {
@@ -193,6 +199,13 @@ impl Tree {
 /// A process whose first thread has ended shows as Z while others run on.
 fn is_alive(stat: &Stat) -> bool {
     !matches!(stat.state, 'Z' | 'X') || stat.threads > 1
+}
+
+fn ancestors_of(pid: u32) -> HashSet<u32> {
+    let parents = std::iter::successors(Some(pid), |pid| {
+        vitals::stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0)
+    });
+    parents.skip(1).collect()
 }
 
 /// Children of every thread: they belong to the thread that forked them.

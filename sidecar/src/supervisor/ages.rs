@@ -243,6 +243,11 @@ impl LifeClocks {
         self.work.cycle()
     }
 
+    /// It said that it is up, or beat.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready || self.beats > 0
+    }
+
     /// Since the start of the life.
     pub(super) fn up(&self, now: Mono) -> Duration {
         now.since(self.began)

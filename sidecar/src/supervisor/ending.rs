@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{Ending, Outcome, Survivor};
+use lubdub_shared::id::ProcessId;
 use lubdub_shared::line::clip;
 use lubdub_shared::policy::{Exhausted, RestartOn, UnknownExit};
 use lubdub_shared::schedule::Next;
@@ -15,6 +16,9 @@ use super::{Action, Purpose, State, Supervisor, Then};
 /// Between a clean exit and the next start under `restart.on = "always"`.
 const RESPAWN_MIN: Duration = Duration::from_secs(1);
 
+/// As timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+
 /// A life that is over, tree and all.
 struct Ended {
     exit: Exit,
@@ -25,6 +29,23 @@ struct Ended {
 }
 
 impl Supervisor {
+    /// Between asking and killing.
+    pub(super) fn grace(&self) -> Duration {
+        self.local.once.map_or_else(|| self.policy().restart.term_grace, |once| once.grace)
+    }
+
+    /// The only life has had its time.
+    pub(super) fn end_in_time(&mut self, process: ProcessId, out: &mut Vec<Action>) {
+        let Some(once) = self.local.once.filter(|once| self.clocks.up(self.ticks) >= once.timeout)
+        else {
+            return;
+        };
+        self.timed_out = true;
+        let kill_at = self.ticks.after(once.grace);
+        self.state = State::Stopping { process, kill_at, then: Then::End };
+        out.push(Action::SignalTree(self.policy().restart.stop_signal));
+    }
+
     /// A command that never ran is a mistake of whoever wrote it; one that ran before is a failure.
     pub(super) fn start_failed(&mut self, code: u8, why: &str, out: &mut Vec<Action>) {
         let State::Starting { shutdown } = self.state else { return };
@@ -39,7 +60,7 @@ impl Supervisor {
         match self.state.clone() {
             State::Running(_) => {
                 let then = self.after_exit(&exit);
-                let kill_at = Some(self.ticks.after(self.policy().restart.term_grace));
+                let kill_at = Some(self.ticks.after(self.grace()));
                 if !self.is_success(&exit) {
                     self.gather(Purpose::AfterEnd, &format!("it ended: {exit}"), out);
                 }
@@ -48,7 +69,7 @@ impl Supervisor {
             }
             // It ended before it was asked to: what was to follow does.
             State::Preparing { then, .. } => {
-                let kill_at = Some(self.ticks.after(self.policy().restart.term_grace));
+                let kill_at = Some(self.ticks.after(self.grace()));
                 self.state = State::Sweeping { exit: Some(exit), kill_at, asked: true, then };
                 out.push(Action::SignalTree(15));
             }
@@ -101,7 +122,11 @@ impl Supervisor {
     fn ended_with(&mut self, ended: Ended, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
         let Ended { exit, code, asked, then } = ended;
         let ran = code.is_none();
-        let code = code.unwrap_or_else(|| exit_code(&exit));
+        let code = match code {
+            Some(code) => code,
+            None if self.timed_out => TIMED_OUT,
+            None => exit_code(&exit),
+        };
         let life = self.memory.life;
         self.memory.process = None;
         self.memory.starting = false;
@@ -172,6 +197,9 @@ impl Supervisor {
                 crash_loop: false,
             });
         }
+        if self.local.once.is_some() || self.local.interactive && is_interrupt(exit) {
+            return Then::End;
+        }
         let clean = self.is_success(exit);
         match self.policy().restart.on {
             RestartOn::Always if clean => {
@@ -201,6 +229,11 @@ impl Supervisor {
         };
         Hold { lifecycle, reason, requested_by: "schedule".to_owned(), crash_loop: true }
     }
+}
+
+/// What Ctrl-C or Ctrl-\ in a terminal ends, by itself or through a shell.
+fn is_interrupt(exit: &Exit) -> bool {
+    matches!(exit.how, ExitHow::Signal(2 | 3) | ExitHow::Code(130 | 131))
 }
 
 /// The code with which a shell would pass this end on.

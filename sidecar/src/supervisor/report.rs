@@ -1,5 +1,7 @@
 //! PURE: what the supervisor tells, and when: reports, and the heartbeat file's content.
 
+use std::time::Duration;
+
 use lubdub_shared::beat::{Evidence, Health, Phase, Report, Vitals};
 use lubdub_shared::heartbeat_file::Heartbeat;
 use lubdub_shared::id::LifeId;
@@ -22,6 +24,17 @@ pub(super) struct Telling {
     life: Option<LifeId>,
     /// The tree was looked at in this life.
     seen: bool,
+}
+
+/// The agent, as far as a service manager above cares.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// It said so, or beat.
+    pub(crate) ready: bool,
+    /// It runs, and for how long.
+    pub(crate) up: Option<Duration>,
+    /// One line.
+    pub(crate) status: String,
 }
 
 impl Supervisor {
@@ -69,6 +82,18 @@ impl Supervisor {
     /// Beats of the life that runs; none while no main process lives.
     pub fn beats(&self) -> u64 {
         self.process().map_or(0, |_| self.clocks.beats())
+    }
+
+    /// What a service manager above is told.
+    pub(crate) fn standing(&self) -> Standing {
+        let runs = matches!(self.state, State::Running(_));
+        let text = &self.clocks.text;
+        let said = if text.is_empty() { String::new() } else { format!(": {text}") };
+        Standing {
+            ready: self.clocks.is_ready(),
+            up: runs.then(|| self.clocks.up(self.ticks)),
+            status: format!("{}{said}", self.lifecycle()),
+        }
     }
 
     /// The word for where the process is.

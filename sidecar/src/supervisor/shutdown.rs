@@ -27,7 +27,7 @@ impl Supervisor {
             State::Running(process) => {
                 let why = "the sidecar was told to end".to_owned();
                 self.tell_of_the_end(CommandKind::Stop, why, out);
-                let kill_at = self.ticks.after(self.policy().restart.term_grace);
+                let kill_at = self.ticks.after(self.grace());
                 self.state = State::Stopping { process, kill_at, then: Then::End };
                 // A terminal's Ctrl-C reaches every process of the job: shells wait for it.
                 out.push(match signal {
@@ -37,7 +37,7 @@ impl Supervisor {
             }
             State::Preparing { process, then, .. } => {
                 self.keep_hold(&then, out);
-                let kill_at = self.ticks.after(self.policy().restart.term_grace);
+                let kill_at = self.ticks.after(self.grace());
                 self.state = State::Stopping { process, kill_at, then: Then::End };
                 out.push(Action::SignalMain(signal));
             }

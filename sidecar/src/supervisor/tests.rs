@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use lubdub_shared::command::{Command, CommandKind, Ending, Precondition, Requester};
 use lubdub_shared::id::{CommandId, StoreId};
 use lubdub_shared::incident::Cause;
+use lubdub_shared::session::Welcome;
 use lubdub_shared::time::Wall;
 
 use super::*;
