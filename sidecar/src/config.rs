@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +10,42 @@ use std::time::Duration;
 use lubdub_shared::heartbeat_file;
 use lubdub_shared::id::AgentId;
 
-use crate::cli::Run;
+use crate::cli::Origin;
 use crate::evidence::Shelf;
-use crate::process::Limits;
+use crate::process::{Kind, Limits, Selector};
 use crate::socket::choose_path;
 use crate::supervisor::Local;
 
 pub mod file;
 
-pub use file::File;
 use file::{BudgetTable, Hooks};
+pub use file::{File, RestartBy};
 
 /// Where a collector is looked for when nobody says otherwise.
 pub const DEFAULT_COLLECTOR: &str = "http://127.0.0.1:7411";
+
+/// Who starts the agent's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Starts {
+    /// The sidecar, by the command that it was given.
+    Own,
+    /// A local command, which also stops it; the process is found.
+    ByCommand {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// The new process.
+        selector: Selector,
+        /// It must be there within this time.
+        within: Duration,
+    },
+    /// Somebody else, whenever it has ended; the process is found.
+    ByPlatform {
+        /// The new process.
+        selector: Selector,
+        /// It must be there within this time.
+        within: Duration,
+    },
+}
 
 /// Everything a sidecar needs to know; nothing in it is checked later.
 #[derive(Debug, Clone)]
@@ -56,10 +80,18 @@ pub struct Config {
     pub limits: Limits,
     /// A state directory that goes with the sidecar.
     pub scratch: Option<Arc<tempfile::TempDir>>,
+    /// How the command becomes the agent.
+    pub kind: Kind,
+    /// Who starts it.
+    pub starts: Starts,
+    /// The process that the first life is, where it runs already.
+    pub attach: Option<Selector>,
+    /// A start waits until nobody listens here.
+    pub stop_port: Option<SocketAddr>,
     /// It stands in a terminal's foreground, and lets its agent have that.
     pub interactive: bool,
     /// What HUP reads anew; `None`: HUP ends it.
-    pub origin: Option<Run>,
+    pub origin: Option<Origin>,
     /// What its own file settles.
     pub local: Local,
 }
@@ -95,6 +127,10 @@ impl Config {
             die_with_sidecar: file.die_with_sidecar,
             back_within: file.back_within.map(|span| span.0),
             limits: file.limits.resolved(),
+            kind: file.form.kind(file.pidfile),
+            starts: Starts::Own,
+            attach: None,
+            stop_port: file.stop.port,
             scratch: None,
             interactive: false,
             origin: None,
@@ -102,6 +138,7 @@ impl Config {
                 budget: file.budget.map(BudgetTable::resolved),
                 restart_silent: file.alone.restart_silent,
                 checkpoint: file.hooks.checkpoint_time(),
+                restarted_by_command: None,
                 once: None,
                 interactive: false,
             },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Health;
-use lubdub_shared::id::{InstanceId, Life, SpoolId};
+use lubdub_shared::id::{InstanceId, SpoolId};
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::time::{self, Mono, Now};
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ use crate::heartbeat::Pace;
 use crate::link::outbox::Outbox;
 use crate::link::{FromLink, Link};
 use crate::lock::Lock;
-use crate::process::{Process, Sweep};
+use crate::process::{Process, Sweep, Turn};
 use crate::socket::{DRAIN_MAX, Door, Heard};
 use crate::state::Tombstone;
 use crate::supervisor::{Action, Event, Supervisor};
@@ -38,10 +38,12 @@ mod mend;
 mod notices;
 mod recall;
 mod signals;
+mod start;
 mod stream;
 
 use disk::Disk;
 use notices::{News, Notices};
+use start::Awaited;
 use stream::LinkState;
 
 /// How often a tree that is being swept is looked at.
@@ -79,6 +81,7 @@ pub(crate) struct Driver {
     beats_looked: u64,
     acked_at: Mono,
     told_unmended: bool,
+    awaited: Awaited,
     /// What the running life must do without.
     complaints: Vec<String>,
     upward: Option<Upward>,
@@ -126,7 +129,7 @@ impl Driver {
                 Wake::Door | Wake::Disk => {}
                 Wake::Tick => self.tick(now),
                 Wake::Sweep => self.sweep(now),
-                Wake::Child => self.reap(),
+                Wake::Child => self.reap(now),
                 Wake::News(news) => self.on_news(news, now),
                 Wake::Link(heard) => self.on_link(heard, now),
                 Wake::Signal(Some(number)) => self.on_signal(number, now),
@@ -148,12 +151,17 @@ impl Driver {
                 Heard::Nothing => return,
             };
             self.beats += u64::from(said.message.beat);
+            if let Some(process) = said.message.main_pid.and_then(|pid| self.process.move_main(pid))
+            {
+                self.supervisor.handle(Event::MainMoved(process), now, &mut self.actions);
+            }
             self.supervisor.say(said.message, now, &mut self.actions);
         }
     }
 
     fn tick(&mut self, now: Now) {
-        self.reap();
+        self.reap(now);
+        self.go_on_starting(now);
         let (deadline, beat_age) = self.supervisor.watchfulness();
         let short = deadline.is_some_and(|deadline| deadline <= SHORT_DEADLINE);
         let late = deadline.zip(beat_age).is_some_and(|(deadline, age)| age * 2 >= deadline);
@@ -203,11 +211,15 @@ impl Driver {
         }
     }
 
-    fn reap(&mut self) {
+    fn reap(&mut self, now: Now) {
         self.process.reap();
-        if let Some(exit) = self.process.try_exit() {
-            info!(%exit, "the agent's process ended");
-            self.events.push_back(Event::MainExited(exit));
+        match self.process.turn(now.mono) {
+            Some(Turn::Ended(exit)) => {
+                info!(%exit, "the agent's process ended");
+                self.events.push_back(Event::MainExited(exit));
+            }
+            Some(Turn::Moved(process)) => self.events.push_back(Event::MainMoved(process)),
+            None => {}
         }
     }
 
@@ -215,7 +227,7 @@ impl Driver {
         if !self.supervisor.is_sweeping() {
             return;
         }
-        self.reap();
+        self.reap(now);
         match self.process.sweep(now.mono) {
             Sweep::NotYet => {}
             Sweep::Gone(survivors) => {
@@ -255,6 +267,7 @@ impl Driver {
             Action::Untell(id) => self.untell(id),
             Action::Gather(order) => self.gather(order, now),
             Action::Checkpoint => self.checkpoint(),
+            Action::RestartElsewhere => self.run_restart_command(),
             Action::SignalMain(number) => self.process.signal_main(number),
             Action::SignalTree(number) => self.process.signal_tree(number),
             Action::KillTree => self.process.kill_tree(now.mono),
@@ -315,51 +328,6 @@ impl Driver {
         if let Some(written) = self.disk.intended(now.mono) {
             self.look_closely(now);
             self.events.push_back(Event::Intended(written));
-        }
-    }
-
-    fn start(&mut self, life: Life, now: Now) {
-        info!(life = life.ordinal, "starting");
-        self.pace.reset();
-        self.forget_notices();
-        self.disk.write(Job::NoHeartbeat(self.config.heartbeat_file.clone()));
-        self.process.expect_beats(self.supervisor.policy());
-        let event = match self.process.start(life) {
-            Ok((process, complaints)) => {
-                self.complain(life, complaints, now);
-                Event::Started(process)
-            }
-            Err(failed) => {
-                let why = lubdub_shared::telemetry::chain(&failed);
-                error!("{why}");
-                Event::StartFailed(failed.exit_code(), why)
-            }
-        };
-        self.events.push_back(event);
-    }
-}
-
-impl Driver {
-    /// What the life must do without; told once, though each life lacks it.
-    fn complain(&mut self, life: Life, complaints: Vec<String>, now: Now) {
-        for text in &complaints {
-            if !self.complaints.contains(text) {
-                warn!("{text}");
-                self.outbox.push(now.wall, Some(life), Happening::Note { text: text.clone() });
-            }
-        }
-        self.complaints = complaints;
-    }
-
-    fn name_the_kept(&mut self, now: Now) {
-        let kept = self.process.kept();
-        if !kept.is_empty() {
-            let names: Vec<String> =
-                kept.iter().map(|kept| format!("{} ({})", kept.pid, kept.comm)).collect();
-            let text = format!("kept on purpose (LUBDUB_DETACH=1): {}", names.join(", "));
-            info!("{text}");
-            let life = self.supervisor.life();
-            self.outbox.push(now.wall, life, Happening::Note { text });
         }
     }
 }

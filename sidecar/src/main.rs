@@ -23,10 +23,15 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, 1),
         },
-        Verb::Run(run) => match run.config() {
-            Ok(config) => supervise(config),
-            Err(error) => failed(&error, USAGE),
-        },
+        Verb::Run(run) => begin(run.config()),
+        Verb::Attach(attach) => begin(attach.config()),
+    }
+}
+
+fn begin(config: anyhow::Result<Config>) -> ExitCode {
+    match config {
+        Ok(config) => supervise(config),
+        Err(error) => failed(&error, USAGE),
     }
 }
 

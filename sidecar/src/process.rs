@@ -19,16 +19,20 @@ use crate::evidence::Whom;
 use crate::vitals::procfs::Stat;
 use crate::vitals::{self, Groups, TreeSample, groups::oom_kills};
 
+mod daemon;
 mod exit;
 mod leaf;
+mod selector;
 mod signal;
 mod spawn;
 pub mod terminal;
 mod tree;
 
+pub use daemon::{Kind, Turn};
 use exit::Foreign;
 use leaf::Leaf;
 pub use leaf::Limits;
+pub use selector::{NotOne, Selector};
 pub use spawn::{Spec, StartError};
 use tree::Tree;
 pub use tree::{find_agent, find_main, sweep_leftovers};
@@ -50,7 +54,7 @@ pub enum Sweep {
     NotYet,
     /// Nothing is left but these, which fit no rule of membership or do not die.
     Gone(Vec<Survivor>),
-    /// The main process does not end; who is left, and in which state it hangs.
+    /// What was killed does not end; who is left, and in which state the first of them hangs.
     Stuck(Vec<Survivor>, String),
 }
 
@@ -63,6 +67,8 @@ pub struct Process {
     main: Option<Main>,
     /// Counts kills for want of memory in the group of this life, and what it said at its start.
     oom: Option<(PathBuf, u64)>,
+    /// Since when a launcher has ended and its daemon is looked for.
+    launched: Option<Mono>,
     /// When the limit of memory was last looked for.
     limit_looked: Option<Mono>,
     /// As the last close look found it.
@@ -89,11 +95,12 @@ impl Process {
         // Any pid means "yes" to prctl(PR_SET_CHILD_SUBREAPER).
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         Ok(Self {
-            tree: Tree::new(spec.interactive),
+            tree: Tree::new(spec.interactive || spec.attaches),
             spec,
             leaf: None,
             main: None,
             oom: None,
+            launched: None,
             limit_looked: None,
             frozen: false,
             killing_since: None,
@@ -143,6 +150,7 @@ impl Process {
         self.oom = counter.and_then(|file| oom_kills(&file).map(|before| (file, before)));
         self.main = Some(main);
         self.leaf = Some(leaf);
+        self.launched = None;
         self.frozen = false;
         self.limit_looked = None;
         self.killing_since = None;
@@ -159,8 +167,31 @@ impl Process {
         }
     }
 
-    /// How the main process ended, if it has.
-    pub fn try_exit(&mut self) -> Option<Exit> {
+    /// Takes hold of a process that somebody else started, as a life.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn attach(&mut self, life: Life, process: ProcessId) -> io::Result<()> {
+        let foreign = Some(Foreign::open(process)?);
+        self.begin(life, Main { process, foreign }, Leaf::none());
+        Ok(())
+    }
+
+    /// How the main process ended, or who it is now.
+    pub fn turn(&mut self, now: Mono) -> Option<Turn> {
+        if let Some(since) = self.launched {
+            return self.find_daemon(since, now);
+        }
+        let exit = self.try_exit()?;
+        if matches!(self.spec.kind, Kind::Forking(_)) && exit.how == ExitHow::Code(0) {
+            self.launched = Some(now);
+            return self.find_daemon(now, now);
+        }
+        self.tree.main_is_gone();
+        Some(Turn::Ended(exit))
+    }
+
+    fn try_exit(&mut self) -> Option<Exit> {
         let main = self.main.as_ref()?;
         let exit = match &main.foreign {
             Some(foreign) => foreign.try_exit()?,
@@ -170,7 +201,6 @@ impl Process {
         if self.spec.interactive {
             terminal::take_back();
         }
-        self.tree.main_is_gone();
         let oom = self.was_out_of_memory(&exit);
         Some(Exit { oom, ..exit })
     }
@@ -260,7 +290,8 @@ impl Process {
         }
         let populated = self.leaf.as_ref().is_some_and(Leaf::is_populated);
         if left.is_empty() && self.main.is_none() && !populated {
-            let escaped = self.tree.strays();
+            // Whoever restarts it may do so by a command of ours: what that starts is the next life.
+            let escaped = if self.spec.attaches { Vec::new() } else { self.tree.strays() };
             self.leaf = None;
             return Sweep::Gone(survivors(&escaped));
         }
@@ -298,15 +329,13 @@ impl Process {
     }
 
     fn out_of_patience(&mut self, left: &[Stat]) -> Sweep {
-        let Some(main) = self.main() else {
-            self.leaf = None;
-            return Sweep::Gone(survivors(left));
-        };
         if std::mem::replace(&mut self.told_stuck, true) {
-            Sweep::NotYet
-        } else {
-            Sweep::Stuck(survivors(left), vitals::plight(main.pid.get()))
+            return Sweep::NotYet;
         }
+        let main = self.main().map(|main| main.pid.get());
+        let stuck = main.or_else(|| left.first().map(|member| member.pid));
+        let plight = stuck.map_or_else(|| "somebody in its group".to_owned(), vitals::plight);
+        Sweep::Stuck(survivors(left), plight)
     }
 }
 

@@ -34,9 +34,9 @@ use lubdub_shared::time::{Mono, Now, TickClock};
 use crate::state::Memory;
 use crate::vitals::TreeSample;
 
-mod adopt;
 mod ages;
 mod alone;
+mod beginning;
 mod budget;
 mod command;
 mod drain;
@@ -121,6 +121,8 @@ pub struct Local {
     pub restart_silent: bool,
     /// How long the checkpoint hook may take; `None` where there is none.
     pub checkpoint: Option<Duration>,
+    /// A local command restarts the agent, and has this long.
+    pub restarted_by_command: Option<Duration>,
     /// It runs one life, which is ended after this time.
     pub once: Option<Once>,
     /// It runs in a terminal's foreground: what Ctrl-C ends is ended for good.
@@ -240,6 +242,7 @@ impl Supervisor {
             Event::LinkLost => self.alone_since = self.alone_since.or(Some(self.ticks)),
             Event::Started(process) => self.started(process, out),
             Event::StartFailed(code, why) => self.start_failed(code, &why, out),
+            Event::MainMoved(process) => self.main_moved(process, out),
             Event::MainExited(exit) => self.main_exited(exit, out),
             Event::TreeGone(survivors) => self.tree_gone(survivors, out),
             Event::Unkillable(survivors, plight) => self.unkillable(survivors, plight, out),
@@ -356,36 +359,6 @@ impl Supervisor {
         }
         self.expire_nudge(out);
         self.keep(out);
-    }
-
-    fn start(&mut self, out: &mut Vec<Action>) {
-        let life = self.memory.next_life(LifeId::random(&mut self.rng));
-        self.state = State::Starting { shutdown: None };
-        self.clocks = LifeClocks::new(self.ticks);
-        self.growth.begin(self.ticks, self.policy().limits.memory.window);
-        self.recent = Recent::default();
-        self.sample = None;
-        self.unproven_until = Duration::ZERO;
-        self.memory.starting = true;
-        out.push(Action::Persist);
-        out.push(Action::Start(life));
-    }
-
-    fn started(&mut self, process: ProcessId, out: &mut Vec<Action>) {
-        let State::Starting { shutdown } = self.state else { return };
-        self.ran = true;
-        self.state = State::Running(process);
-        self.memory.process = Some(process);
-        self.memory.starting = false;
-        out.push(Action::Persist);
-        let used = self.memory.ledger.used();
-        out.push(Action::Emit(self.memory.life, Happening::Started { process, used }));
-        if let Some(intent) = self.memory.intent.take_if(|intent| intent.begun) {
-            self.finish(Outcome { to: self.memory.life, ..intent.outcome }, out);
-        }
-        if let Some(signal) = shutdown {
-            self.shutdown(signal, out);
-        }
     }
 
     fn spread(&mut self, delay: Duration) -> Duration {

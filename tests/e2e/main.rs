@@ -5,6 +5,7 @@
     reason = "tests start processes, read clocks, write files, and fail by panic"
 )]
 
+mod attach;
 mod clients;
 mod command_line;
 mod crashes;

@@ -338,6 +338,7 @@ impl World {
             | Action::Untell(_)
             | Action::Persist
             | Action::Checkpoint
+            | Action::RestartElsewhere
             | Action::Tombstone(_)
             | Action::End(_) => {}
         }

@@ -1,6 +1,7 @@
 //! The sidecar's file, as people write it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use lubdub_shared::strict_toml::{self, Bytes, Refused, Span};
 use serde::Deserialize;
 
+use crate::config::Starts;
 use crate::evidence::Shelf;
-use crate::process::Limits;
+use crate::process::{Kind, Limits, Selector};
 use crate::supervisor::Budget;
 
 /// The sidecar's file. Every key may be left out.
@@ -44,6 +46,18 @@ pub struct File {
     pub alone: Alone,
     /// What the agent may spend; energy is what is left of it.
     pub budget: Option<BudgetTable>,
+    /// `simple` (the command is the agent) or `forking` (it starts a daemon and ends). Default:
+    /// simple.
+    #[serde(default, rename = "type")]
+    pub form: Form,
+    /// Of a forking command: the file to which its daemon writes its pid.
+    pub pidfile: Option<PathBuf>,
+    /// What else a stop waits for.
+    #[serde(default)]
+    pub stop: Stop,
+    /// Who restarts it.
+    #[serde(default)]
+    pub restart: Restart,
     /// Evidence of an agent in trouble.
     #[serde(default)]
     pub evidence: EvidenceTable,
@@ -112,6 +126,95 @@ impl EvidenceTable {
     }
 }
 
+/// `type`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// The command is the agent.
+    #[default]
+    Simple,
+    /// The command starts the agent and ends.
+    Forking,
+}
+
+impl Form {
+    pub(super) fn kind(self, pidfile: Option<PathBuf>) -> Kind {
+        match self {
+            Self::Simple => Kind::Simple,
+            Self::Forking => Kind::Forking(pidfile),
+        }
+    }
+}
+
+/// `[stop]`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// A start waits until nobody listens here any more, for at most 30 s.
+    pub port: Option<SocketAddr>,
+}
+
+/// `[restart]`: for an agent that was attached to.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restart {
+    /// Default: sidecar.
+    #[serde(default)]
+    pub by: RestartBy,
+    /// Of `by = "command"`: stops the agent and starts it anew.
+    pub command: Option<Vec<String>>,
+    /// The new process must be there within this time. Default: 60s.
+    pub within: Option<Span>,
+}
+
+/// `restart.by`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RestartBy {
+    /// The sidecar stops it and runs its command.
+    #[default]
+    Sidecar,
+    /// A local command does both.
+    Command,
+    /// The sidecar stops it, and the platform starts it anew.
+    Platform,
+}
+
+const RESTART_WITHIN: Duration = Duration::from_secs(60);
+
+impl Restart {
+    fn check(&self) -> Result<(), String> {
+        match (self.by, &self.command) {
+            (RestartBy::Command, None) => {
+                Err("[restart] by = \"command\" needs a command".to_owned())
+            }
+            (RestartBy::Sidecar | RestartBy::Platform, Some(_)) => {
+                Err("[restart] command is for by = \"command\"".to_owned())
+            }
+            (_, Some(argv)) if argv.first().is_none_or(String::is_empty) => {
+                Err("[restart] command names no program".to_owned())
+            }
+            (RestartBy::Sidecar | RestartBy::Platform, None) | (RestartBy::Command, Some(_)) => {
+                Ok(())
+            }
+        }
+    }
+
+    /// Who starts a process that is found by this.
+    pub(crate) fn starts(&self, selector: Selector) -> Starts {
+        let within = self.within.map_or(RESTART_WITHIN, |span| span.0);
+        match (self.by, &self.command) {
+            (RestartBy::Command, Some(argv)) => {
+                Starts::ByCommand { argv: argv.clone(), selector, within }
+            }
+            (RestartBy::Command | RestartBy::Platform, _) => {
+                Starts::ByPlatform { selector, within }
+            }
+            (RestartBy::Sidecar, _) => Starts::Own,
+        }
+    }
+}
+
 /// `[alone]`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +250,10 @@ impl File {
             .map_err(|error| Refused::new(&name, format!("cannot read it: {error}")))?;
         let file: Self = strict_toml::parse(&name, &text)?;
         file.hooks.check().map_err(|why| Refused::new(&name, why))?;
+        file.restart.check().map_err(|why| Refused::new(&name, why))?;
+        if file.pidfile.is_some() && file.form == Form::Simple {
+            return Err(Refused::new(&name, "pidfile is for type = \"forking\""));
+        }
         match file.budget.map(BudgetTable::check) {
             Some(Err(why)) => Err(Refused::new(&name, format!("[budget] {why}"))),
             Some(Ok(())) | None => Ok(file),

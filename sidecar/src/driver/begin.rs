@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lubdub_shared::id::{InstanceId, SpoolId};
 use lubdub_shared::time::{self, TICK};
 
+use super::Awaited;
 use super::Notices;
 use super::recall::{Recalled, recall, tell_what_was_missed};
 use super::{
@@ -71,6 +72,7 @@ impl Driver {
             beats_looked: 0,
             acked_at: now.mono,
             told_unmended: false,
+            awaited: Awaited::default(),
             complaints: Vec::new(),
             upward: Upward::new(),
             rng,
@@ -99,6 +101,8 @@ fn spec_of(config: &Config, http: Option<&PathBuf>) -> Spec {
         http: http.cloned(),
         heartbeat_file: config.heartbeat_file.clone(),
         watchdog: None,
+        attaches: config.attach.is_some(),
+        kind: config.kind.clone(),
         interactive: config.interactive,
         limits: config.limits,
         die_with_sidecar: config.die_with_sidecar,

@@ -38,6 +38,7 @@ pub(super) enum News {
     Nudged(CommandId, Result<String, String>),
     Gathered(Box<Gathered>),
     Checkpointed(Result<String, String>),
+    Restarted(Result<String, String>),
 }
 
 impl Notices {
@@ -91,6 +92,7 @@ impl Driver {
                 self.look_closely(now);
                 self.events.push_back(Event::Gathered(gathered));
             }
+            News::Restarted(done) => self.restarted(done, now),
             News::Checkpointed(done) => self.events.push_back(Event::Checkpointed(done)),
         }
         self.note_listeners(now);

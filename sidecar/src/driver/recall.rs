@@ -26,6 +26,8 @@ impl Driver {
             tell_what_was_missed(&mut self.outbox, Some(life), Vec::new(), now.wall);
             return self.supervisor.forget_process();
         }
+        self.config.attach = None;
+        self.awaited.before = Some(process);
         info!(pid = process.pid, life = life.ordinal, "took over an agent that lived on");
         let file = std::fs::read(&self.config.heartbeat_file).unwrap_or_default();
         let kept = Kept::parse(&file).filter(|kept| kept.life == life.id);

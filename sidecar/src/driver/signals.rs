@@ -18,7 +18,8 @@ impl Driver {
             if let Some(upward) = &self.upward {
                 upward.stopping();
             }
-            return self.events.push_back(Event::Shutdown(number));
+            self.events.push_back(Event::Shutdown(number));
+            return self.abandon_start();
         }
         info!(number, at = %now.wall, "the signal goes on to the agent");
         self.process.signal_main(number);

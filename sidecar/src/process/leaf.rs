@@ -42,7 +42,8 @@ enum End {
 }
 
 impl Leaf {
-    fn none() -> Self {
+    /// No groups: those of a process that somebody else started are theirs.
+    pub(super) fn none() -> Self {
         Self { end: None, directories: Vec::new(), procs: Vec::new(), outside: Vec::new() }
     }
 

@@ -12,7 +12,7 @@ use lubdub_shared::time::millis;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
 
 use super::leaf::{Leaf, Limits};
-use super::{terminal, tree};
+use super::{Kind, terminal, tree};
 use crate::vitals;
 
 /// What is started, in every life.
@@ -30,6 +30,10 @@ pub struct Spec {
     pub heartbeat_file: PathBuf,
     /// The policy's beat deadline, told as `WATCHDOG_USEC`; `None` when no beats are expected.
     pub watchdog: Option<std::time::Duration>,
+    /// The first life was started by somebody else.
+    pub attaches: bool,
+    /// How the command becomes the agent.
+    pub kind: Kind,
     /// It gets the terminal's foreground, in the sidecar's session.
     pub interactive: bool,
     /// What its tree may use.

@@ -23,8 +23,9 @@ pub(super) const DETACH: &str = "LUBDUB_DETACH";
 #[derive(Debug)]
 pub(super) struct Tree {
     me: u32,
-    /// Our own session, where the agent has another.
-    session: Option<u32>,
+    session: u32,
+    /// The agent may share our session: in a terminal, or where somebody else started it.
+    shared: bool,
     /// Our ancestors: the shell that started us, and whoever started that.
     ancestors: HashSet<u32>,
     /// Children of this process that are none of the agent's.
@@ -38,13 +39,14 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// `interactive`: the agent shares our session, as its terminal needs.
-    pub(super) fn new(interactive: bool) -> Self {
+    /// `shared`: the agent may stand in our session.
+    pub(super) fn new(shared: bool) -> Self {
         let me = std::process::id();
         let children = children_of(me).into_iter().filter_map(vitals::stat);
         Self {
             me,
-            session: vitals::stat(me).map(|stat| stat.session).filter(|_| !interactive),
+            session: vitals::stat(me).map_or(0, |stat| stat.session),
+            shared,
             ancestors: ancestors_of(me),
             strangers: children.map(|child| (child.pid, child.start_time)).collect(),
             main: None,
@@ -61,6 +63,12 @@ impl Tree {
         self.seen = HashMap::from([(main.pid.get(), main.start_time)]);
         self.detached.clear();
         self.churn = 0;
+    }
+
+    /// Another member is the main process from now on.
+    pub(super) fn move_main(&mut self, process: ProcessId) {
+        self.main = Some(process);
+        self.seen.insert(process.pid.get(), process.start_time);
     }
 
     pub(super) fn main_is_gone(&mut self) {
@@ -109,12 +117,14 @@ impl Tree {
         }
     }
 
-    /// Children of ours that may be the agent's: not strangers, and not of our session.
+    /// Children of ours that may be the agent's: not strangers, and of our session only those that
+    /// were seen below the main process; others there are our own hooks.
     fn adopted(&self) -> Vec<Stat> {
         let children = children_of(self.me).into_iter().filter_map(vitals::stat);
         children
             .filter(|child| {
-                Some(child.session) != self.session
+                let seen = self.seen.get(&child.pid) == Some(&child.start_time);
+                (child.session != self.session || self.shared && seen)
                     && !self.strangers.contains(&(child.pid, child.start_time))
             })
             .collect()
@@ -175,7 +185,8 @@ impl Tree {
             // Its pid was another's when its parent was asked, or when it was seen first.
             let another = known.is_some_and(|start_time| start_time != stat.start_time)
                 || listed_by.is_some_and(|parent| parent != stat.parent);
-            if another || Some(stat.session) == self.session || !is_alive(&stat) {
+            let ours = stat.session == self.session && !self.shared;
+            if another || ours || !is_alive(&stat) {
                 continue;
             }
             if self.is_kept(&stat, known.is_none()) {

@@ -105,8 +105,13 @@ impl Supervisor {
         plight: String,
         out: &mut Vec<Action>,
     ) {
-        if !matches!(self.state, State::Sweeping { exit: None, .. }) {
-            return;
+        let State::Sweeping { exit, asked, then, .. } = self.state.clone() else { return };
+        if then == Then::End {
+            // The sidecar itself is to end: it names what it leaves behind.
+            let how = || ExitHow::Unknown(format!("killed, and still there: {plight}"));
+            let exit = exit.unwrap_or_else(|| Exit::of(how()));
+            let ended = Ended { exit, code: None, asked, then };
+            return self.ended_with(ended, survivors, out);
         }
         let text = format!("killed, and still there: {plight}");
         self.gather(Purpose::Unkillable, &text, out);

@@ -23,11 +23,13 @@ pub enum Event {
     Started(ProcessId),
     /// It has none; shells' exit code for it (126, 127) and why.
     StartFailed(u8, String),
+    /// Another process of the tree is the main process from now on.
+    MainMoved(ProcessId),
     /// The main process ended.
     MainExited(Exit),
     /// Nothing of the tree is left but these.
     TreeGone(Vec<Survivor>),
-    /// The main process does not end, though it was killed; who is left, and in which state.
+    /// What was killed does not end; who is left, and in which state the first of them hangs.
     Unkillable(Vec<Survivor>, String),
     /// Evidence was gathered, or could not be. A fresh sample was taken after.
     Gathered(Box<Gathered>),
@@ -56,6 +58,8 @@ pub enum Action {
     Gather(Gather),
     /// Run the checkpoint hook. [`Event::Checkpointed`] follows.
     Checkpoint,
+    /// Run the local command that restarts the agent.
+    RestartElsewhere,
     /// Signal the main process.
     SignalMain(i32),
     /// Signal every member of the tree.

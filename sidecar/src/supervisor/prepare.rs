@@ -123,9 +123,16 @@ impl Supervisor {
 
     fn signal(&mut self, process: ProcessId, then: Then, out: &mut Vec<Action>) {
         let restart = &self.policy().restart;
-        let (signal, kill_at) = (restart.stop_signal, self.ticks.after(restart.term_grace));
+        let (signal, grace) = (restart.stop_signal, restart.term_grace);
+        // A local command stops it too, in its own time.
+        let elsewhere = self.local.restarted_by_command;
+        let elsewhere = elsewhere.filter(|_| matches!(then, Then::Start { .. }));
+        let kill_at = self.ticks.after(elsewhere.unwrap_or(grace));
         self.state = State::Stopping { process, kill_at, then };
-        out.push(Action::SignalMain(signal));
+        out.push(match elsewhere {
+            Some(_) => Action::RestartElsewhere,
+            None => Action::SignalMain(signal),
+        });
     }
 
     /// The checkpoint hook ended, well or not.

@@ -54,6 +54,10 @@ impl Supervisor {
             State::Sweeping { exit, kill_at, asked, then } => {
                 self.keep_hold(&then, out);
                 self.state = State::Sweeping { exit, kill_at, asked, then: Then::End };
+                if !self.health.unkillable.is_empty() {
+                    let plight = self.health.unkillable.clone();
+                    self.unkillable(Vec::new(), plight, out);
+                }
             }
             State::Starting { .. } => self.state = State::Starting { shutdown: Some(signal) },
             State::Unborn { .. } | State::Resting { .. } | State::Held(_) => {

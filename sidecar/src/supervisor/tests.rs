@@ -131,6 +131,7 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         ("welcome", Event::Welcome(Box::new(welcome), "x".to_owned()), soon),
         ("started", Event::Started(process()), soon),
         ("start failed", Event::StartFailed(126, "why".to_owned()), soon),
+        ("main moved", Event::MainMoved(process()), soon),
         ("exit 0", Event::MainExited(exit(ExitHow::Code(0))), soon),
         ("exit 1", Event::MainExited(exit(ExitHow::Code(1))), soon),
         ("tree gone", Event::TreeGone(Vec::new()), soon),
@@ -196,6 +197,7 @@ fn action_word(action: &Action) -> Option<String> {
         Action::KillTree => "kill tree".to_owned(),
         Action::Gather(_) => "gather".to_owned(),
         Action::Checkpoint => "checkpoint".to_owned(),
+        Action::RestartElsewhere => "restart elsewhere".to_owned(),
         Action::Emit(_, Happening::Outcome(outcome)) => match &outcome.ending {
             Ending::Refused(refusal) => format!("refused {refusal}"),
             ending @ (Ending::Done | Ending::Expired | Ending::Failed) => format!("{ending:?}"),

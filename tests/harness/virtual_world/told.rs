@@ -36,6 +36,7 @@ impl VirtualWorld {
                 Action::Gather(order) => {
                     self.tell(Told::Gathered(Box::new(gathered(&order))));
                 }
+                Action::RestartElsewhere => self.note("restarted elsewhere"),
                 Action::Checkpoint => self.tell(Told::Checkpointed(Ok(String::new()))),
                 Action::SignalMain(signal) if self.alive && !self.stubborn => {
                     self.note(&format!("signal {signal}"));

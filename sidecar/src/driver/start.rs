@@ -1,0 +1,184 @@
+//! Starts: the command is run, or somebody else starts the agent and it is found.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use lubdub_shared::id::{Life, ProcessId};
+use lubdub_shared::session::Happening;
+use lubdub_shared::telemetry::chain;
+use lubdub_shared::time::{Mono, Now};
+use tracing::{error, info, warn};
+
+use super::Driver;
+use super::notices::News;
+use crate::config::Starts;
+use crate::process::Selector;
+use crate::supervisor::Event;
+
+/// How long a start waits for the port of the life before to be free.
+const PORT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A start that waits for something.
+#[derive(Debug)]
+pub(super) struct Begun {
+    life: Life,
+    since: Mono,
+    told: bool,
+}
+
+/// What the start of the life that is to come rests on.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    begun: Option<Begun>,
+    /// The local restart command was run for it already.
+    commanded: bool,
+    /// Of the life before: it is not the next one.
+    pub(super) before: Option<ProcessId>,
+}
+
+impl Driver {
+    pub(super) fn start(&mut self, life: Life, now: Now) {
+        info!(life = life.ordinal, "starting");
+        self.pace.reset();
+        self.forget_notices();
+        self.disk.write(crate::worker::Job::NoHeartbeat(self.config.heartbeat_file.clone()));
+        self.process.expect_beats(self.supervisor.policy());
+        self.awaited.begun = Some(Begun { life, since: now.mono, told: false });
+        if let Some(selector) = self.config.attach.take() {
+            // What is to be supervised runs already, or there is a mistake.
+            self.awaited.begun = None;
+            let event = self.find(life, &selector, false);
+            return self.events.extend(event);
+        }
+        if matches!(self.config.starts, Starts::ByCommand { .. }) {
+            if !self.awaited.commanded {
+                self.run_restart_command();
+            }
+            self.awaited.commanded = false;
+        }
+        self.go_on_starting(now);
+    }
+
+    /// Looks again whether what a start waits for has come.
+    pub(super) fn go_on_starting(&mut self, now: Now) {
+        let Some(Begun { life, since, .. }) = self.awaited.begun else { return };
+        let waited = now.mono.since(since);
+        let event = match self.config.starts.clone() {
+            Starts::Own => match self.port_is_taken() {
+                true if waited < PORT_PATIENCE => return,
+                taken => {
+                    if taken {
+                        let text = "its port is still taken; it starts all the same".to_owned();
+                        self.note(life, text, now);
+                    }
+                    self.spawn(life, now)
+                }
+            },
+            Starts::ByCommand { selector, within, .. }
+            | Starts::ByPlatform { selector, within } => {
+                match self.find(life, &selector, waited < within) {
+                    Some(event) => event,
+                    None => return,
+                }
+            }
+        };
+        self.awaited.begun = None;
+        self.events.push_back(event);
+    }
+
+    /// A start that waits is given up.
+    pub(super) fn abandon_start(&mut self) {
+        if self.awaited.begun.take().is_some() {
+            let why = "the sidecar was told to end".to_owned();
+            self.events.push_back(Event::StartFailed(0, why));
+        }
+    }
+
+    fn spawn(&mut self, life: Life, now: Now) -> Event {
+        match self.process.start(life) {
+            Ok((process, complaints)) => {
+                self.complain(life, complaints, now);
+                Event::Started(process)
+            }
+            Err(failed) => {
+                let why = chain(&failed);
+                error!("{why}");
+                Event::StartFailed(failed.exit_code(), why)
+            }
+        }
+    }
+
+    /// Somebody else starts it: exactly one process must fit, and not the one before.
+    fn find(&mut self, life: Life, selector: &Selector, patient: bool) -> Option<Event> {
+        let found = selector.resolve();
+        let why = match found {
+            Ok(process) if Some(process) == self.awaited.before => {
+                "it is the one before".to_owned()
+            }
+            Ok(process) => match self.process.attach(life, process) {
+                Ok(()) => {
+                    self.awaited.before = Some(process);
+                    return Some(Event::Started(process));
+                }
+                Err(error) => format!("pid {}: {error}", process.pid),
+            },
+            Err(why) => why.to_string(),
+        };
+        if patient {
+            return None;
+        }
+        let why = format!("no new process came: {why}");
+        error!("{why}");
+        Some(Event::StartFailed(1, why))
+    }
+
+    /// Listening there would fail now: the life before has left something behind.
+    fn port_is_taken(&mut self) -> bool {
+        let Some(port) = self.config.stop_port else { return false };
+        let taken = TcpListener::bind(port)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse);
+        if let Some(begun) = self.awaited.begun.as_mut().filter(|begun| taken && !begun.told) {
+            begun.told = true;
+            info!(%port, "the start waits for the port to be free");
+        }
+        taken
+    }
+
+    /// The local command that stops and starts the agent.
+    pub(super) fn run_restart_command(&mut self) {
+        let Starts::ByCommand { argv, within, .. } = &self.config.starts else { return };
+        self.awaited.commanded = true;
+        let hook = self.hook(argv, *within);
+        self.report_back(async move { News::Restarted(hook.run().await) });
+    }
+
+    /// It ended; whether it did its work is seen by the process that follows.
+    pub(super) fn restarted(&mut self, done: Result<String, String>, now: Now) {
+        if let (Err(why), Some(life)) = (done, self.supervisor.life()) {
+            self.note(life, format!("the restart command failed: {why}"), now);
+        }
+    }
+
+    /// What the life must do without; told once, though each life lacks it.
+    fn complain(&mut self, life: Life, complaints: Vec<String>, now: Now) {
+        for text in complaints.iter().filter(|text| !self.complaints.contains(text)) {
+            warn!("{text}");
+            self.outbox.push(now.wall, Some(life), Happening::Note { text: text.clone() });
+        }
+        self.complaints = complaints;
+    }
+
+    fn note(&mut self, life: Life, text: String, now: Now) {
+        warn!("{text}");
+        self.outbox.push(now.wall, Some(life), Happening::Note { text });
+    }
+
+    /// Who lives on because the agent keeps it.
+    pub(super) fn name_the_kept(&mut self, now: Now) {
+        let kept = self.process.kept();
+        let (false, Some(life)) = (kept.is_empty(), self.supervisor.life()) else { return };
+        let names: Vec<String> =
+            kept.iter().map(|kept| format!("{} ({})", kept.pid, kept.comm)).collect();
+        self.note(life, format!("kept on purpose (LUBDUB_DETACH=1): {}", names.join(", ")), now);
+    }
+}

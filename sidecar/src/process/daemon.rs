@@ -1,0 +1,91 @@
+//! Commands that start a daemon and end (`type = "forking"`), and agents that name another main
+//! process (`MAINPID=`).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lubdub_shared::beat::{Exit, ExitHow};
+use lubdub_shared::id::ProcessId;
+use lubdub_shared::time::Mono;
+
+use super::selector::by_file;
+use super::{Foreign, Main, Process};
+use crate::vitals;
+use crate::vitals::procfs::Stat;
+
+/// How long the main process of a daemon may take to show, once its launcher has ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How the command becomes the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// It is the agent.
+    #[default]
+    Simple,
+    /// It starts the agent and ends. The main process is the one that the file names, that says so
+    /// by `MAINPID=`, or that is left alone.
+    Forking(Option<PathBuf>),
+}
+
+/// How the main process is.
+#[derive(Debug)]
+pub enum Turn {
+    /// It ended.
+    Ended(Exit),
+    /// Another one is the main process from now on.
+    Moved(ProcessId),
+}
+
+impl Process {
+    /// The launcher has ended well: who is the main process now?
+    pub(super) fn find_daemon(&mut self, since: Mono, now: Mono) -> Option<Turn> {
+        let members = self.tree.marked_members();
+        let named = match &self.spec.kind {
+            Kind::Simple => None,
+            Kind::Forking(Some(file)) => by_file(file).ok(),
+            Kind::Forking(None) if members.len() == 1 => members.first().cloned(),
+            Kind::Forking(None) => None,
+        };
+        // The file may still hold the pid of an earlier life.
+        let ours = named.filter(|stat| members.iter().any(|member| member.pid == stat.pid));
+        if let Some(process) = ours.as_ref().and_then(id_of) {
+            self.launched = None;
+            return self.set_main(process).then_some(Turn::Moved(process));
+        }
+        if members.is_empty() || now.since(since) >= PATIENCE {
+            self.launched = None;
+            self.tree.main_is_gone();
+            let why = "its launcher ended, and no main process was found".to_owned();
+            return Some(Turn::Ended(Exit::of(ExitHow::Unknown(why))));
+        }
+        None
+    }
+
+    /// The agent names its main process. Taken from members of its tree alone.
+    pub fn move_main(&mut self, pid: u32) -> Option<ProcessId> {
+        if self.main().is_some_and(|main| main.pid.get() == pid) {
+            return None;
+        }
+        let members = self.tree.marked_members();
+        let process = members.iter().find(|member| member.pid == pid).and_then(id_of)?;
+        self.launched = None;
+        self.set_main(process).then_some(process)
+    }
+
+    fn set_main(&mut self, process: ProcessId) -> bool {
+        let ours =
+            vitals::stat(process.pid.get()).is_some_and(|stat| stat.parent == std::process::id());
+        let foreign = if ours { None } else { Foreign::open(process).ok() };
+        if !ours && foreign.is_none() {
+            return false;
+        }
+        self.main = Some(Main { process, foreign });
+        self.tree.move_main(process);
+        true
+    }
+}
+
+fn id_of(stat: &Stat) -> Option<ProcessId> {
+    let pid = std::num::NonZeroU32::new(stat.pid)?;
+    Some(ProcessId { pid, start_time: stat.start_time })
+}

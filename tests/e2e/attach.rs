@@ -1,0 +1,238 @@
+//! Agents that somebody else starts, and daemons that leave their launcher.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use harness::{Daemon, World, binary, eventually, stat_state};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(15);
+
+fn attach(world: &World, id: &str, file: &str, flags: &[&str]) -> Daemon {
+    let path = world.path().join(format!("{id}.toml"));
+    std::fs::write(&path, file).expect("a file");
+    let mut command = Command::new(binary("lubdub-sidecar"));
+    command
+        .args(["attach", "--id", id, "--collector", &format!("http://{}", world.grpc())])
+        .arg("--state-dir")
+        .arg(world.path().join("state"))
+        .arg("--config")
+        .arg(path)
+        .args(flags)
+        .env_remove("XDG_RUNTIME_DIR");
+    Daemon::start(world.path(), id, &mut command)
+}
+
+fn pid_of(agent: &Value) -> u32 {
+    u32::try_from(agent["pid"].as_u64().expect("a pid")).expect("small")
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("not 0");
+    kill_process(pid, signal).expect("it is ours");
+}
+
+/// Starts a process anew whenever it has ended, as a platform does. It beats where the sidecar
+/// listens.
+fn platform(world: &World, id: &str, word: &str) -> Daemon {
+    let script = format!(
+        "while :; do {} beat:100ms:4s hang {word} & echo $! > {}/{word}.pid; wait $!; \
+         sleep 0.2; done",
+        binary("toy_agent").display(),
+        world.path().display()
+    );
+    // From a file: its own command line must not hold the agent's.
+    let file = world.path().join("platform.sh");
+    std::fs::write(&file, script).expect("a file");
+    let mut command = Command::new("sh");
+    command.arg(file).env("NOTIFY_SOCKET", world.socket(id));
+    Daemon::start(world.path(), "platform", &mut command)
+}
+
+fn second_life(world: &World, id: &str) -> Value {
+    eventually("the next life", Duration::from_secs(30), || {
+        let agent = world.agent(id);
+        let up = ["running", "verifying"].iter().any(|word| agent["lifecycle"] == *word);
+        (agent["incarnation"] == 2 && up).then_some(agent)
+    })
+}
+
+#[test]
+fn a_platform_that_restarts_is_left_to_do_it() {
+    let world = World::new("");
+    let word = format!("step:7201.{}", std::process::id());
+    let mut platform = platform(&world, "p", &word);
+    let file = "[restart]\nby = \"platform\"\nwithin = \"10s\"\n";
+    eventually("the agent", SOON, || {
+        world.path().join(format!("{word}.pid")).exists().then_some(())
+    });
+    let mut sidecar = attach(&world, "p", file, &["--match", &format!("hang {word}")]);
+    let first = pid_of(&world.until("p", "lifecycle", "running", SOON));
+    let agent = second_life(&world, "p");
+    assert_ne!(pid_of(&agent), first, "the platform's next one");
+    assert!(stat_state(first).is_none_or(|state| state == 'Z'), "the first was stopped");
+    assert!(platform.is_running(), "who restarts it was not touched");
+    assert_eq!(world.incidents("p")[0]["cause"], "silent", "it hung");
+    platform.signal(Signal::KILL);
+    platform.wait(SOON);
+    sidecar.signal(Signal::TERM);
+    sidecar.wait(SOON);
+    assert!(stat_state(pid_of(&agent)).is_none_or(|state| state == 'Z'));
+}
+
+#[test]
+fn a_local_command_restarts_it() {
+    let world = World::new("");
+    let directory = world.path().display();
+    let restart = format!(
+        "kill $(cat {directory}/w.pid); NOTIFY_SOCKET={} setsid {} beat:100ms:2s hang > /dev/null 2>&1 & \
+         echo $! > {directory}/w.pid; echo ran >> {directory}/ran",
+        world.socket("w").display(),
+        binary("toy_agent").display()
+    );
+    std::fs::write(world.path().join("restart.sh"), restart).expect("a file");
+    let mut first = Command::new(binary("toy_agent"));
+    first.args(["beat:100ms:2s", "hang"]).env("NOTIFY_SOCKET", world.socket("w"));
+    let mut first = Daemon::start(world.path(), "first", &mut first);
+    std::fs::write(world.path().join("w.pid"), format!("{}\n", first.pid())).expect("a file");
+    let file = format!(
+        "[restart]\nby = \"command\"\ncommand = [\"sh\", \"{directory}/restart.sh\"]\n\
+         within = \"10s\"\n"
+    );
+    let pidfile = world.path().join("w.pid");
+    let _sidecar = attach(&world, "w", &file, &["--pidfile", pidfile.to_str().expect("UTF-8")]);
+    world.until("w", "lifecycle", "running", SOON);
+    let agent = second_life(&world, "w");
+    assert_eq!(world.read("ran").lines().count(), 1, "once for one restart");
+    assert_eq!(world.read("w.pid").trim(), agent["pid"].to_string());
+    first.wait(SOON);
+    let ended = world.events(Some("w"));
+    let ended = ended.iter().find(|event| event["kind"] == "exited").expect("its end");
+    assert_eq!(ended["detail"]["exited"]["exit"]["how"]["signal"], 15, "{ended:#}");
+}
+
+fn refused(world: &World, flags: &[&str]) -> (Option<i32>, String) {
+    let mut sidecar = attach(world, "x", "", flags);
+    let code = sidecar.wait(SOON).code();
+    (code, sidecar.log())
+}
+
+#[test]
+fn exactly_one_process_must_fit() {
+    let world = World::new("");
+    let word = format!("7203.{}", std::process::id());
+    let sleep = |name: &str| Daemon::start(world.path(), name, Command::new("sleep").arg(&word));
+    let two = [sleep("one"), sleep("two")];
+    let found = format!("sleep {word}");
+    let (code, log) = refused(&world, &["--match", &found, "--", "true"]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("2 processes have"), "{log}");
+    for one in &two {
+        assert!(log.contains(&format!("{} {found}", one.pid())), "both are listed: {log}");
+    }
+    let (code, log) = refused(&world, &["--match", "no such words anywhere", "--", "true"]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("no process has \"no such words anywhere\""), "{log}");
+    let (code, log) = refused(&world, &["--unit", "no-such-unit", "--", "true"]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("no-such-unit"), "{log}");
+    let (code, log) = refused(&world, &["--match", &found]);
+    assert_eq!(code, Some(64), "{log}");
+    assert!(log.contains("who restarts it?"), "{log}");
+}
+
+#[test]
+fn an_attached_process_is_ended_with_its_tree_and_restarted_by_its_command() {
+    let world = World::new("");
+    let word = format!("7204.{}", std::process::id());
+    let script = format!("sleep {word} & exec sleep {word}");
+    let mut foreign =
+        Daemon::start(world.path(), "foreign", Command::new("sh").args(["-c", &script]));
+    eventually("both", SOON, || (crate::tree::sleeping(&word).len() == 2).then_some(()));
+    let pid = foreign.pid().to_string();
+    let _sidecar = attach(&world, "a", "", &["--pid", &pid, "--", "sleep", "1000"]);
+    assert_eq!(pid_of(&world.until("a", "lifecycle", "running", SOON)), foreign.pid());
+    let asked = world.lubdub(&["restart", "a", "--reason", "x", "--wait"]);
+    assert!(asked.status.success(), "{asked:?}");
+    assert_eq!(crate::tree::sleeping(&word), Vec::<u32>::new(), "all of it");
+    foreign.wait(SOON);
+    assert_eq!(world.agent("a")["incarnation"], 2);
+}
+
+/// It runs as the process whose pid was written.
+fn same(agent: &Value, pid: &str) -> bool {
+    pid.parse::<u64>().is_ok_and(|pid| agent["pid"] == pid)
+}
+
+fn daemon(pidfile: &Path) -> String {
+    format!(
+        "setsid {} beat:100ms:1h > /dev/null 2>&1 & echo $! > {}; exit 0",
+        binary("toy_agent").display(),
+        pidfile.display()
+    )
+}
+
+#[test]
+fn a_daemon_is_followed_when_its_launcher_has_ended() {
+    let world = World::new("");
+    for (id, file) in [("d", "pidfile = \"PIDFILE\"\n"), ("alone", "")] {
+        let pidfile = world.path().join(format!("{id}.pid"));
+        let file = format!("type = \"forking\"\n{file}")
+            .replace("PIDFILE", pidfile.to_str().expect("UTF-8"));
+        let script = daemon(&pidfile);
+        let mut sidecar = world.sidecar_with(id, &file, &["sh", "-c", &script]);
+        let of_file = || world.read(&format!("{id}.pid")).trim().to_owned();
+        let agent = eventually("the daemon is the main process", SOON, || {
+            let agent = world.agent(id);
+            (same(&agent, &of_file())).then_some(agent)
+        });
+        assert_eq!(agent["incarnation"], 1, "{agent:#}");
+        signal(pid_of(&agent), Signal::KILL);
+        let again = second_life(&world, id);
+        eventually("its next daemon", SOON, || (same(&world.agent(id), &of_file())).then_some(()));
+        assert_ne!(again["pid"], agent["pid"]);
+        sidecar.signal(Signal::TERM);
+        sidecar.wait(SOON);
+        let last: u32 = of_file().parse().expect("a pid");
+        assert!(stat_state(last).is_none_or(|state| state == 'Z'), "it ended with its sidecar");
+    }
+}
+
+#[test]
+fn mainpid_moves_the_main_process() {
+    let world = World::new("");
+    let script = format!(
+        "{} beat:100ms:1h & echo $! > {}/m.pid; systemd-notify \"MAINPID=$!\"; exit 0",
+        binary("toy_agent").display(),
+        world.path().display()
+    );
+    let _sidecar = world.sidecar("m", &["sh", "-c", &script]);
+    let agent = eventually("another main process", SOON, || {
+        let agent = world.agent("m");
+        let named = world.read("m.pid").trim().to_owned();
+        (same(&agent, &named)).then_some(agent)
+    });
+    // The shell that named it has ended, and that was no end of the agent.
+    assert_eq!((&agent["incarnation"], &agent["lifecycle"]), (&1.into(), &"running".into()));
+    signal(pid_of(&agent), Signal::KILL);
+    second_life(&world, "m");
+}
+
+#[test]
+fn the_next_life_waits_for_the_port_of_the_one_before() {
+    let world = World::new("");
+    // Kept on purpose: it holds the port for two more seconds after the agent's end.
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = holder.local_addr().expect("its address");
+    let file = format!("[stop]\nport = \"{port}\"\n");
+    let began = std::time::Instant::now();
+    let _sidecar = world.sidecar_with("port", &file, &["sleep", "1000"]);
+    harness::never_within("a start", Duration::from_secs(2), || {
+        (world.agent("port")["lifecycle"] == "running").then_some(())
+    });
+    drop(holder);
+    world.until("port", "lifecycle", "running", SOON);
+    assert!(began.elapsed() >= Duration::from_secs(2));
+}
