@@ -53,6 +53,7 @@ impl Hook {
         let mut command = Command::new(&self.argv[0]);
         command
             .args(&self.argv[1..])
+            .env("LUBDUB_HOOK", "1")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .kill_on_drop(true);

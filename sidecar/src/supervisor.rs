@@ -24,10 +24,10 @@ use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, Health};
 use lubdub_shared::command::Outcome;
-use lubdub_shared::id::{Life, LifeId, ProcessId};
+use lubdub_shared::id::{Life, ProcessId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::jittered;
-use lubdub_shared::session::{Happening, Hold};
+use lubdub_shared::session::Hold;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now, TickClock};
 

@@ -30,6 +30,7 @@ fn is_gone(pid: u32) -> bool {
 fn stubborn(word: &str) -> String {
     format!(
         "trap '' TERM; \
+         (env -i setsid sleep {word} &) ; \
          setsid sleep {word} & \
          (setsid sh -c 'sleep {word} & exit 0') & \
          nohup sleep {word} & \
@@ -46,7 +47,7 @@ fn who_ignores_term_is_gone_with_its_whole_tree_at_grace_and_a_second() {
     let mut sleep = Command::new("sleep");
     let mut stranger = Daemon::start(world.path(), "stranger", sleep.arg(format!("{word}9")));
     let _sidecar = world.sidecar("s", &["sh", "-c", &stubborn(&word)]);
-    eventually("four descendants", SOON, || (sleeping(&word).len() == 4).then_some(()));
+    eventually("five descendants", SOON, || (sleeping(&word).len() == 5).then_some(()));
     let agent = world.until("s", "lifecycle", "running", SOON);
     let shell = u32::try_from(agent["pid"].as_u64().expect("a pid")).expect("small");
 

@@ -1,7 +1,8 @@
 //! Who belongs to the agent.
 //!
 //! A member is a descendant of the main process; a process that was once seen as one (pid and
-//! start time); or a process with this life's `LUBDUB_LIFE` in its environment. Never a member is
+//! start time); a process with this life's `LUBDUB_LIFE` in its environment; or an orphan that came
+//! to us: only our own descendants do, unless we are an init or the agent shares our session. Never a member is
 //! what was a child of ours when we started; what shares our session: the agent has its own, and
 //! nobody can enter another's; and what the agent keeps on purpose, with `LUBDUB_DETACH=1` in its
 //! environment.
@@ -19,6 +20,11 @@ use crate::vitals::procfs::{Stat, environ_holds, parse_children};
 
 /// In the environment of who is kept on purpose.
 pub(super) const DETACH: &str = "LUBDUB_DETACH";
+
+/// In the environment of what a hook of ours started: it may leave a daemon behind.
+pub(super) const HOOK: &str = "LUBDUB_HOOK=1";
+/// Whoever is orphaned anywhere in a container comes to its init.
+const INIT: u32 = 1;
 
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -167,6 +173,7 @@ impl Tree {
     fn is_member(&self, stat: &Stat) -> bool {
         self.seen.get(&stat.pid) == Some(&stat.start_time)
             || (!self.marker.is_empty() && holds_marker(stat.pid, &self.marker))
+            || (self.me != INIT && !self.shared && !holds_marker(stat.pid, HOOK))
     }
 
     /// Everybody below the roots, each once. Whoever is found is remembered.
