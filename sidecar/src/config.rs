@@ -12,6 +12,7 @@ use lubdub_shared::id::AgentId;
 
 use crate::cli::Origin;
 use crate::evidence::Shelf;
+use crate::output::Capture;
 use crate::process::{Kind, Limits, Selector};
 use crate::socket::choose_path;
 use crate::supervisor::Local;
@@ -64,6 +65,8 @@ pub struct Config {
     pub http: Option<PathBuf>,
     /// Commands that the sidecar runs, as its own user.
     pub hooks: Hooks,
+    /// How its output is captured; `None`: it is inherited.
+    pub capture: Option<Capture>,
     /// Where bundles of evidence are kept.
     pub shelf: Shelf,
     /// The heartbeat file.
@@ -119,6 +122,7 @@ impl Config {
             collectors,
             http: file.http.unwrap_or(true).then(|| socket.with_file_name("http.sock")),
             socket,
+            capture: file.output.resolved(&state),
             shelf: file.evidence.resolved(&state),
             heartbeat_file,
             heartbeat_mode: if file.heartbeat_public { 0o644 } else { 0o600 },

@@ -170,6 +170,7 @@ impl Driver {
             self.look(now);
         }
         self.process.follow_job();
+        self.trim_output(now);
         self.sweep(now);
         self.note_health();
         if let Some(upward) = &mut self.upward {

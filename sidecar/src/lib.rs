@@ -26,6 +26,7 @@ mod hook;
 mod http;
 mod link;
 mod lock;
+pub mod output;
 pub mod process;
 pub mod socket;
 pub mod state;

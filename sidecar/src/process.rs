@@ -16,6 +16,7 @@ use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::Mono;
 
 use crate::evidence::Whom;
+use crate::output::Output;
 use crate::vitals::procfs::Stat;
 use crate::vitals::{self, Groups, TreeSample, groups::oom_kills};
 
@@ -64,6 +65,7 @@ pub struct Process {
     spec: Spec,
     tree: Tree,
     leaf: Option<Leaf>,
+    output: Option<Output>,
     main: Option<Main>,
     /// Counts kills for want of memory in the group of this life, and what it said at its start.
     oom: Option<(PathBuf, u64)>,
@@ -98,6 +100,7 @@ impl Process {
             tree: Tree::new(spec.interactive || spec.attaches),
             spec,
             leaf: None,
+            output: None,
             main: None,
             oom: None,
             launched: None,
@@ -125,8 +128,15 @@ impl Process {
     /// # Errors
     /// It cannot be started, with the exit code that a shell would give.
     pub fn start(&mut self, life: Life) -> Result<(ProcessId, Vec<String>), StartError> {
-        let (leaf, complaints) = Leaf::create(&self.spec.agent, life.id, &self.spec.limits);
-        let main = spawn::spawn(&self.spec, life, &leaf)?;
+        let (leaf, mut complaints) = Leaf::create(&self.spec.agent, life.id, &self.spec.limits);
+        let captured = self.spec.capture.as_ref().map(Output::new).transpose();
+        let captured = captured.unwrap_or_else(|error| {
+            complaints.push(format!("its output is not captured: {error}"));
+            None
+        });
+        let (output, ends) = captured.unzip();
+        self.output = output;
+        let main = spawn::spawn(&self.spec, life, &leaf, ends)?;
         self.begin(life, Main { process: main, foreign: None }, leaf);
         Ok((main, complaints))
     }
@@ -140,7 +150,10 @@ impl Process {
         let leaf = Leaf::reopen(&self.spec.agent, life.id);
         self.begin(life, Main { process, foreign }, leaf);
         // Those whose parents are gone are found by their marker alone.
-        self.tree.marked_members();
+        let members = self.tree.marked_members();
+        let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
+        let capture = self.spec.capture.as_ref();
+        self.output = capture.and_then(|capture| Output::reopen(capture, &pids));
         Ok(())
     }
 
@@ -290,7 +303,7 @@ impl Process {
         }
         let populated = self.leaf.as_ref().is_some_and(Leaf::is_populated);
         if left.is_empty() && self.main.is_none() && !populated {
-            // Whoever restarts it may do so by a command of ours: what that starts is the next life.
+            // Whoever restarts it may do so by a command of ours: that starts the next life.
             let escaped = if self.spec.attaches { Vec::new() } else { self.tree.strays() };
             self.leaf = None;
             return Sweep::Gone(survivors(&escaped));
@@ -302,6 +315,24 @@ impl Process {
             self.kill(&left, populated);
         }
         if now.since(since) >= KILL_PATIENCE { self.out_of_patience(&left) } else { Sweep::NotYet }
+    }
+
+    /// Frees what was passed on of captured output; how many bytes were dropped so far, when that
+    /// has grown.
+    pub(crate) fn trim_output(&mut self) -> Option<u64> {
+        self.output.as_mut()?.trim()
+    }
+
+    /// The sidecar ends: what was captured is passed on before.
+    pub(crate) fn finish_output(&mut self) {
+        if let Some(output) = self.output.take() {
+            output.finish();
+        }
+    }
+
+    /// The newest output, where it is captured.
+    pub(crate) fn output_tail(&self) -> Option<Vec<u8>> {
+        self.output.as_ref().map(Output::tail)
     }
 
     /// Whom evidence is about: the members, the main process first, and the files of their groups.

@@ -1,9 +1,9 @@
 //! What a service manager above the sidecar is told, where `NOTIFY_SOCKET` names one (systemd, or
 //! another sidecar): sd_notify(3).
 //!
-//! `MAINPID` is the sidecar's own pid and `WATCHDOG` its own liveness: a manager that took the agent
-//! for the main process would end the unit at each restart, and one that heard the agent's beats
-//! would kill on silence alone.
+//! `MAINPID` is the sidecar's own pid and `WATCHDOG` its own liveness: a manager that took the
+//! agent for the main process would end the unit at each restart, and one that heard the agent's
+//! beats would kill on silence alone.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) struct Upward {
     watchdog: Option<Duration>,
     beaten: Option<Mono>,
     ready: bool,
-    status: String,
+    told: String,
 }
 
 impl Upward {
@@ -31,7 +31,7 @@ impl Upward {
         std::env::var_os("NOTIFY_SOCKET")?;
         // Twice as often as asked, as sd_watchdog_enabled(3) advises.
         let watchdog = sd_notify::watchdog_enabled().map(|every| every / 2);
-        Some(Self { watchdog, beaten: None, ready: false, status: String::new() })
+        Some(Self { watchdog, beaten: None, ready: false, told: String::new() })
     }
 
     /// Tells what has changed.
@@ -42,9 +42,9 @@ impl Upward {
             news.push(NotifyState::MainPid(std::process::id()));
             news.push(NotifyState::Ready);
         }
-        if standing.status != self.status {
-            self.status = standing.status;
-            news.push(NotifyState::Status(&self.status));
+        if standing.line != self.told {
+            self.told = standing.line;
+            news.push(NotifyState::Status(&self.told));
         }
         let due = |every| self.beaten.is_none_or(|beaten| now.since(beaten) >= every);
         if self.watchdog.is_some_and(due) {

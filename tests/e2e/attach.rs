@@ -87,7 +87,8 @@ fn a_local_command_restarts_it() {
     let world = World::new("");
     let directory = world.path().display();
     let restart = format!(
-        "kill $(cat {directory}/w.pid); NOTIFY_SOCKET={} setsid {} beat:100ms:2s hang > /dev/null 2>&1 & \
+        "kill $(cat {directory}/w.pid); \
+         NOTIFY_SOCKET={} setsid {} beat:100ms:2s hang > /dev/null 2>&1 & \
          echo $! > {directory}/w.pid; echo ran >> {directory}/ran",
         world.socket("w").display(),
         binary("toy_agent").display()

@@ -18,6 +18,7 @@ mod hang;
 mod heartbeat_file;
 mod http;
 mod link;
+mod output;
 mod partition;
 mod pending;
 mod policies;

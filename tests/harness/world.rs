@@ -46,17 +46,18 @@ impl Daemon {
             let path = directory.join(format!("{name}.{kind}"));
             File::options().create(true).append(true).open(path).expect("a log")
         };
-        Self::spawn(directory, name, command.stdout(append("out")).stderr(append("log")))
+        Self::raw(directory, name, command.stdout(append("out")).stderr(append("log")))
     }
 
     /// Starts a command on a terminal.
     pub fn start_on(directory: &Path, name: &str, command: &mut Command, tty: OwnedFd) -> Self {
         let copy = || tty.try_clone().expect("a descriptor");
         command.stdin(copy()).stdout(copy()).stderr(copy());
-        Self::spawn(directory, name, command)
+        Self::raw(directory, name, command)
     }
 
-    fn spawn(directory: &Path, name: &str, command: &mut Command) -> Self {
+    /// Starts a command as it is.
+    pub fn raw(directory: &Path, name: &str, command: &mut Command) -> Self {
         let log = directory.join(format!("{name}.log"));
         let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { child, log }

@@ -112,8 +112,8 @@ pub struct Ages {
     pub spent: bool,
     /// Nothing is owed: the policy's quiet hours.
     pub resting: bool,
-    /// A new sidecar took the agent over and has heard no beat since. The agent may hold a socket of
-    /// the sidecar before: its silence is told, and leads to nothing.
+    /// A new sidecar took the agent over and has heard no beat since. The agent may hold a socket
+    /// of the sidecar before: its silence is told, and leads to nothing.
     pub unheard: bool,
     /// Survived gaps between beats in this phase.
     pub beat_gaps: GapStats,

@@ -67,7 +67,8 @@ impl Run {
     }
 }
 
-/// A single run that nobody watches: what it needs lies in a directory of its own, and goes with it.
+/// A single run that nobody watches: what it needs lies in a directory of its own, and goes with
+/// it.
 fn nameless(
     agent: AgentId,
     command: Vec<OsString>,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::config::Starts;
 use crate::evidence::Shelf;
+use crate::output::Capture;
 use crate::process::{Kind, Limits, Selector};
 use crate::supervisor::Budget;
 
@@ -58,6 +59,9 @@ pub struct File {
     /// Who restarts it.
     #[serde(default)]
     pub restart: Restart,
+    /// The agent's stdout and stderr.
+    #[serde(default)]
+    pub output: OutputTable,
     /// Evidence of an agent in trouble.
     #[serde(default)]
     pub evidence: EvidenceTable,
@@ -103,6 +107,25 @@ impl Hooks {
     pub(super) fn checkpoint_time(&self) -> Option<Duration> {
         let time = self.checkpoint_timeout.map_or(CHECKPOINT_TIMEOUT, |span| span.0);
         self.checkpoint.as_ref().map(|_| time)
+    }
+}
+
+/// `[output]`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputTable {
+    /// The sidecar follows the agent's stdout and stderr, passes them on, and keeps the newest
+    /// 64 KiB of each for evidence. Default: false, they are inherited.
+    #[serde(default)]
+    pub capture: bool,
+    /// What may wait of each to be passed on; beyond it the oldest is dropped. Default: 64MiB.
+    pub max: Option<Bytes>,
+}
+
+impl OutputTable {
+    pub(super) fn resolved(self, state: &Path) -> Option<Capture> {
+        let max = self.max.map_or(64 << 20, |bytes| bytes.0);
+        self.capture.then(|| Capture { state: state.to_owned(), max })
     }
 }
 

@@ -104,6 +104,7 @@ fn spec_of(config: &Config, http: Option<&PathBuf>) -> Spec {
         attaches: config.attach.is_some(),
         kind: config.kind.clone(),
         interactive: config.interactive,
+        capture: config.capture.clone(),
         limits: config.limits,
         die_with_sidecar: config.die_with_sidecar,
     }

@@ -15,6 +15,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 impl Driver {
     /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
     pub(super) async fn finish(mut self, code: u8) -> u8 {
+        self.process.finish_output();
         let patience = match self.link {
             LinkState::Up(_) | LinkState::Greeting(..) => FLUSH_PATIENCE,
             LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,

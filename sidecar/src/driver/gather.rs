@@ -24,7 +24,7 @@ impl Driver {
             at: now.wall,
             order,
             whom: self.process.whom(),
-            output: None,
+            output: self.process.output_tail(),
             hook,
             shelf: self.config.shelf.clone(),
             send: self.supervisor.policy().send_evidence,

@@ -168,6 +168,15 @@ impl Driver {
         self.complaints = complaints;
     }
 
+    /// Captured output is passed on by a thread of its own; here it is bounded.
+    pub(super) fn trim_output(&mut self, now: Now) {
+        let dropped = self.process.trim_output();
+        if let (Some(dropped), Some(life)) = (dropped, self.supervisor.life()) {
+            let text = format!("nobody takes its output fast enough: {dropped} bytes were dropped");
+            self.note(life, text, now);
+        }
+    }
+
     fn note(&mut self, life: Life, text: String, now: Now) {
         warn!("{text}");
         self.outbox.push(now.wall, Some(life), Happening::Note { text });

@@ -1,8 +1,10 @@
-//! Starts the agent: own session (in a terminal's foreground: own group), inherited stdin, stdout and stderr, its environment, its leaf.
+//! Starts the agent: own session (in a terminal's foreground: own group), inherited or captured
+//! output, its environment, its leaf.
 
 use std::ffi::OsString;
 use std::io;
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +15,7 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, 
 
 use super::leaf::{Leaf, Limits};
 use super::{Kind, terminal, tree};
+use crate::output::Capture;
 use crate::vitals;
 
 /// What is started, in every life.
@@ -36,6 +39,8 @@ pub struct Spec {
     pub kind: Kind,
     /// It gets the terminal's foreground, in the sidecar's session.
     pub interactive: bool,
+    /// How its output is captured.
+    pub capture: Option<Capture>,
     /// What its tree may use.
     pub limits: Limits,
     /// The main process ends with the thread that starts it (`lubdub up`).
@@ -64,7 +69,12 @@ pub(super) fn marker(life: lubdub_shared::id::LifeId) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that starts the agent")]
-pub(super) fn spawn(spec: &Spec, life: Life, leaf: &Leaf) -> Result<ProcessId, StartError> {
+pub(super) fn spawn(
+    spec: &Spec,
+    life: Life,
+    leaf: &Leaf,
+    output: Option<[OwnedFd; 2]>,
+) -> Result<ProcessId, StartError> {
     let program = spec.command.first().cloned().unwrap_or_default();
     let failed = |source| StartError { program: program.to_string_lossy().into_owned(), source };
     let mut command = Command::new(&program);
@@ -81,6 +91,9 @@ pub(super) fn spawn(spec: &Spec, life: Life, leaf: &Leaf) -> Result<ProcessId, S
         .env_remove("WATCHDOG_PID")
         // Only what the agent starts may be kept on purpose, never the agent.
         .env_remove(tree::DETACH);
+    if let Some([out, err]) = output {
+        command.stdout(out).stderr(err);
+    }
     match &spec.http {
         Some(path) => command.env("LUBDUB_HTTP", path),
         None => command.env_remove("LUBDUB_HTTP"),

@@ -2,10 +2,11 @@
 //!
 //! A member is a descendant of the main process; a process that was once seen as one (pid and
 //! start time); a process with this life's `LUBDUB_LIFE` in its environment; or an orphan that came
-//! to us: only our own descendants do, unless we are an init or the agent shares our session. Never a member is
-//! what was a child of ours when we started; what shares our session: the agent has its own, and
-//! nobody can enter another's; and what the agent keeps on purpose, with `LUBDUB_DETACH=1` in its
-//! environment.
+//! to us: only our own descendants do, unless we are an init or the agent shares our session.
+//!
+//! Never a member is what was a child of ours when we started; what shares our session, where the
+//! agent has its own: nobody can enter another's; and what the agent keeps on purpose, with
+//! `LUBDUB_DETACH=1` in its environment.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

@@ -34,7 +34,7 @@ pub(crate) struct Standing {
     /// It runs, and for how long.
     pub(crate) up: Option<Duration>,
     /// One line.
-    pub(crate) status: String,
+    pub(crate) line: String,
 }
 
 impl Supervisor {
@@ -92,7 +92,7 @@ impl Supervisor {
         Standing {
             ready: self.clocks.is_ready(),
             up: runs.then(|| self.clocks.up(self.ticks)),
-            status: format!("{}{said}", self.lifecycle()),
+            line: format!("{}{said}", self.lifecycle()),
         }
     }
 

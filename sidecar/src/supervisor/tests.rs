@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::num::NonZeroU32;
 
 use lubdub_shared::command::{Command, CommandKind, Ending, Precondition, Requester};
-use lubdub_shared::id::{CommandId, StoreId};
+use lubdub_shared::id::{CommandId, LifeId, StoreId};
 use lubdub_shared::incident::Cause;
-use lubdub_shared::session::Welcome;
+use lubdub_shared::session::{Happening, Welcome};
 use lubdub_shared::time::Wall;
 
 use super::*;

@@ -18,8 +18,8 @@ pub(super) fn find(agent: &Agent) -> Option<Finding> {
         level: Status::Critical,
         detail: format!("killed, and still there: {left}"),
         evidence: [("processes", left.clone())],
-        rule: "5 s after the kill the main process has not ended. It is not killed again and again, \
-               and no other life is started beside it",
+        rule: "5 s after the kill it has not ended; it is not killed again and again, and no other \
+               life is started beside it",
         cancelled_by: "its end: what it waits for answers, or it is thawed",
     };
     Some(finding.into())

@@ -1,0 +1,138 @@
+//! Captured output: nothing of it is lost, and nobody who reads it can hurt the agent.
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use harness::{Daemon, World, eventually};
+use rustix::process::Signal;
+
+const SOON: Duration = Duration::from_secs(20);
+const CAPTURE: &str = "die_with_sidecar = false\n[output]\ncapture = true\n";
+
+/// Counts to a number, a line each.
+fn counting(to: u32) -> String {
+    format!("i=1; while [ $i -le {to} ]; do echo line $i; i=$((i+1)); done")
+}
+
+fn expected(to: u32) -> String {
+    (1..=to).map(|number| format!("line {number}\n")).collect()
+}
+
+#[test]
+fn what_is_captured_comes_out_as_it_went_in() {
+    let world = World::new("");
+    let script = format!(
+        "[ $LUBDUB_INCARNATION = 1 ] || exec sleep 1000; {}; echo to stderr >&2; exit 3",
+        counting(20_000)
+    );
+    let mut sidecar = world.sidecar_with("o", CAPTURE, &["sh", "-c", &script]);
+    eventually("all of it", SOON, || {
+        (world.read("o.out").len() >= expected(20_000).len()).then_some(())
+    });
+    assert_eq!(world.read("o.out"), expected(20_000), "byte for byte");
+    eventually("stderr", SOON, || world.read("o.log").contains("to stderr\n").then_some(()));
+    let shelf = world.state("o").join("evidence");
+    let bundle = eventually("evidence of its end", SOON, || {
+        let path = std::fs::read_dir(&shelf).ok()?.next()?.ok()?.path();
+        let unpacked = Command::new("gzip").arg("-dc").arg(path).output().ok()?.stdout;
+        serde_json::from_slice::<serde_json::Value>(&unpacked).ok()
+    });
+    let tail = bundle["output_tail"].as_str().expect("a tail");
+    assert!(tail.contains("line 20000\n") && tail.contains("to stderr\n"), "{}", tail.len());
+    sidecar.signal(Signal::TERM);
+    sidecar.wait(SOON);
+}
+
+#[test]
+fn a_sidecar_that_is_stopped_or_killed_loses_no_line() {
+    let world = World::new("");
+    let script = "i=1; while :; do echo line $i; echo $i > PROGRESS; i=$((i+1)); sleep 0.01; done"
+        .replace("PROGRESS", world.path().join("progress").to_str().expect("UTF-8"));
+    let mut first = world.sidecar_with("k", CAPTURE, &["sh", "-c", &script]);
+    let progress = || world.read("progress").trim().parse::<u32>().unwrap_or(0);
+    eventually("some lines", SOON, || (progress() > 50).then_some(()));
+    first.freeze();
+    let at = progress();
+    eventually("the agent writes on", SOON, || (progress() > at + 50).then_some(()));
+    first.signal(Signal::KILL);
+    first.wait(SOON);
+    let at = progress();
+    eventually("the agent writes on", SOON, || (progress() > at + 50).then_some(()));
+    let mut second = world.sidecar_command(world.grpc(), "k");
+    second.arg("--config").arg(world.path().join("k.toml")).args(["--", "false"]);
+    let mut second = Daemon::start(world.path(), "second", &mut second);
+    let until = progress() + 50;
+    eventually("the new sidecar follows", SOON, || {
+        world.read("second.out").contains(&format!("line {until}\n")).then_some(())
+    });
+    second.signal(Signal::TERM);
+    second.wait(SOON);
+    let said = world.read("k.out") + &world.read("second.out");
+    let mut numbers: Vec<u32> = said
+        .lines()
+        .map(|line| line.strip_prefix("line ").and_then(|n| n.parse().ok()).expect("a whole line"))
+        .collect();
+    // The piece that was being copied at the kill may be said again.
+    numbers.dedup();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let last = *numbers.last().expect("lines");
+    assert_eq!(numbers, (1..=last).collect::<Vec<_>>(), "no line is missing");
+}
+
+#[test]
+fn a_reader_that_takes_nothing_costs_the_agent_nothing_and_memory_little() {
+    let world = World::new("");
+    let done = world.path().join("done");
+    let script = format!(
+        "head -c 40000000 /dev/zero | tr '\\\\0' x; echo; echo ok > {}; exec sleep 1000",
+        done.display()
+    );
+    let path = world.path().join("r.toml");
+    std::fs::write(&path, format!("{CAPTURE}max = \"1MiB\"\n")).expect("a file");
+    let mut command = world.sidecar_command(world.grpc(), "r");
+    command.arg("--config").arg(path).args(["--", "sh", "-c", &script]);
+    // A pipe that nobody reads: 64 KiB fit in.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut sidecar = Daemon::raw(world.path(), "r", &mut command);
+    eventually("the agent is through", SOON, || done.exists().then_some(()));
+    let pid = world.until("r", "lifecycle", "running", SOON)["pid"].to_string();
+    let memory = File::open(format!("/proc/{pid}/fd/1")).expect("its memory");
+    let kept = || {
+        use std::os::unix::fs::MetadataExt as _;
+        let about = memory.metadata().expect("its size");
+        assert!(about.size() > 40_000_000, "it was written: {}", about.size());
+        about.blocks() * 512
+    };
+    eventually("the rest was freed", SOON, || (kept() <= 1 << 20).then_some(()));
+    let told = eventually("a note", SOON, || {
+        let events = world.events(Some("r"));
+        let told = events.iter().find(|e| e["detail"].to_string().contains("were dropped"))?;
+        Some(told.clone())
+    });
+    assert_eq!(told["kind"], "note");
+    sidecar.signal(Signal::TERM);
+    sidecar.wait(SOON);
+}
+
+#[test]
+fn a_full_disk_below_the_output_hurts_nobody() {
+    let world = World::new("");
+    let path = world.path().join("f.toml");
+    std::fs::write(&path, CAPTURE).expect("a file");
+    let mut command = world.sidecar_command(world.grpc(), "f");
+    let script = format!(
+        "{}; echo done > {}/f.done; exec sleep 1000",
+        counting(1000),
+        world.path().display()
+    );
+    command.arg("--config").arg(path).args(["--", "sh", "-c", &script]);
+    let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+    command.stdin(Stdio::null()).stdout(full).stderr(Stdio::null());
+    let mut sidecar = Daemon::raw(world.path(), "f", &mut command);
+    eventually("the agent is through", SOON, || world.path().join("f.done").exists().then_some(()));
+    assert_eq!(world.until("f", "lifecycle", "running", SOON)["status"], "ok");
+    sidecar.signal(Signal::TERM);
+    sidecar.wait(SOON);
+}
