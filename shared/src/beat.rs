@@ -67,6 +67,8 @@ words! {
         Output = "output",
         /// Bytes read or written, 64 KiB or more.
         Io = "io",
+        /// Bytes carried by TCP connections, 4 KiB or more.
+        Network = "network",
         /// A child was born or went.
         Child = "child",
         /// CPU time.

@@ -65,6 +65,8 @@ pub struct Config {
     pub http: Option<PathBuf>,
     /// Commands that the sidecar runs, as its own user.
     pub hooks: Hooks,
+    /// What it writes about its own work: a pattern of files.
+    pub transcript: Option<String>,
     /// How its output is captured; `None`: it is inherited.
     pub capture: Option<Capture>,
     /// Where bundles of evidence are kept.
@@ -122,6 +124,7 @@ impl Config {
             collectors,
             http: file.http.unwrap_or(true).then(|| socket.with_file_name("http.sock")),
             socket,
+            transcript: file.transcript,
             capture: file.output.resolved(&state),
             shelf: file.evidence.resolved(&state),
             heartbeat_file,

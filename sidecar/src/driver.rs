@@ -27,6 +27,7 @@ use crate::process::{Process, Sweep, Turn};
 use crate::socket::{DRAIN_MAX, Door, Heard};
 use crate::state::Tombstone;
 use crate::supervisor::{Action, Event, Supervisor};
+use crate::transcript::Transcript;
 use crate::upward::Upward;
 use crate::worker::{Job, Worker};
 
@@ -82,6 +83,7 @@ pub(crate) struct Driver {
     acked_at: Mono,
     told_unmended: bool,
     awaited: Awaited,
+    transcript: Option<Transcript>,
     /// What the running life must do without.
     complaints: Vec<String>,
     upward: Option<Upward>,
@@ -207,8 +209,12 @@ impl Driver {
             self.looked_closely = now.mono;
         }
         self.hear_door();
-        if let Some(sample) = self.process.look(closely, now.mono) {
+        let quiet = closely && self.supervisor.is_quiet();
+        if let Some(sample) = self.process.look(closely, quiet, now.mono) {
             self.supervisor.observe(sample, now.mono, &mut self.actions);
+        }
+        if closely {
+            self.read_transcript(now);
         }
     }
 

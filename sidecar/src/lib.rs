@@ -31,6 +31,7 @@ pub mod process;
 pub mod socket;
 pub mod state;
 pub mod supervisor;
+mod transcript;
 mod upward;
 pub mod vitals;
 mod worker;

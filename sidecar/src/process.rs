@@ -17,8 +17,10 @@ use lubdub_shared::time::Mono;
 
 use crate::evidence::Whom;
 use crate::output::Output;
+use crate::vitals::groups::oom_kills;
+use crate::vitals::network::Network;
 use crate::vitals::procfs::Stat;
-use crate::vitals::{self, Groups, TreeSample, groups::oom_kills};
+use crate::vitals::{self, Groups, TreeSample};
 
 mod daemon;
 mod exit;
@@ -45,6 +47,8 @@ const KILL_AGAIN: Duration = Duration::from_secs(5);
 
 /// Survivors that are named at most.
 const SURVIVORS_MAX: usize = 64;
+/// How often the connections of a quiet tree are looked at: the kernel tells of all there are.
+const NETWORK_EVERY: Duration = Duration::from_secs(5);
 /// How often the limit of memory is looked for: it rarely changes.
 const LIMIT_EVERY: Duration = Duration::from_secs(60);
 
@@ -71,6 +75,10 @@ pub struct Process {
     oom: Option<(PathBuf, u64)>,
     /// Since when a launcher has ended and its daemon is looked for.
     launched: Option<Mono>,
+    network: Network,
+    /// What it said last.
+    carried: u64,
+    network_looked: Option<Mono>,
     /// When the limit of memory was last looked for.
     limit_looked: Option<Mono>,
     /// As the last close look found it.
@@ -104,6 +112,9 @@ impl Process {
             main: None,
             oom: None,
             launched: None,
+            network: Network::default(),
+            carried: 0,
+            network_looked: None,
             limit_looked: None,
             frozen: false,
             killing_since: None,
@@ -164,6 +175,7 @@ impl Process {
         self.main = Some(main);
         self.leaf = Some(leaf);
         self.launched = None;
+        (self.network, self.carried, self.network_looked) = (Network::default(), 0, None);
         self.frozen = false;
         self.limit_looked = None;
         self.killing_since = None;
@@ -226,8 +238,9 @@ impl Process {
         killed && self.oom.as_ref().is_some_and(grew)
     }
 
-    /// One look at the tree. `closely` also counts what is costly.
-    pub fn look(&mut self, closely: bool, now: Mono) -> Option<TreeSample> {
+    /// One look at the tree. `closely` also counts what is costly, and an agent that looks `quiet`
+    /// otherwise may be reading from the network.
+    pub fn look(&mut self, closely: bool, quiet: bool, now: Mono) -> Option<TreeSample> {
         let main = self.main()?;
         let members = self.tree.members();
         let due = self.limit_looked.is_none_or(|looked| now.since(looked) >= LIMIT_EVERY);
@@ -236,6 +249,14 @@ impl Process {
             self.frozen = groups.is_frozen();
         }
         let mut sample = vitals::look(&members, main.pid.get(), self.tree.churn(), self.frozen);
+        let network_due =
+            self.network_looked.is_none_or(|looked| now.since(looked) >= NETWORK_EVERY);
+        if quiet && network_due {
+            self.network_looked = Some(now);
+            let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
+            self.carried = self.network.look(&pids);
+        }
+        sample.counters.network = self.carried;
         if let Some(groups) = groups.filter(|_| due) {
             self.limit_looked = Some(now);
             sample.memory_limit = groups.memory_limit();

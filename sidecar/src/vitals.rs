@@ -7,6 +7,7 @@ use std::time::Duration;
 pub mod activity;
 pub mod cgroup;
 pub mod groups;
+pub mod network;
 pub mod procfs;
 
 use activity::Counters;

@@ -31,3 +31,4 @@ mod tree;
 mod twins;
 mod up;
 mod watchers;
+mod zero_code;

@@ -50,7 +50,7 @@ words_on_the_wire! {
         TaskOverdue, Missed, WaitingHuman, Looping, EnergyLow, EnergyGone, BurnWithoutProgress,
         MemoryHigh, MemoryLeak, SlowResponse, TaskFailures, Flapping, OomKilled, Unkillable,
     }
-    ActivityKind { Output, Io, Child, Cpu }
+    ActivityKind { Output, Io, Network, Child, Cpu }
     CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge, Capture }
     Refusal {
         PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk, WrongAgent,

@@ -135,16 +135,23 @@ fn step(
     result: Option<Cow<'_, str>>,
     error: Option<Cow<'_, str>>,
 ) -> Option<Step> {
-    let said = action.is_some() || result.is_some() || error.is_some();
-    let in_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    said.then(|| Step {
-        action: action.map(|text| {
-            let tool = text.split(|c| !in_name(c)).next().unwrap_or_default();
-            Deed { hash: hash(&text), tool: clip(tool.into()) }
-        }),
-        result: result.as_deref().map(hash),
-        error: error.as_deref().map(hash),
-    })
+    Step::of(action.as_deref(), result.as_deref(), error.as_deref())
+}
+
+impl Step {
+    /// A step in words; `None` where none were said.
+    pub fn of(action: Option<&str>, result: Option<&str>, error: Option<&str>) -> Option<Self> {
+        let said = action.is_some() || result.is_some() || error.is_some();
+        let in_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        said.then(|| Self {
+            action: action.map(|text| {
+                let tool = text.split(|c| !in_name(c)).next().unwrap_or_default();
+                Deed { hash: hash(text), tool: clip(tool.into()) }
+            }),
+            result: result.map(hash),
+            error: error.map(hash),
+        })
+    }
 }
 
 /// Good for one process: it never leaves the sidecar.

@@ -14,6 +14,7 @@ use crate::evidence::Shelf;
 use crate::output::Capture;
 use crate::process::{Kind, Limits, Selector};
 use crate::supervisor::Budget;
+use crate::transcript;
 
 /// The sidecar's file. Every key may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -59,6 +60,9 @@ pub struct File {
     /// Who restarts it.
     #[serde(default)]
     pub restart: Restart,
+    /// Files that the agent writes anyway (`*` globs, absolute): a log, or the JSON lines of a
+    /// session of Claude Code or Codex. Growth is progress, calls and results are steps.
+    pub transcript: Option<String>,
     /// The agent's stdout and stderr.
     #[serde(default)]
     pub output: OutputTable,
@@ -273,6 +277,10 @@ impl File {
             .map_err(|error| Refused::new(&name, format!("cannot read it: {error}")))?;
         let file: Self = strict_toml::parse(&name, &text)?;
         file.hooks.check().map_err(|why| Refused::new(&name, why))?;
+        if let Some(pattern) = &file.transcript {
+            transcript::check(pattern)
+                .map_err(|why| Refused::new(&name, format!("transcript = {pattern:?}: {why}")))?;
+        }
         file.restart.check().map_err(|why| Refused::new(&name, why))?;
         if file.pidfile.is_some() && file.form == Form::Simple {
             return Err(Refused::new(&name, "pidfile is for type = \"forking\""));

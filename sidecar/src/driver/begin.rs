@@ -73,6 +73,7 @@ impl Driver {
             acked_at: now.mono,
             told_unmended: false,
             awaited: Awaited::default(),
+            transcript: None,
             complaints: Vec::new(),
             upward: Upward::new(),
             rng,

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::{Config, Driver, Outbox};
 use crate::process::{find_agent, find_main, sweep_leftovers};
 use crate::state::{Found, Memory, buried};
+use crate::transcript::Transcript;
 use crate::vitals;
 
 impl Driver {
@@ -28,6 +29,7 @@ impl Driver {
         }
         self.config.attach = None;
         self.awaited.before = Some(process);
+        self.transcript = self.config.transcript.clone().map(Transcript::new);
         info!(pid = process.pid, life = life.ordinal, "took over an agent that lived on");
         let file = std::fs::read(&self.config.heartbeat_file).unwrap_or_default();
         let kept = Kept::parse(&file).filter(|kept| kept.life == life.id);

@@ -14,6 +14,7 @@ use super::notices::News;
 use crate::config::Starts;
 use crate::process::Selector;
 use crate::supervisor::Event;
+use crate::transcript::Transcript;
 
 /// How long a start waits for the port of the life before to be free.
 const PORT_PATIENCE: Duration = Duration::from_secs(30);
@@ -43,6 +44,7 @@ impl Driver {
         self.forget_notices();
         self.disk.write(crate::worker::Job::NoHeartbeat(self.config.heartbeat_file.clone()));
         self.process.expect_beats(self.supervisor.policy());
+        self.transcript = self.config.transcript.clone().map(Transcript::new);
         self.awaited.begun = Some(Begun { life, since: now.mono, told: false });
         if let Some(selector) = self.config.attach.take() {
             // What is to be supervised runs already, or there is a mistake.
@@ -166,6 +168,14 @@ impl Driver {
             self.outbox.push(now.wall, Some(life), Happening::Note { text: text.clone() });
         }
         self.complaints = complaints;
+    }
+
+    /// What the agent wrote into its transcript, as if it had said it to us; no beats.
+    pub(super) fn read_transcript(&mut self, now: Now) {
+        let Some(transcript) = &mut self.transcript else { return };
+        for message in transcript.look() {
+            self.supervisor.say(message, now, &mut self.actions);
+        }
     }
 
     /// Captured output is passed on by a thread of its own; here it is bounded.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use lubdub_shared::beat::Ages;
+use lubdub_shared::beat::{ActivityKind, Ages};
 use lubdub_shared::line::{Message, Spent};
 use lubdub_shared::time::{Mono, Now, Wall};
 
 use super::{Action, Supervisor};
 use crate::vitals::TreeSample;
+
+/// Without activity for so long a tree is worth a costlier look.
+const QUIET: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// Applies what the agent said.
@@ -38,6 +41,12 @@ impl Supervisor {
     /// A request that says nothing of the agent: handling it cost as much as a beat.
     pub fn hear_request(&mut self) {
         self.clocks.activity.heard(true, 0);
+    }
+
+    /// Nothing that is looked at each second showed activity of late.
+    pub fn is_quiet(&self) -> bool {
+        let last = self.clocks.activity.last(self.ticks);
+        last.is_none_or(|last| last.age >= QUIET || last.kind == ActivityKind::Network)
     }
 
     /// Applies a look at the tree.

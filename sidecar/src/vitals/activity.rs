@@ -1,7 +1,7 @@
 //! PURE: when the tree was last active, from counters that only grow.
 //!
 //! Activity is a threshold over a window, not a single jiffy: output of any length, 64 KiB of IO,
-//! a child born or gone, or 1 % of a core on average. It is dated to the latest moment since
+//! 4 KiB over the network, a child born or gone, or 1 % of a core on average. It is dated to the latest moment since
 //! which a whole threshold was reached: an agent that burned a core until it hung was active
 //! until then, and not for another window.
 //!
@@ -21,6 +21,8 @@ use lubdub_shared::time::Mono;
 const WINDOW: Duration = Duration::from_secs(30);
 /// IO in a window that counts, bytes.
 const IO_MIN: u64 = 64 * 1024;
+/// Bytes of connections in a window that count: more than what keeps them alive.
+const NETWORK_MIN: u64 = 4 * 1024;
 /// CPU that counts, as a share of a core over the window.
 const CPU_SHARE_MIN: f64 = 0.01;
 /// CPU taken off for each beat.
@@ -37,6 +39,8 @@ pub struct Counters {
     pub written: u64,
     /// Bytes read and written.
     pub io: u64,
+    /// Bytes that TCP connections carried.
+    pub network: u64,
     /// Children born plus children gone.
     pub churn: u64,
 }
@@ -47,6 +51,7 @@ struct Step {
     cpu: Duration,
     written: u64,
     io: u64,
+    network: u64,
     churn: u64,
     beats: u64,
 }
@@ -87,6 +92,7 @@ impl Activity {
             cpu: counters.cpu.saturating_sub(before.cpu).saturating_sub(own_cost),
             written,
             io,
+            network: counters.network.saturating_sub(before.network),
             churn: counters.churn.saturating_sub(before.churn),
             beats,
         };
@@ -124,12 +130,13 @@ impl Activity {
         let start = now.before(window);
         let within = self.steps.iter().rev().take_while(|step| step.at > start);
         let cpu_min = window.mul_f64(CPU_SHARE_MIN);
-        let (mut written, mut io, mut cpu) = (0, 0, Duration::ZERO);
+        let (mut written, mut io, mut network, mut cpu) = (0, 0, 0, Duration::ZERO);
         let mut found: Option<(Mono, ActivityKind)> = None;
         let mut later_beats = 0;
         for (index, step) in within.enumerate() {
             written += step.written;
             io += step.io;
+            network += step.network;
             cpu += step.cpu;
             let beats_around = later_beats + step.beats + self.beats_before(index);
             later_beats = step.beats;
@@ -137,6 +144,8 @@ impl Activity {
                 ActivityKind::Output
             } else if io >= IO_MIN {
                 ActivityKind::Io
+            } else if network >= NETWORK_MIN {
+                ActivityKind::Network
             } else if index > 0 && step.churn > 0 && beats_around == 0 {
                 ActivityKind::Child
             } else if cpu >= cpu_min {

@@ -1,0 +1,175 @@
+//! Bytes that the tree's TCP connections carried: an agent that reads a long answer of a model by
+//! recv(2) shows in no other counter.
+//!
+//! The kernel is asked about all connections of our network namespace (sock_diag(7)); those of the
+//! tree are told by the inodes behind its descriptors. Where the tree has a namespace of its own,
+//! the bytes of that one's devices are taken.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_sys::{Socket, SocketAddr};
+
+/// Descriptors of one process that are looked at.
+const FDS_MAX: usize = 1024;
+/// Answers of the kernel that are read for one look.
+const ANSWERS_MAX: usize = 4096;
+
+/// Bytes carried so far; it only grows.
+#[derive(Debug, Default)]
+pub struct Network {
+    /// Of each connection when it was last seen.
+    seen: HashMap<u32, u64>,
+    total: u64,
+}
+
+impl Network {
+    /// Looks at the connections of these processes. The total of what they carried since the first
+    /// look; what cannot be asked counts as nothing.
+    pub fn look(&mut self, pids: &[u32]) -> u64 {
+        let own = fs::read_link("/proc/self/ns/net").ok();
+        let elsewhere = pids.iter().find(|pid| {
+            let theirs = fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+            theirs.is_some() && theirs != own
+        });
+        let now = match elsewhere {
+            Some(pid) => HashMap::from([(0, devices(*pid).unwrap_or_default())]),
+            None => carried(&inodes(pids)).unwrap_or_default(),
+        };
+        for (inode, bytes) in &now {
+            let before = self.seen.get(inode).copied();
+            // The first sight of a connection is a baseline: it may be older than this look.
+            self.total += before.map_or(0, |before| bytes.saturating_sub(before));
+        }
+        self.seen = now;
+        self.total
+    }
+}
+
+/// Sockets among the descriptors of these processes.
+fn inodes(pids: &[u32]) -> Vec<u32> {
+    let of = |pid: &u32| {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let links = entries.take(FDS_MAX).filter_map(|entry| fs::read_link(entry.path()).ok());
+        let sockets = links.filter_map(|link| {
+            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        });
+        sockets.collect::<Vec<u32>>()
+    };
+    pids.iter().flat_map(of).collect()
+}
+
+/// Bytes received and acknowledged by the devices of a process's namespace, but for its loopback.
+fn devices(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
+    let bytes = text.lines().filter_map(|line| {
+        let (name, counters) = line.split_once(':')?;
+        let mut counters = counters.split_ascii_whitespace();
+        let received: u64 = counters.next()?.parse().ok()?;
+        let sent: u64 = counters.nth(7)?.parse().ok()?;
+        (name.trim() != "lo").then_some(received + sent)
+    });
+    Some(bytes.sum())
+}
+
+/// What each of these connections carried, both ways.
+fn carried(inodes: &[u32]) -> io::Result<HashMap<u32, u64>> {
+    let mut found = HashMap::new();
+    if inodes.is_empty() {
+        return Ok(found);
+    }
+    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        ask(family, socket_id, |inode, bytes| {
+            if inodes.contains(&inode) {
+                found.insert(inode, bytes);
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+/// `tcpi_bytes_acked` and `tcpi_bytes_received` of `struct tcp_info` (Linux 4.1), in sum.
+fn both_ways(info: &[u8]) -> Option<u64> {
+    let word = |at: usize| info.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes);
+    Some(word(120)? + word(128)?)
+}
+
+fn ask(family: u8, socket_id: SocketId, mut hear: impl FnMut(u32, u64)) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let request = SockDiagMessage::InetRequest(InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::INFO,
+        states: StateFlags::ESTABLISHED,
+        socket_id,
+    });
+    let mut packet = NetlinkMessage::new(header, request.into());
+    packet.finalize();
+    let mut bytes = vec![0; packet.buffer_len()];
+    packet.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    for _ in 0..ANSWERS_MAX {
+        // The kernel answers at once; it makes a dump while it is read.
+        let (answer, _) = socket.recv_from_full()?;
+        let mut rest = answer.as_slice();
+        while !rest.is_empty() {
+            let message =
+                NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
+            let length = usize::try_from(message.header.length).unwrap_or(0);
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    let info = response.nlas.iter().find_map(|nla| {
+                        if let Nla::TcpInfo(info) = nla { both_ways(info) } else { None }
+                    });
+                    hear(response.header.inode, info.unwrap_or_default());
+                }
+                NetlinkPayload::Done(_) => return Ok(()),
+                refused => return Err(io::Error::other(format!("the kernel said {refused:?}"))),
+            }
+            if length == 0 || length > rest.len() {
+                break;
+            }
+            rest = &rest[length..];
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn what_a_connection_carries_is_counted() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let mut near = TcpStream::connect(listener.local_addr().expect("bound")).expect("up");
+            let (mut far, _) = listener.accept().expect("a connection");
+            let mut network = Network::default();
+            let own = [std::process::id()];
+            let before = network.look(&own);
+            near.write_all(&[7; 10_000]).expect("sent");
+            let mut heard = [0; 10_000];
+            far.read_exact(&mut heard).expect("received");
+            // Both ends are ours: one received them, the other had them acknowledged.
+            let grown = network.look(&own) - before;
+            assert!((10_000..=20_100).contains(&grown), "{address}: {grown}");
+        }
+    }
+}
