@@ -47,8 +47,6 @@ const KILL_AGAIN: Duration = Duration::from_secs(5);
 
 /// Survivors that are named at most.
 const SURVIVORS_MAX: usize = 64;
-/// How often the connections of a quiet tree are looked at: the kernel tells of all there are.
-const NETWORK_EVERY: Duration = Duration::from_secs(5);
 /// How often the limit of memory is looked for: it rarely changes.
 const LIMIT_EVERY: Duration = Duration::from_secs(60);
 
@@ -76,9 +74,6 @@ pub struct Process {
     /// Since when a launcher has ended and its daemon is looked for.
     launched: Option<Mono>,
     network: Network,
-    /// What it said last.
-    carried: u64,
-    network_looked: Option<Mono>,
     /// When the limit of memory was last looked for.
     limit_looked: Option<Mono>,
     /// As the last close look found it.
@@ -113,8 +108,6 @@ impl Process {
             oom: None,
             launched: None,
             network: Network::default(),
-            carried: 0,
-            network_looked: None,
             limit_looked: None,
             frozen: false,
             killing_since: None,
@@ -175,7 +168,7 @@ impl Process {
         self.main = Some(main);
         self.leaf = Some(leaf);
         self.launched = None;
-        (self.network, self.carried, self.network_looked) = (Network::default(), 0, None);
+        self.network = Network::default();
         self.frozen = false;
         self.limit_looked = None;
         self.killing_since = None;
@@ -249,14 +242,10 @@ impl Process {
             self.frozen = groups.is_frozen();
         }
         let mut sample = vitals::look(&members, main.pid.get(), self.tree.churn(), self.frozen);
-        let network_due =
-            self.network_looked.is_none_or(|looked| now.since(looked) >= NETWORK_EVERY);
-        if quiet && network_due {
-            self.network_looked = Some(now);
-            let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
-            self.carried = self.network.look(&pids);
+        if quiet {
+            self.network.look_if_due(&members, now);
         }
-        sample.counters.network = self.carried;
+        sample.counters.network = self.network.total();
         if let Some(groups) = groups.filter(|_| due) {
             self.limit_looked = Some(now);
             sample.memory_limit = groups.memory_limit();

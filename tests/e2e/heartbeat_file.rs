@@ -61,6 +61,30 @@ fn a_planted_symlink_is_replaced_and_not_followed() {
 }
 
 #[test]
+fn a_planted_pipe_or_directory_stops_nobody() {
+    let world = World::new("");
+    let directory = world.path().join("beats");
+    fs::create_dir(&directory).expect("a directory");
+    let pipe = directory.join("pipe.json");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    fs::create_dir(directory.join("dir.json")).expect("a directory in its place");
+    let file = format!("heartbeat_directory = {directory:?}\n");
+    let toy = harness::binary("toy_agent");
+    let words = [toy.to_str().expect("UTF-8"), "beat:100ms:10m"];
+    let _one = world.sidecar_with("pipe", &file, &words);
+    let _two = world.sidecar_with("dir", &file, &words);
+    eventually("a file instead of the pipe", SOON, || {
+        fs::symlink_metadata(&pipe).is_ok_and(|about| about.is_file()).then_some(())
+    });
+    eventually("counted", SOON, || (writes_failed(&world, "dir") > 0).then_some(()));
+    never_within("accused", Duration::from_secs(4), || {
+        let agent = world.agent("dir");
+        (agent["status"] != "ok" || agent["incarnation"] != 1).then_some(agent)
+    });
+}
+
+#[test]
 fn a_deleted_directory_is_a_counted_warning() {
     let world = World::new("");
     let directory = world.path().join("beats");

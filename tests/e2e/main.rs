@@ -14,6 +14,7 @@ mod disk;
 mod door;
 mod door_http;
 mod evidence;
+mod faults;
 mod hang;
 mod heartbeat_file;
 mod http;

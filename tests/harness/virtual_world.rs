@@ -13,7 +13,8 @@
 //! beat every=D for=D      and time passes
 //! cpu SHARE | write | quiet   what the tree does besides, from now on
 //! pause | resume          SIGSTOP, SIGCONT
-//! exit CODE | kill SIGNAL | stubborn
+//! exit CODE | kill SIGNAL | oom | stubborn
+//! undying | stuck WHERE | dies    a kill does not end it; that is noticed; it ends after all
 //! link down | link up | hold commands | release commands
 //! sidecar sleeps D | collector sleeps D
 //! advance D
@@ -104,6 +105,7 @@ struct VirtualWorld {
     counted: u64,
     alive: bool,
     stubborn: bool,
+    undying: bool,
     paused: bool,
     cpu: f64,
     writes: bool,
@@ -167,6 +169,7 @@ impl VirtualWorld {
             counted: 0,
             alive: false,
             stubborn: false,
+            undying: false,
             paused: false,
             cpu: 0.0,
             writes: false,
@@ -236,6 +239,14 @@ impl VirtualWorld {
                 self.set_policy("");
             }
             "rival" => self.rival(),
+            "oom" => {
+                self.alive = false;
+                let exit = Exit { oom: true, ..Exit::of(ExitHow::Signal(9)) };
+                self.tell(Told::MainExited(exit));
+            }
+            "undying" => self.undying = true,
+            "stuck" => self.tell(Told::Unkillable(Vec::new(), rest.to_owned())),
+            "dies" => self.ends(ExitHow::Signal(9)),
             "disk" => {
                 let sick_disk = rest.strip_prefix("sick ").unwrap_or_default().to_owned();
                 self.supervisor.set_health(Health { sick_disk, ..Health::default() });

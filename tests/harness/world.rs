@@ -154,6 +154,14 @@ impl World {
         Self::with(&(policy + "\n"), false)
     }
 
+    /// The same, with these keys of its restarts besides, or instead.
+    pub fn with_restart(keys: &str) -> Self {
+        let own: Vec<&str> = keys.lines().filter_map(|line| line.split(" =").next()).collect();
+        let replaced = |line: &&str| own.iter().any(|key| line.starts_with(&format!("{key} =")));
+        let kept: Vec<&str> = QUICK.lines().filter(|line| !replaced(line)).collect();
+        Self::with(&format!("{}\n{keys}", kept.join("\n")), false)
+    }
+
     /// The same, with the collector's data on a small disk.
     pub fn on_a_small_disk(more: &str) -> Self {
         Self::with(&format!("{QUICK}{more}"), true)

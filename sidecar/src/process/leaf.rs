@@ -229,3 +229,6 @@ impl Drop for Leaf {
         self.directories.iter().for_each(|group| remove(group));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! PURE: when the tree was last active, from counters that only grow.
 //!
 //! Activity is a threshold over a window, not a single jiffy: output of any length, 64 KiB of IO,
-//! 4 KiB over the network, a child born or gone, or 1 % of a core on average. It is dated to the latest moment since
-//! which a whole threshold was reached: an agent that burned a core until it hung was active
-//! until then, and not for another window.
+//! 4 KiB over the network, a child born or gone, or 1 % of a core on average. It is dated to the
+//! latest moment since which a whole threshold was reached: an agent that burned a core until it
+//! hung was active until then, and not for another window.
 //!
 //! What a beat itself costs is not activity (a shell loop that runs `systemd-notify` beside a
 //! dead agent makes a child each time): a little CPU is taken off for each beat, and children

@@ -8,7 +8,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::time::Duration;
 
+use lubdub_shared::time::Mono;
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
@@ -19,6 +21,10 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, Stat
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
 
+use super::procfs::Stat;
+
+/// How often a quiet tree is looked at: the kernel tells of all connections that there are.
+const EVERY: Duration = Duration::from_secs(5);
 /// Descriptors of one process that are looked at.
 const FDS_MAX: usize = 1024;
 /// Answers of the kernel that are read for one look.
@@ -30,12 +36,27 @@ pub struct Network {
     /// Of each connection when it was last seen.
     seen: HashMap<u32, u64>,
     total: u64,
+    looked: Option<Mono>,
 }
 
 impl Network {
+    /// What was carried so far, by the newest look.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Looks, unless that was done just now.
+    pub fn look_if_due(&mut self, members: &[Stat], now: Mono) {
+        if self.looked.is_none_or(|looked| now.since(looked) >= EVERY) {
+            self.looked = Some(now);
+            let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
+            self.look(&pids);
+        }
+    }
+
     /// Looks at the connections of these processes. The total of what they carried since the first
     /// look; what cannot be asked counts as nothing.
-    pub fn look(&mut self, pids: &[u32]) -> u64 {
+    fn look(&mut self, pids: &[u32]) -> u64 {
         let own = fs::read_link("/proc/self/ns/net").ok();
         let elsewhere = pids.iter().find(|pid| {
             let theirs = fs::read_link(format!("/proc/{pid}/ns/net")).ok();
@@ -103,6 +124,7 @@ fn both_ways(info: &[u8]) -> Option<u64> {
     Some(word(120)? + word(128)?)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's enum may grow")]
 fn ask(family: u8, socket_id: SocketId, mut hear: impl FnMut(u32, u64)) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
@@ -137,7 +159,8 @@ fn ask(family: u8, socket_id: SocketId, mut hear: impl FnMut(u32, u64)) -> io::R
                     hear(response.header.inode, info.unwrap_or_default());
                 }
                 NetlinkPayload::Done(_) => return Ok(()),
-                refused => return Err(io::Error::other(format!("the kernel said {refused:?}"))),
+                NetlinkPayload::Error(refused) => return Err(refused.to_io()),
+                _ => return Err(io::Error::other("the kernel said something else")),
             }
             if length == 0 || length > rest.len() {
                 break;

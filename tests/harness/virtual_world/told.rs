@@ -47,7 +47,7 @@ impl VirtualWorld {
                 Action::KillTree => {
                     self.note("kills the tree");
                     self.sweeping = true;
-                    if self.alive {
+                    if self.alive && !self.undying {
                         self.ends(ExitHow::Signal(9));
                     }
                 }
