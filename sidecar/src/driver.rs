@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     acked_at: Mono,
     told_unmended: bool,
     awaited: Awaited,
+    /// Bundles that are being made.
+    gathering: usize,
     transcript: Option<Transcript>,
     /// What the running life must do without.
     complaints: Vec<String>,

@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flate2::Compression;
@@ -27,6 +28,9 @@ pub(crate) use look::Whom;
 
 /// Left of [`EVIDENCE_PATIENCE`] for packing and writing.
 const PACKING: Duration = Duration::from_millis(800);
+/// Looks at /proc that may hang at one time.
+const LOOKING_MAX: usize = 4;
+static LOOKING: AtomicUsize = AtomicUsize::new(0);
 /// Of a hook's output.
 const HOOK_MAX: u64 = 256 * 1024;
 
@@ -96,7 +100,20 @@ impl Job {
                 None => None,
             }
         };
-        let looked = tokio::time::timeout(patience, beside("lubdub-look", move || whom.look()));
+        let look = async {
+            // Each that hangs keeps a thread: no more than a few.
+            if LOOKING.fetch_add(1, Ordering::Relaxed) >= LOOKING_MAX {
+                LOOKING.fetch_sub(1, Ordering::Relaxed);
+                return None;
+            }
+            let look = move || {
+                let seen = whom.look();
+                LOOKING.fetch_sub(1, Ordering::Relaxed);
+                seen
+            };
+            beside("lubdub-look", look).await
+        };
+        let looked = tokio::time::timeout(patience, look);
         let (system, hook) = tokio::join!(looked, hooked);
         let system = match system {
             Ok(Some(system)) => system,
@@ -176,7 +193,7 @@ impl Shelf {
     fn trim(&self, newest: &Path) {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let mut kept: Vec<_> = entries
-            .filter(|entry| entry.path() != newest)
+            .filter(|entry| entry.path() != newest && is_bundle(&entry.path()))
             .filter_map(|entry| {
                 let about = entry.metadata().ok().filter(fs::Metadata::is_file)?;
                 Some((about.modified().ok()?, about.len(), entry.path()))
@@ -196,6 +213,11 @@ impl Shelf {
             bytes -= size;
         }
     }
+}
+
+/// What is just being written has another name.
+fn is_bundle(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub struct Capture {
     pub max: u64,
 }
 
-/// One stream of a life.
+/// One stream.
 #[derive(Debug)]
 struct Stream {
     memory: File,
@@ -48,7 +48,7 @@ struct Stream {
     dropped: AtomicU64,
 }
 
-/// The output of one life, followed until this is dropped.
+/// Captured output, followed until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Output {
     streams: Arc<[Stream; 2]>,
@@ -59,20 +59,29 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Memory for a new life, and what its process writes into.
+    /// Memory for all lives that this sidecar starts: what one wrote comes out before the next.
     ///
     /// # Errors
     /// The kernel gives none.
-    pub(crate) fn new(capture: &Capture) -> io::Result<(Self, [OwnedFd; 2])> {
+    pub(crate) fn new(capture: &Capture) -> io::Result<Self> {
         let memory = |name| {
             let memory = memfd_create(name, MemfdFlags::CLOEXEC)?;
             // Several processes write to it: none may write over another.
             fcntl_setfl(&memory, OFlags::APPEND)?;
             Ok::<_, io::Error>(File::from(memory))
         };
-        let memories = [memory(NAMES[0])?, memory(NAMES[1])?];
-        let ends = [memories[0].try_clone()?.into(), memories[1].try_clone()?.into()];
-        Ok((Self::follow(capture, memories, [0, 0])?, ends))
+        // Positions in another memory are none in this one.
+        drop(std::fs::remove_file(capture.state.join(POSITIONS)));
+        Self::follow(capture, [memory(NAMES[0])?, memory(NAMES[1])?], [0, 0])
+    }
+
+    /// What an agent writes into, as its stdout and its stderr.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub(crate) fn ends(&self) -> io::Result<[OwnedFd; 2]> {
+        let [out, err] = &*self.streams;
+        Ok([out.memory.try_clone()?.into(), err.memory.try_clone()?.into()])
     }
 
     /// The memory of a life that an earlier sidecar started: found among the descriptors of its
@@ -134,7 +143,8 @@ impl Stream {
     }
 
     fn trim(&self, max: u64) {
-        let (len, at) = (self.len(), self.at.load(Ordering::Acquire));
+        let len = self.len();
+        let at = self.at.load(Ordering::Acquire).max(self.floor.load(Ordering::Acquire)).min(len);
         let mut free = at.min(len.saturating_sub(TAIL));
         if len.saturating_sub(at) > max {
             // Nobody takes it fast enough: half of what is kept is the newest.
@@ -169,13 +179,6 @@ impl Output {
         if let Some(follower) = self.follower.take() {
             follower.finish();
         }
-    }
-}
-
-impl Drop for Output {
-    /// The thread passes the rest on and ends.
-    fn drop(&mut self) {
-        self.ending.store(true, Ordering::Release);
     }
 }
 

@@ -1,10 +1,11 @@
 //! The agent's process and its tree: the only place that starts or signals it.
 //!
 //! `Process` owns one life at a time: started by [`Process::start`] or taken over by
-//! [`Process::adopt`], seen to end by [`Process::try_exit`], swept by [`Process::sweep`] until
+//! [`Process::adopt`] or [`Process::attach`], seen to end by [`Process::turn`], swept by [`Process::sweep`] until
 //! nothing of it is left.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ mod spawn;
 pub mod terminal;
 mod tree;
 
+use daemon::Launched;
 pub use daemon::{Kind, Turn};
 use exit::Foreign;
 use leaf::Leaf;
@@ -71,8 +73,10 @@ pub struct Process {
     main: Option<Main>,
     /// Counts kills for want of memory in the group of this life, and what it said at its start.
     oom: Option<(PathBuf, u64)>,
-    /// Since when a launcher has ended and its daemon is looked for.
-    launched: Option<Mono>,
+    /// When the life was begun here; `None`: by somebody else.
+    began: Option<Mono>,
+    /// A launcher has ended, and its daemon is looked for.
+    launched: Option<Launched>,
     network: Network,
     /// When the limit of memory was last looked for.
     limit_looked: Option<Mono>,
@@ -87,6 +91,8 @@ pub struct Process {
 #[derive(Debug)]
 struct Main {
     process: ProcessId,
+    /// It is what we started ourselves: of a forking command, the launcher.
+    launches: bool,
     /// Not our child: an earlier sidecar started it, or another supervisor.
     foreign: Option<Foreign>,
 }
@@ -106,6 +112,7 @@ impl Process {
             output: None,
             main: None,
             oom: None,
+            began: None,
             launched: None,
             network: Network::default(),
             limit_looked: None,
@@ -131,18 +138,25 @@ impl Process {
     ///
     /// # Errors
     /// It cannot be started, with the exit code that a shell would give.
-    pub fn start(&mut self, life: Life) -> Result<(ProcessId, Vec<String>), StartError> {
+    pub fn start(&mut self, life: Life, now: Mono) -> Result<(ProcessId, Vec<String>), StartError> {
         let (leaf, mut complaints) = Leaf::create(&self.spec.agent, life.id, &self.spec.limits);
-        let captured = self.spec.capture.as_ref().map(Output::new).transpose();
-        let captured = captured.unwrap_or_else(|error| {
+        let ends = self.captured().unwrap_or_else(|error| {
             complaints.push(format!("its output is not captured: {error}"));
             None
         });
-        let (output, ends) = captured.unzip();
-        self.output = output;
         let main = spawn::spawn(&self.spec, life, &leaf, ends)?;
-        self.begin(life, Main { process: main, foreign: None }, leaf);
+        self.begin(life, Main { process: main, launches: true, foreign: None }, leaf);
+        self.began = Some(now);
         Ok((main, complaints))
+    }
+
+    /// What the next life writes into, where its output is captured.
+    fn captured(&mut self) -> io::Result<Option<[OwnedFd; 2]>> {
+        let Some(capture) = &self.spec.capture else { return Ok(None) };
+        if self.output.is_none() {
+            self.output = Some(Output::new(capture)?);
+        }
+        self.output.as_ref().map(Output::ends).transpose()
     }
 
     /// Takes over a life that an earlier sidecar started.
@@ -152,7 +166,7 @@ impl Process {
     pub fn adopt(&mut self, life: Life, process: ProcessId) -> io::Result<()> {
         let foreign = Some(Foreign::open(process)?);
         let leaf = Leaf::reopen(&self.spec.agent, life.id);
-        self.begin(life, Main { process, foreign }, leaf);
+        self.begin(life, Main { process, launches: false, foreign }, leaf);
         // Those whose parents are gone are found by their marker alone.
         let members = self.tree.marked_members();
         let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
@@ -167,7 +181,7 @@ impl Process {
         self.oom = counter.and_then(|file| oom_kills(&file).map(|before| (file, before)));
         self.main = Some(main);
         self.leaf = Some(leaf);
-        self.launched = None;
+        (self.began, self.launched) = (None, None);
         self.network = Network::default();
         self.frozen = false;
         self.limit_looked = None;
@@ -191,19 +205,22 @@ impl Process {
     /// It is gone.
     pub fn attach(&mut self, life: Life, process: ProcessId) -> io::Result<()> {
         let foreign = Some(Foreign::open(process)?);
-        self.begin(life, Main { process, foreign }, Leaf::none());
+        self.begin(life, Main { process, launches: false, foreign }, Leaf::none());
         Ok(())
     }
 
     /// How the main process ended, or who it is now.
     pub fn turn(&mut self, now: Mono) -> Option<Turn> {
-        if let Some(since) = self.launched {
-            return self.find_daemon(since, now);
+        if self.launched.is_some() {
+            return self.find_daemon(now);
         }
+        let launches = self.main.as_ref().is_some_and(|main| main.launches)
+            || self.began.is_some_and(|began| now.since(began) < daemon::PATIENCE);
         let exit = self.try_exit()?;
-        if matches!(self.spec.kind, Kind::Forking(_)) && exit.how == ExitHow::Code(0) {
-            self.launched = Some(now);
-            return self.find_daemon(now, now);
+        let forking = matches!(self.spec.kind, Kind::Forking(_));
+        if forking && launches && exit.how == ExitHow::Code(0) {
+            self.launched = Some(Launched { since: now, exit });
+            return self.find_daemon(now);
         }
         self.tree.main_is_gone();
         Some(Turn::Ended(exit))
@@ -215,10 +232,10 @@ impl Process {
             Some(foreign) => foreign.try_exit()?,
             None => exit::try_wait(main.process.pid)?,
         };
-        self.main = None;
         if self.spec.interactive {
-            terminal::take_back();
+            terminal::take_back(main.process);
         }
+        self.main = None;
         let oom = self.was_out_of_memory(&exit);
         Some(Exit { oom, ..exit })
     }

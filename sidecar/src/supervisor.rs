@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, Health};
-use lubdub_shared::command::Outcome;
+use lubdub_shared::command::{Outcome, Survivor};
 use lubdub_shared::id::{Life, ProcessId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::jittered;
@@ -161,6 +161,8 @@ pub struct Supervisor {
     told: Option<Telling>,
     /// A process of this agent ran under this supervisor.
     ran: bool,
+    /// Who does not die though it was killed.
+    stuck: Vec<Survivor>,
     /// Its only life took too long.
     timed_out: bool,
     number: u64,
@@ -213,6 +215,7 @@ impl Supervisor {
             reported: ticks,
             told: None,
             ran: false,
+            stuck: Vec::new(),
             timed_out: false,
             number: 0,
             sent: VecDeque::new(),

@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lubdub_shared::line::{Message, Step};
+use tokio::sync::mpsc;
 
 mod entry;
 
@@ -17,11 +19,61 @@ const FILES_MAX: usize = 16;
 /// Read of one file at one look. A line that is longer is skipped.
 const PIECE: usize = 256 * 1024;
 
-/// Files that match, and how far each was read.
+/// How often it is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a start waits for the first look.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// Looks whose messages may wait for the driver.
+const NEWS_DEPTH: usize = 4;
+
+/// A transcript that is followed on a thread of its own, until this is dropped: file systems hang.
 #[derive(Debug)]
 pub(crate) struct Transcript {
+    said: mpsc::Receiver<Vec<Message>>,
+}
+
+impl Transcript {
+    /// Follows the files of a pattern. `None` where there is no thread for it.
+    pub(crate) fn follow(pattern: String) -> Option<Self> {
+        let (sender, said) = mpsc::channel(NEWS_DEPTH);
+        let mut files = Files::new(pattern);
+        let (looked, first_look) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("lubdub-read".to_owned()).spawn(move || {
+            while !sender.is_closed() {
+                let said = files.look();
+                // Nobody waits for any but the first.
+                let (Ok(()) | Err(_)) = looked.try_send(());
+                if !said.is_empty() && sender.blocking_send(said).is_err() {
+                    return;
+                }
+                pause();
+            }
+        });
+        // What is there before the agent starts is not its own: that must be known first.
+        let (Ok(()) | Err(_)) = first_look.recv_timeout(FIRST_LOOK);
+        thread.ok().map(|_| Self { said })
+    }
+
+    /// What was written since, as the agent itself would have said it.
+    pub(crate) fn take(&mut self) -> Vec<Message> {
+        let mut all = Vec::new();
+        while let Ok(said) = self.said.try_recv() {
+            all.extend(said);
+        }
+        all
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this thread has nothing else to do")]
+fn pause() {
+    std::thread::sleep(EVERY);
+}
+
+/// Files that match, and how far each was read.
+#[derive(Debug)]
+struct Files {
     pattern: String,
-    files: HashMap<u64, Reading>,
+    readings: HashMap<u64, Reading>,
     /// What was there before the first look belongs to earlier lives.
     begun: bool,
     /// Lines so far.
@@ -37,35 +89,39 @@ struct Reading {
     entries: entry::Entries,
 }
 
-impl Transcript {
-    pub(crate) fn new(pattern: String) -> Self {
-        Self { pattern, files: HashMap::new(), begun: false, turns: 0 }
+impl Files {
+    fn new(pattern: String) -> Self {
+        Self { pattern, readings: HashMap::new(), begun: false, turns: 0 }
     }
 
     /// What was written since the last look, as the agent itself would have said it.
-    pub(crate) fn look(&mut self) -> Vec<Message> {
-        for (inode, path, len) in newest(&self.pattern) {
+    fn look(&mut self) -> Vec<Message> {
+        let newest = newest(&self.pattern);
+        self.readings.retain(|inode, _| newest.iter().any(|(newest, ..)| newest == inode));
+        for (inode, path, len) in newest {
             // A file that appears while the agent runs is its own from the first byte.
             let at = if self.begun { 0 } else { len };
-            self.files.entry(inode).or_insert_with(|| Reading {
-                path,
+            let new = || Reading {
+                path: PathBuf::new(),
                 at,
                 torn: false,
                 entries: entry::Entries::default(),
-            });
+            };
+            // It may have been renamed.
+            self.readings.entry(inode).or_insert_with(new).path = path;
         }
         self.begun = true;
         let mut said = Vec::new();
-        self.files.retain(|_, reading| {
-            let Ok((lines, steps)) = reading.read() else { return false };
+        for (inode, reading) in &mut self.readings {
+            // What cannot be read now may be the next time.
+            let Ok((lines, steps)) = reading.read(*inode) else { continue };
             if lines > 0 {
                 self.turns += lines;
                 said.push(Message { cycle: Some(self.turns), ..Message::default() });
             }
             let step = |step| Message { step: Some(step), ..Message::default() };
             said.extend(steps.into_iter().map(step));
-            true
-        });
+        }
         for message in &mut said {
             message.source = Some("transcript".to_owned());
         }
@@ -75,9 +131,15 @@ impl Transcript {
 
 impl Reading {
     /// Whole lines that are new, and the steps among them.
-    fn read(&mut self) -> io::Result<(u64, Vec<Step>)> {
-        let file = File::open(&self.path)?;
-        let len = file.metadata()?.len();
+    fn read(&mut self, inode: u64) -> io::Result<(u64, Vec<Step>)> {
+        // The name may be another's by now, and may be a pipe's.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = File::options().read(true).custom_flags(flags).open(&self.path)?;
+        let about = file.metadata()?;
+        if about.ino() != inode || !about.is_file() {
+            return Ok((0, Vec::new()));
+        }
+        let len = about.len();
         if len < self.at {
             // It was emptied, as logs are that are copied away.
             self.at = 0;
@@ -138,8 +200,8 @@ mod tests {
         let log = directory.path().join("a.log");
         append(&log, "of an earlier life\n");
         let pattern = directory.path().join("*.log").display().to_string();
-        let mut transcript = Transcript::new(pattern);
-        let turns = |transcript: &mut Transcript| {
+        let mut transcript = Files::new(pattern);
+        let turns = |transcript: &mut Files| {
             let said = transcript.look();
             said.iter().filter_map(|message| message.cycle).collect::<Vec<_>>()
         };

@@ -64,6 +64,25 @@ pub fn count_fds(pid: u32) -> Option<u32> {
     u32::try_from(entries.count()).ok()
 }
 
+/// All pids.
+pub fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Those above a process: its parent, that one's parent, and so on.
+pub fn above(pid: u32) -> impl Iterator<Item = u32> {
+    let parent = |pid: &u32| stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
+    std::iter::successors(Some(pid), parent).skip(1)
+}
+
+/// `/proc/PID/{environ,cmdline}`. They lie in the process's own memory, which one that hangs in the
+/// kernel may hold locked: nobody waits for that.
+pub fn read_own(pid: u32, file: &str) -> Option<Vec<u8>> {
+    stat(pid).filter(|stat| stat.state != 'D')?;
+    fs::read(format!("/proc/{pid}/{file}")).ok()
+}
+
 /// `/proc/PID/stat`, parsed; `None` when it is gone.
 pub fn stat(pid: u32) -> Option<Stat> {
     read(pid, "stat").and_then(|text| procfs::parse_stat(&text))

@@ -237,3 +237,44 @@ fn the_next_life_waits_for_the_port_of_the_one_before() {
     world.until("port", "lifecycle", "running", SOON);
     assert!(began.elapsed() >= Duration::from_secs(2));
 }
+
+#[test]
+fn a_daemon_that_ends_well_has_ended_well() {
+    let world = World::new("");
+    let pidfile = world.path().join("e.pid");
+    let script = format!(
+        "setsid sh -c 'sleep 2; exit 0' > /dev/null 2>&1 & echo $! > {}; exit 0",
+        pidfile.display()
+    );
+    let file = format!("type = \"forking\"\npidfile = {pidfile:?}\n");
+    let mut sidecar = world.sidecar_with("e", &file, &["sh", "-c", &script]);
+    assert_eq!(sidecar.wait(SOON).code(), Some(0), "{}", sidecar.log());
+    let ended = world.events(Some("e"));
+    let ended = ended.iter().find(|event| event["kind"] == "exited").expect("its end");
+    assert_eq!(ended["detail"]["exited"]["clean"], true, "{ended:#}");
+}
+
+#[test]
+fn a_tool_in_a_sidecar_of_its_own_is_not_taken_for_the_agent() {
+    let world = World::new("");
+    let done = world.path().join("tool.done");
+    // As the README has it for one-shot calls, and with a name; longer than READY takes.
+    let script = format!(
+        "{s} run --timeout 60s -- sh -c 'sleep 1'; \
+         {s} run --id tool --state-dir {d}/inner --collector http://{c} -- sleep 12; \
+         echo done > {done}; while :; do sleep 0.2; done",
+        s = binary("lubdub-sidecar").display(),
+        d = world.path().display(),
+        c = world.grpc(),
+        done = done.display(),
+    );
+    let _sidecar = world.sidecar("outer", &["sh", "-c", &script]);
+    let agent = world.until("outer", "lifecycle", "running", SOON);
+    eventually("the tools have ended", Duration::from_secs(40), || done.exists().then_some(()));
+    harness::never_within("an end", Duration::from_secs(2), || {
+        let now = world.agent("outer");
+        (now["pid"] != agent["pid"] || now["incarnation"] != 1).then_some(now)
+    });
+    let beats = world.state("outer").join("heartbeat.json");
+    assert!(!beats.exists(), "nobody beat for the agent");
+}

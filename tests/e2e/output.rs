@@ -136,3 +136,17 @@ fn a_full_disk_below_the_output_hurts_nobody() {
     sidecar.signal(Signal::TERM);
     sidecar.wait(SOON);
 }
+
+#[test]
+fn a_stream_that_is_emptied_is_followed_from_its_new_beginning() {
+    let world = World::new("");
+    let script = "echo before, and more than what comes next; sleep 1; \
+                  echo opened anew > /dev/stdout; sleep 1; echo after; \
+                  exec sleep 1000";
+    let mut sidecar = world.sidecar_with("t", CAPTURE, &["sh", "-c", script]);
+    eventually("what came after", SOON, || world.read("t.out").contains("after\n").then_some(()));
+    let said = world.read("t.out");
+    assert!(said.starts_with("before, and more") && said.contains("opened anew\n"), "{said:?}");
+    sidecar.signal(Signal::TERM);
+    sidecar.wait(SOON);
+}

@@ -146,10 +146,6 @@ fn trim(connection: &mut Connection) -> rusqlite::Result<()> {
         [COMMANDS_KEPT],
     )?;
     connection.execute(
-        "DELETE FROM evidence WHERE rowid <= (SELECT max(rowid) FROM evidence) - ?1",
-        [EVIDENCE_KEPT],
-    )?;
-    connection.execute(
         "DELETE FROM incidents WHERE resolved IS NOT NULL AND rowid <=
            (SELECT max(rowid) FROM incidents) - ?1",
         [INCIDENTS_KEPT],
@@ -321,6 +317,12 @@ fn put_bundle(
     transaction
         .prepare_cached("INSERT OR REPLACE INTO evidence (agent, id, bundle) VALUES (?1, ?2, ?3)")?
         .execute((agent.as_str(), &bundle.id, &bundle.sent))?;
+    // Each is large: the oldest go at once.
+    transaction
+        .prepare_cached(
+            "DELETE FROM evidence WHERE rowid <= (SELECT max(rowid) FROM evidence) - ?1",
+        )?
+        .execute([EVIDENCE_KEPT])?;
     Ok(())
 }
 

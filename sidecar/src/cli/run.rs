@@ -1,6 +1,8 @@
 //! `lubdub-sidecar run`.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +77,8 @@ fn nameless(
     file: File,
     once: Option<Once>,
 ) -> anyhow::Result<Config> {
-    let scratch = tempfile::Builder::new().prefix("lubdub-run-").tempdir();
+    let private = Permissions::from_mode(0o700);
+    let scratch = tempfile::Builder::new().prefix("lubdub-run-").permissions(private).tempdir();
     let scratch = scratch.context("cannot make a directory")?;
     let file = File { die_with_sidecar: true, heartbeat_directory: None, ..file };
     let mut config = Config::new(agent, command, scratch.path(), file);

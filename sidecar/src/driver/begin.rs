@@ -15,25 +15,22 @@ use super::{
 use crate::BeginError;
 use crate::http::HttpDoor;
 use crate::link::spool;
-use crate::lock::{self, Locked};
+use crate::lock::{self, Lock, Locked};
 use crate::process::Spec;
 use crate::socket::private_directory;
 use crate::upward::Upward;
 
 impl Driver {
-    pub(crate) fn begin(config: Config) -> Result<Self, BeginError> {
+    pub(crate) fn begin(mut config: Config) -> Result<Self, BeginError> {
         let state_error = |source| BeginError::State { path: config.state.clone(), source };
         for directory in parents(&config) {
             private_directory(&directory)
                 .map_err(|source| BeginError::State { path: directory.clone(), source })?;
         }
-        let lock = match lock::try_lock(&config.state).map_err(state_error)? {
-            Locked::Ours(lock) => lock,
-            Locked::Theirs(owner) => {
-                return Err(BeginError::Owned { agent: config.agent, owner });
-            }
-        };
-        let Recalled { memory, mut notes, unseen, lives } = recall(&config).map_err(state_error)?;
+        let lock = lock(&config)?;
+        let Recalled { memory, mut notes, unseen, lives, attaches } =
+            recall(&config).map_err(state_error)?;
+        config.attach = config.attach.take().filter(|_| attaches);
         let contents = spool::load(&config.state).map_err(state_error)?;
         if let Some(damage) = &contents.damage {
             notes.push(format!("the spool was damaged, events may be lost: {damage}"));
@@ -73,9 +70,10 @@ impl Driver {
             acked_at: now.mono,
             told_unmended: false,
             awaited: Awaited::default(),
+            gathering: 0,
             transcript: None,
             complaints: Vec::new(),
-            upward: Upward::new(),
+            upward: config.local.once.is_none().then(Upward::new).flatten(),
             rng,
             asked_to_end: false,
             ended: None,
@@ -86,11 +84,20 @@ impl Driver {
             lock,
         };
         if let Some(process) = lives {
-            driver.adopt(process, now);
+            driver.adopt(process, now).map_err(system("take over the agent that lives on"))?;
         }
         driver.supervisor.finish_what_was_begun(&mut driver.actions);
         tokio::spawn(link.run());
         Ok(driver)
+    }
+}
+
+/// Nobody else supervises this agent.
+fn lock(config: &Config) -> Result<Lock, BeginError> {
+    let state_error = |source| BeginError::State { path: config.state.clone(), source };
+    match lock::try_lock(&config.state).map_err(state_error)? {
+        Locked::Ours(lock) => Ok(lock),
+        Locked::Theirs(owner) => Err(BeginError::Owned { agent: config.agent.clone(), owner }),
     }
 }
 

@@ -7,6 +7,8 @@ use lubdub_shared::time;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::supervisor::EVIDENCE_PATIENCE;
+
 use super::{Driver, FromLink, LinkState};
 
 /// How long the end waits for the collector's acks.
@@ -16,6 +18,9 @@ impl Driver {
     /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
     pub(super) async fn finish(mut self, code: u8) -> u8 {
         self.process.finish_output();
+        if timeout(EVIDENCE_PATIENCE, self.finish_gathering()).await.is_err() {
+            warn!("evidence of the end was not gathered in time");
+        }
         let patience = match self.link {
             LinkState::Up(_) | LinkState::Greeting(..) => FLUSH_PATIENCE,
             LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,

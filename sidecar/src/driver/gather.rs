@@ -1,6 +1,7 @@
 //! Evidence and the checkpoint hook: both run beside the driver.
 
-use lubdub_shared::time::Now;
+use lubdub_shared::session::Happening;
+use lubdub_shared::time::{self, Now};
 
 use super::Driver;
 use super::notices::News;
@@ -29,7 +30,21 @@ impl Driver {
             shelf: self.config.shelf.clone(),
             send: self.supervisor.policy().send_evidence,
         };
+        self.gathering += 1;
         self.report_back(async move { News::Gathered(Box::new(job.run().await)) });
+    }
+
+    /// The sidecar ends: what is being gathered is told before.
+    pub(super) async fn finish_gathering(&mut self) {
+        while self.gathering > 0 {
+            if let News::Gathered(gathered) = self.notices.news().await {
+                self.gathering -= 1;
+                let now = time::now();
+                if let Ok(bundle) = gathered.bundle {
+                    self.outbox.push(now.wall, gathered.life, Happening::Evidence(bundle));
+                }
+            }
+        }
     }
 
     pub(super) fn checkpoint(&mut self) {

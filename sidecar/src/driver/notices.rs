@@ -89,6 +89,7 @@ impl Driver {
             }
             News::Nudged(id, result) => self.events.push_back(Event::Noticed(id, result)),
             News::Gathered(gathered) => {
+                self.gathering -= 1;
                 self.look_closely(now);
                 self.events.push_back(Event::Gathered(gathered));
             }

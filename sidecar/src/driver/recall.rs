@@ -9,37 +9,47 @@ use lubdub_shared::id::{Life, ProcessId};
 use lubdub_shared::session::Happening;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Now, Wall};
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::{Config, Driver, Outbox};
-use crate::process::{find_agent, find_main, sweep_leftovers};
+use crate::process::{Kind, Selector, find_agent, find_main, sweep_leftovers};
 use crate::state::{Found, Memory, buried};
 use crate::transcript::Transcript;
 use crate::vitals;
 
 impl Driver {
     /// Goes on with a life that an earlier sidecar started.
-    pub(super) fn adopt(&mut self, process: ProcessId, now: Now) {
-        let Some(life) = self.supervisor.life() else { return };
+    ///
+    /// # Errors
+    /// The kernel does not let us hold it: no other life may be started beside it.
+    pub(super) fn adopt(&mut self, process: ProcessId, now: Now) -> io::Result<()> {
+        let Some(life) = self.supervisor.life() else { return Ok(()) };
         if let Err(error) = self.process.adopt(life, process) {
+            if error.raw_os_error() != Some(Errno::SRCH.raw_os_error()) {
+                return Err(error);
+            }
             // It ended this moment: its end is seen as one that nobody saw.
-            warn!(%error, pid = process.pid, "the agent ended while it was taken over");
+            warn!(pid = process.pid, "the agent ended while it was taken over");
+            drop(sweep_leftovers(&self.config.agent, life.id));
             tell_what_was_missed(&mut self.outbox, Some(life), Vec::new(), now.wall);
-            return self.supervisor.forget_process();
+            self.supervisor.forget_process();
+            return Ok(());
         }
         self.config.attach = None;
         self.awaited.before = Some(process);
-        self.transcript = self.config.transcript.clone().map(Transcript::new);
+        self.transcript = self.config.transcript.clone().and_then(Transcript::follow);
         info!(pid = process.pid, life = life.ordinal, "took over an agent that lived on");
         let file = std::fs::read(&self.config.heartbeat_file).unwrap_or_default();
         let kept = Kept::parse(&file).filter(|kept| kept.life == life.id);
         let age = vitals::age(process.start_time).unwrap_or_default();
         self.supervisor.adopt(process, age, kept, now, &mut self.actions);
+        Ok(())
     }
 }
 
 /// The main process of the life that is remembered, if it lives on.
-fn still_runs(memory: &mut Memory, door: &Path) -> Option<ProcessId> {
+fn still_runs(memory: &mut Memory, door: &Path, kind: &Kind) -> Option<ProcessId> {
     if memory.life.is_none() {
         // A memory that is lost knows of no life; its agent may live on all the same.
         let process = find_agent(door)?;
@@ -51,9 +61,14 @@ fn still_runs(memory: &mut Memory, door: &Path) -> Option<ProcessId> {
         return memory.life.and_then(|life| find_main(life.id));
     }
     let process = memory.process?;
-    let stat = vitals::stat(process.pid.get())?;
-    let lives = stat.start_time == process.start_time && stat.state != 'Z';
-    lives.then_some(process)
+    let lives = vitals::stat(process.pid.get())
+        .is_some_and(|stat| stat.start_time == process.start_time && stat.is_alive());
+    match kind {
+        _ if lives => Some(process),
+        Kind::Simple => None,
+        // Its launcher may have ended while nobody was there to look for the daemon.
+        Kind::Forking(_) => memory.life.and_then(|life| find_main(life.id)),
+    }
 }
 
 /// The life that a process was started as, by its environment.
@@ -74,6 +89,8 @@ pub(super) struct Recalled {
     pub(super) unseen: Option<Life>,
     /// The main process of a life that goes on.
     pub(super) lives: Option<ProcessId>,
+    /// The process that is to be attached to may be the one that is meant.
+    pub(super) attaches: bool,
 }
 
 /// What happened while no sidecar was there, and what a person should know of this start.
@@ -108,21 +125,33 @@ pub(super) fn recall(config: &Config) -> io::Result<Recalled> {
     let boot_id = vitals::boot_id();
     let mut notes = Vec::new();
     let mut memory = remembered(config, &boot_id, &mut notes)?;
-    let mut lives = None;
+    let (mut lives, mut attaches) = (None, true);
     if memory.boot_id == boot_id {
-        lives = still_runs(&mut memory, &config.socket)
+        lives = still_runs(&mut memory, &config.socket, &config.kind)
             .filter(|_| !config.die_with_sidecar && memory.hold.is_none());
         let ended = memory.life.filter(|_| lives.is_none());
-        let left = ended.map_or(0, |life| sweep_leftovers(&config.agent, life.id));
-        if left > 0 {
-            notes.push(format!("ended {left} processes that an earlier life left behind"));
+        let swept = ended.map(|life| sweep_leftovers(&config.agent, life.id));
+        let (count, stuck) = swept.unwrap_or_default();
+        if count > 0 {
+            notes.push(format!("ended {count} processes that an earlier life left behind"));
         }
+        if !stuck.is_empty() {
+            notes.push(format!("of an earlier life these do not die: {stuck:?}"));
+        }
+    }
+    if let Some(Selector::Pid(pid)) = config.attach {
+        // A pid means one process: after a reboot, or when that one is gone, it is a stranger's.
+        let started = vitals::stat(pid.get()).map(|stat| stat.start_time);
+        let known = memory.process.filter(|known| known.pid == pid);
+        let same = known.is_none_or(|known| started == Some(known.start_time));
+        attaches = memory.life.is_none() || memory.boot_id == boot_id && same;
     }
     let went = memory.life.filter(|_| memory.process.is_some() || memory.starting);
     memory.process = lives;
     memory.starting &= lives.is_some();
     memory.boot_id = boot_id;
-    Ok(Recalled { memory, notes, unseen: went.filter(|_| lives.is_none()), lives })
+    let unseen = went.filter(|_| lives.is_none());
+    Ok(Recalled { memory, notes, unseen, lives, attaches })
 }
 
 fn remembered(config: &Config, boot_id: &str, notes: &mut Vec<String>) -> io::Result<Memory> {

@@ -47,6 +47,9 @@ impl Driver {
             ("http", old.http != config.http),
             ("heartbeat_directory", old.heartbeat_file != config.heartbeat_file),
             ("labels", old.labels != config.labels),
+            ("type, pidfile", old.kind != config.kind),
+            ("[output]", old.capture != config.capture),
+            ("die_with_sidecar", old.die_with_sidecar != config.die_with_sidecar),
         ];
         let stays: Vec<&str> =
             stays.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect();
@@ -58,6 +61,11 @@ impl Driver {
             http: old.http.clone(),
             heartbeat_file: old.heartbeat_file.clone(),
             labels: old.labels.clone(),
+            attach: old.attach.clone(),
+            kind: old.kind.clone(),
+            capture: old.capture.clone(),
+            die_with_sidecar: old.die_with_sidecar,
+            interactive: old.interactive,
             ..config
         };
         match stays.as_slice() {

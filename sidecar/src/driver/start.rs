@@ -39,12 +39,16 @@ pub(super) struct Awaited {
 
 impl Driver {
     pub(super) fn start(&mut self, life: Life, now: Now) {
+        if self.asked_to_end {
+            let why = "the sidecar was told to end".to_owned();
+            return self.events.push_back(Event::StartFailed(0, why));
+        }
         info!(life = life.ordinal, "starting");
         self.pace.reset();
         self.forget_notices();
         self.disk.write(crate::worker::Job::NoHeartbeat(self.config.heartbeat_file.clone()));
         self.process.expect_beats(self.supervisor.policy());
-        self.transcript = self.config.transcript.clone().map(Transcript::new);
+        self.transcript = self.config.transcript.clone().and_then(Transcript::follow);
         self.awaited.begun = Some(Begun { life, since: now.mono, told: false });
         if let Some(selector) = self.config.attach.take() {
             // What is to be supervised runs already, or there is a mistake.
@@ -97,7 +101,7 @@ impl Driver {
     }
 
     fn spawn(&mut self, life: Life, now: Now) -> Event {
-        match self.process.start(life) {
+        match self.process.start(life, now.mono) {
             Ok((process, complaints)) => {
                 self.complain(life, complaints, now);
                 Event::Started(process)
@@ -173,7 +177,7 @@ impl Driver {
     /// What the agent wrote into its transcript, as if it had said it to us; no beats.
     pub(super) fn read_transcript(&mut self, now: Now) {
         let Some(transcript) = &mut self.transcript else { return };
-        for message in transcript.look() {
+        for message in transcript.take() {
             self.supervisor.say(message, now, &mut self.actions);
         }
     }

@@ -21,6 +21,8 @@ use lubdub_shared::time::{Mono, Wall};
 
 use super::spool::{Contents, Line};
 
+/// Waiting events that carry a bundle of evidence.
+const BUNDLES_MAX: usize = 4;
 /// Events that are kept.
 const EVENTS_MAX: usize = 4096;
 /// Events that are dropped at one time when there are as many: one rewrite of the file for all.
@@ -160,8 +162,25 @@ impl Outbox {
     }
 
     fn add(&mut self, at: Wall, life: Option<Life>, what: Happening) {
+        if matches!(what, Happening::Evidence(_)) {
+            self.lighten();
+        }
         self.last += 1;
         self.events.push_back((self.spool, Event { number: self.last, at, life, what }));
+    }
+
+    /// Bundles are large: only the newest few that wait carry theirs, the others stay on the host.
+    fn lighten(&mut self) {
+        let bundles = self.events.iter_mut().rev().filter_map(|(_, event)| match &mut event.what {
+            Happening::Evidence(bundle) if !bundle.sent.is_empty() => Some(bundle),
+            Happening::Evidence(_)
+            | Happening::Started { .. }
+            | Happening::Exited { .. }
+            | Happening::Outcome(_)
+            | Happening::Held(_)
+            | Happening::Note { .. } => None,
+        });
+        bundles.skip(BUNDLES_MAX - 1).for_each(|bundle| bundle.sent = Vec::new());
     }
 
     /// Full: the oldest go, those of earlier lives first, and of the life that runs the notes and

@@ -93,7 +93,17 @@ impl Thread {
             stream.dropped.fetch_add(floor - at, Ordering::Relaxed);
             at = floor;
         }
+        if stream.len() < at {
+            // Somebody opened it anew and emptied it, as `> /dev/stderr` does.
+            at = 0;
+            stream.floor.store(0, Ordering::Release);
+            stream.at.store(0, Ordering::Release);
+        }
         let Ok(count @ 1..) = stream.memory.read_at(piece, at) else { return false };
+        if stream.floor.load(Ordering::Acquire) > at {
+            // It was dropped while it was read: what was read may be holes.
+            return true;
+        }
         let target = [stdout(), stderr()][index];
         if !self.broken[index] {
             self.broken[index] = !write_all(target, &piece[..count], &self.ending);

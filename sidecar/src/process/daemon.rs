@@ -11,10 +11,10 @@ use lubdub_shared::time::Mono;
 use super::selector::by_file;
 use super::{Foreign, Main, Process};
 use crate::vitals;
-use crate::vitals::procfs::Stat;
+use crate::vitals::procfs::{Stat, topmost};
 
 /// How long the main process of a daemon may take to show, once its launcher has ended.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the command becomes the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,23 +36,42 @@ pub enum Turn {
     Moved(ProcessId),
 }
 
+/// A main process that has ended well, and may have been a daemon's launcher.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) since: Mono,
+    pub(super) exit: Exit,
+}
+
 impl Process {
     /// The launcher has ended well: who is the main process now?
-    pub(super) fn find_daemon(&mut self, since: Mono, now: Mono) -> Option<Turn> {
+    pub(super) fn find_daemon(&mut self, now: Mono) -> Option<Turn> {
         let members = self.tree.marked_members();
         let named = match &self.spec.kind {
             Kind::Simple => None,
             Kind::Forking(Some(file)) => by_file(file).ok(),
-            Kind::Forking(None) if members.len() == 1 => members.first().cloned(),
-            Kind::Forking(None) => None,
+            // The one that no other started: workers are its children.
+            Kind::Forking(None) => match topmost(&members).collect::<Vec<_>>().as_slice() {
+                [one] => Some((*one).clone()),
+                _ => None,
+            },
         };
         // The file may still hold the pid of an earlier life.
         let ours = named.filter(|stat| members.iter().any(|member| member.pid == stat.pid));
-        if let Some(process) = ours.as_ref().and_then(id_of) {
+        if let Some(process) = ours.as_ref().and_then(Stat::id)
+            && self.set_main(process)
+        {
             self.launched = None;
-            return self.set_main(process).then_some(Turn::Moved(process));
+            return Some(Turn::Moved(process));
         }
-        if members.is_empty() || now.since(since) >= PATIENCE {
+        let launched = self.launched.as_ref()?;
+        if members.is_empty() {
+            // It left nobody: it was the agent, and this is how it ended.
+            let exit = self.launched.take().map(|launched| launched.exit)?;
+            self.tree.main_is_gone();
+            return Some(Turn::Ended(exit));
+        }
+        if now.since(launched.since) >= PATIENCE {
             self.launched = None;
             self.tree.main_is_gone();
             let why = "its launcher ended, and no main process was found".to_owned();
@@ -66,10 +85,12 @@ impl Process {
         if self.main().is_some_and(|main| main.pid.get() == pid) {
             return None;
         }
-        let members = self.tree.marked_members();
-        let process = members.iter().find(|member| member.pid == pid).and_then(id_of)?;
+        let process = self.tree.member(pid)?.id()?;
+        if !self.set_main(process) {
+            return None;
+        }
         self.launched = None;
-        self.set_main(process).then_some(process)
+        Some(process)
     }
 
     fn set_main(&mut self, process: ProcessId) -> bool {
@@ -79,13 +100,8 @@ impl Process {
         if !ours && foreign.is_none() {
             return false;
         }
-        self.main = Some(Main { process, foreign });
+        self.main = Some(Main { process, foreign, launches: false });
         self.tree.move_main(process);
         true
     }
-}
-
-fn id_of(stat: &Stat) -> Option<ProcessId> {
-    let pid = std::num::NonZeroU32::new(stat.pid)?;
-    Some(ProcessId { pid, start_time: stat.start_time })
 }

@@ -32,6 +32,12 @@ pub(super) fn try_wait(pid: NonZeroU32) -> Option<Exit> {
     }
 }
 
+/// Some child of ours has ended. One question to the kernel, which takes nobody's status.
+pub(super) fn any_has_ended() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::All, options), Ok(Some(_)))
+}
+
 /// Reaps an adopted orphan; its status interests nobody.
 pub(super) fn reap(pid: u32) {
     if let Some(pid) = NonZeroU32::new(pid) {
@@ -55,7 +61,7 @@ impl Foreign {
     pub(super) fn open(process: ProcessId) -> io::Result<Self> {
         let gone = || io::Error::from(rustix::io::Errno::SRCH);
         let pid = i32::try_from(process.pid.get()).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         // Compared after it was opened: from here on the descriptor names what was compared.
         let same = vitals::stat(process.pid.get())
             .is_some_and(|stat| stat.start_time == process.start_time);
@@ -77,10 +83,13 @@ impl Foreign {
     pub(super) fn try_exit(&self) -> Option<Exit> {
         let pidfd = self.pidfd.get_ref();
         let mut ready = [PollFd::new(pidfd, PollFlags::IN)];
-        if poll(&mut ready, Some(&Timespec::default())) == Ok(0) {
+        // An interrupted look is none: whoever lives must not be taken for dead.
+        if !matches!(poll(&mut ready, Some(&Timespec::default())), Ok(1..)) {
             return None;
         }
-        let status = kept_status(pidfd).or_else(|| zombie_status(self.pid));
+        // It may be reaped between the two questions: then the kernel keeps the answer.
+        let status =
+            kept_status(pidfd).or_else(|| zombie_status(self.pid)).or_else(|| kept_status(pidfd));
         Some(status.map_or_else(
             || Exit::of(ExitHow::Unknown("another's child: nobody was told how".to_owned())),
             from_status,

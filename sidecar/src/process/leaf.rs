@@ -81,7 +81,7 @@ impl Leaf {
                 leaf.end = Some(End::Freezer(directory.clone()));
             }
             leaf.directories.push(directory);
-            leaf.outside.push(below.join("cgroup.procs"));
+            leaf.outside.push(below.clone());
         }
         leaf
     }
@@ -98,7 +98,7 @@ impl Leaf {
             Ok(procs) => {
                 self.procs.push(procs.into());
                 self.directories.push(directory.clone());
-                self.outside.push(below.join("cgroup.procs"));
+                self.outside.push(below.to_owned());
                 Some(directory)
             }
             Err(error) => {
@@ -129,7 +129,7 @@ impl Leaf {
         let Some(End::Kill(group) | End::Freezer(group)) = &self.end else { return };
         for pid in pids_in(group).into_iter().filter(|pid| is_detached(*pid)) {
             for outside in &self.outside {
-                if let Err(error) = write(outside, &pid.to_string()) {
+                if let Err(error) = put_outside(outside, pid) {
                     debug!(%error, pid, "stays in the group");
                 }
             }
@@ -156,7 +156,7 @@ fn kill_frozen(group: &Path) -> io::Result<()> {
     let state = group.join("freezer.state");
     write(&state, "FROZEN")?;
     for _ in 0..FREEZE_TRIES {
-        if is_frozen_v1(&fs::read_to_string(&state)?) {
+        if fs::read_to_string(&state).is_ok_and(|text| is_frozen_v1(&text)) {
             break;
         }
     }
@@ -164,6 +164,13 @@ fn kill_frozen(group: &Path) -> io::Result<()> {
         signal::send_to(&member, signal::KILL);
     }
     write(&state, "THAWED")
+}
+
+/// A v2 group with controllers for those below it holds no process itself: then beside the sidecar.
+fn put_outside(group: &Path, pid: u32) -> io::Result<()> {
+    let pid = pid.to_string();
+    write(&group.join("cgroup.procs"), &pid)
+        .or_else(|_| write(&group.join(limits::OURS).join("cgroup.procs"), &pid))
 }
 
 fn pids_in(group: &Path) -> Vec<u32> {

@@ -1,14 +1,18 @@
 //! Which running process is meant, where somebody else starts it: exactly one, or nobody.
 
 use std::fs;
+use std::io::Read as _;
 use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lubdub_shared::id::ProcessId;
 
-use crate::vitals::procfs::Stat;
+use crate::vitals::procfs::{Stat, topmost};
 use crate::vitals::{self, Groups};
 
+/// Of a pidfile.
+const PIDFILE_MAX: u64 = 64;
 /// Processes that an error lists.
 const LISTED_MAX: usize = 20;
 
@@ -66,13 +70,9 @@ impl Selector {
     }
 
     fn only(&self, found: Vec<Stat>) -> Result<ProcessId, NotOne> {
-        let alive: Vec<Stat> =
-            found.into_iter().filter(|stat| !matches!(stat.state, 'Z' | 'X')).collect();
-        let one = |stat: &Stat| {
-            Some(ProcessId { pid: NonZeroU32::new(stat.pid)?, start_time: stat.start_time })
-        };
+        let alive: Vec<Stat> = found.into_iter().filter(Stat::is_alive).collect();
         match alive.as_slice() {
-            [stat] => one(stat).ok_or_else(|| NotOne::Nobody(self.words())),
+            [stat] => stat.id().ok_or_else(|| NotOne::Nobody(self.words())),
             [] => Err(NotOne::Nobody(self.words())),
             several => {
                 let line = |stat: &Stat| format!("{} {}", stat.pid, command_line(stat.pid));
@@ -95,7 +95,13 @@ impl Selector {
 /// The process whose pid a file holds.
 pub(super) fn by_file(path: &Path) -> Result<Stat, NotOne> {
     let failed = |why: String| NotOne::File { path: path.to_owned(), why };
-    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    // The agent writes it: it may be anything, and must not hold us up.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let text = fs::File::options().read(true).custom_flags(flags).open(path).and_then(|file| {
+        let mut text = String::new();
+        file.take(PIDFILE_MAX).read_to_string(&mut text).map(|_| text)
+    });
+    let text = text.map_err(|error| failed(error.to_string()))?;
     let pid: u32 = text.trim().parse().map_err(|_| failed("it holds no pid".to_owned()))?;
     vitals::stat(pid).ok_or_else(|| failed(format!("its pid {pid} is gone")))
 }
@@ -109,29 +115,24 @@ fn in_unit(unit: &str) -> Vec<Stat> {
         let within = |path: PathBuf| path.iter().any(|part| part == wanted.as_str());
         places.into_iter().flatten().any(|place| within(place.directory)).then_some(pid)
     };
-    topmost(pids().filter_map(stands).filter_map(vitals::stat).collect())
+    highest(vitals::pids().filter_map(stands))
 }
 
 /// Processes with these words in their command line, but for this one and those above it.
 fn by_command_line(words: &str) -> Vec<Stat> {
-    let ours: Vec<u32> = std::iter::successors(Some(std::process::id()), |pid| {
-        vitals::stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0)
-    })
-    .collect();
-    let fits = pids().filter(|pid| !ours.contains(pid) && command_line(*pid).contains(words));
-    topmost(fits.filter_map(vitals::stat).collect())
+    let own = std::process::id();
+    let ours: Vec<u32> = vitals::above(own).chain([own]).collect();
+    let fits =
+        vitals::pids().filter(|pid| !ours.contains(pid) && command_line(*pid).contains(words));
+    highest(fits)
 }
 
-fn topmost(found: Vec<Stat>) -> Vec<Stat> {
-    let pids: Vec<u32> = found.iter().map(|stat| stat.pid).collect();
-    found.into_iter().filter(|stat| !pids.contains(&stat.parent)).collect()
-}
-
-fn pids() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+fn highest(pids: impl Iterator<Item = u32>) -> Vec<Stat> {
+    let found: Vec<Stat> = pids.filter_map(vitals::stat).collect();
+    topmost(&found).cloned().collect()
 }
 
 fn command_line(pid: u32) -> String {
-    vitals::read(pid, "cmdline").unwrap_or_default().replace('\0', " ").trim().to_owned()
+    let line = vitals::read_own(pid, "cmdline").unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
 }

@@ -14,16 +14,21 @@ pub fn is_ours() -> bool {
     isatty(stdin()) && tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
 }
 
-/// In the child, before its program: a group of its own, in the foreground.
+/// In the child, before its program: a group of its own, in the foreground if that was ours. It
+/// may be the shell's by now: the job was put into the background.
 pub(super) fn take_foreground() -> io::Result<()> {
+    let ours = tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp());
     setpgid(None, None)?;
-    give(getpid())
+    if ours { give(getpid()) } else { Ok(()) }
 }
 
-/// The sidecar's own group is in the foreground again.
-pub(super) fn take_back() {
-    // The terminal may be gone; then nobody has its foreground.
-    drop(give(getpgrp()));
+/// The sidecar's own group is in the foreground again, if the agent's was.
+pub(super) fn take_back(main: ProcessId) {
+    let group = i32::try_from(main.pid.get()).ok().and_then(Pid::from_raw);
+    if group.is_some() && tcgetpgrp(stdin()).ok() == group {
+        // The terminal may be gone; then nobody has its foreground.
+        drop(give(getpgrp()));
+    }
 }
 
 /// A person stopped the job (Ctrl-Z): the shell gets the terminal until it lets the job go on. True
@@ -33,7 +38,7 @@ pub(super) fn stop_with(main: ProcessId) -> bool {
     let Some(group) = group.filter(|group| tcgetpgrp(stdin()).ok() == Some(*group)) else {
         return false;
     };
-    take_back();
+    take_back(main);
     // The shell sees its job stopped, and this call returns when the shell lets it go on.
     let (Ok(()) | Err(_)) = kill_process(getpid(), Signal::STOP);
     if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == getpgrp()) {

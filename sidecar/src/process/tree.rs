@@ -2,7 +2,8 @@
 //!
 //! A member is a descendant of the main process; a process that was once seen as one (pid and
 //! start time); a process with this life's `LUBDUB_LIFE` in its environment; or an orphan that came
-//! to us: only our own descendants do, unless we are an init or the agent shares our session.
+//! to us: only our own descendants do. That last rule is off where others may have such orphans: we
+//! are an init, had other children when we started, or the agent shares our session.
 //!
 //! Never a member is what was a child of ours when we started; what shares our session, where the
 //! agent has its own: nobody can enter another's; and what the agent keeps on purpose, with
@@ -10,15 +11,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
 use lubdub_shared::id::{AgentId, LifeId, ProcessId};
 
 use super::{exit, leaf, signal, spawn};
+use crate::hook;
 use crate::vitals;
-use crate::vitals::procfs::{Stat, environ_holds, parse_children};
+use crate::vitals::procfs::{Stat, environ_holds, parse_children, topmost};
 
+/// Kills of what an earlier life left behind, and the time between them: two seconds in all.
+const LEFTOVER_TRIES: usize = 100;
+const LEFTOVER_PAUSE: Duration = Duration::from_millis(20);
 /// In the environment of who is kept on purpose.
 pub(super) const DETACH: &str = "LUBDUB_DETACH";
 
@@ -37,11 +42,15 @@ pub(super) struct Tree {
     ancestors: HashSet<u32>,
     /// Children of this process that are none of the agent's.
     strangers: HashSet<(u32, u64)>,
+    /// Whoever is orphaned and comes to us is the agent's: nobody else here has children.
+    takes_orphans: bool,
     main: Option<ProcessId>,
     marker: String,
     seen: HashMap<u32, u64>,
     /// Kept on purpose: pid and start time.
     detached: HashSet<(u32, u64)>,
+    /// Asked once more before they are signalled.
+    asked: HashSet<(u32, u64)>,
     churn: u64,
 }
 
@@ -50,16 +59,19 @@ impl Tree {
     pub(super) fn new(shared: bool) -> Self {
         let me = std::process::id();
         let children = children_of(me).into_iter().filter_map(vitals::stat);
+        let strangers: HashSet<_> = children.map(|child| (child.pid, child.start_time)).collect();
         Self {
+            takes_orphans: me != INIT && !shared && strangers.is_empty(),
             me,
             session: vitals::stat(me).map_or(0, |stat| stat.session),
             shared,
-            ancestors: ancestors_of(me),
-            strangers: children.map(|child| (child.pid, child.start_time)).collect(),
+            ancestors: vitals::above(me).collect(),
+            strangers,
             main: None,
             marker: String::new(),
             seen: HashMap::new(),
             detached: HashSet::new(),
+            asked: HashSet::new(),
             churn: 0,
         }
     }
@@ -69,7 +81,17 @@ impl Tree {
         self.marker = spawn::marker(life);
         self.seen = HashMap::from([(main.pid.get(), main.start_time)]);
         self.detached.clear();
+        self.asked.clear();
         self.churn = 0;
+    }
+
+    /// The member with this pid: a descendant of the main process, or one that has the marker.
+    pub(super) fn member(&self, pid: u32) -> Option<Stat> {
+        let stat = vitals::stat(pid).filter(Stat::is_alive)?;
+        let main = self.main.map(|main| main.pid.get());
+        let descends = vitals::above(pid).any(|above| Some(above) == main);
+        let ours = descends || self.is_member(&stat);
+        (ours && pid != self.me && !self.ancestors.contains(&pid)).then_some(stat)
     }
 
     /// Another member is the main process from now on.
@@ -109,16 +131,20 @@ impl Tree {
     pub(super) fn strays(&self) -> Vec<Stat> {
         let strays = self.adopted().into_iter();
         strays
-            .filter(|stat| !self.is_member(stat) && is_alive(stat) && !is_detached(stat.pid))
+            .filter(|stat| !self.is_member(stat) && stat.is_alive() && !is_detached(stat.pid))
             .collect()
     }
 
-    /// Reaps children of ours that have ended and came from the agent. The status of `main` is
-    /// left for who waits for it.
+    /// Reaps orphans that have ended. The status of `main` and of hooks is left for who waits for
+    /// it.
     pub(super) fn reap(&self, main: Option<ProcessId>) {
+        if !exit::any_has_ended() {
+            return;
+        }
         let main = main.map_or(0, |main| main.pid.get());
-        for child in self.adopted() {
-            if child.state == 'Z' && child.pid != main {
+        for child in children_of(self.me).into_iter().filter_map(vitals::stat) {
+            let stranger = self.strangers.contains(&(child.pid, child.start_time));
+            if child.state == 'Z' && child.pid != main && !stranger && !hook::runs(child.pid) {
                 exit::reap(child.pid);
             }
         }
@@ -152,10 +178,11 @@ impl Tree {
         kept
     }
 
-    /// Takes those out that turned out to be kept on purpose. Named are those who live.
+    /// Takes those out that turned out to be kept on purpose. Each is asked once more.
     pub(super) fn let_go(&mut self, members: &mut Vec<Stat>) {
         members.retain(|stat| {
-            let kept = self.is_kept(stat, true);
+            let first = self.asked.insert((stat.pid, stat.start_time));
+            let kept = self.is_kept(stat, first);
             if kept {
                 self.seen.remove(&stat.pid);
             }
@@ -168,13 +195,13 @@ impl Tree {
         let stats = self.detached.iter().filter_map(|(pid, start_time)| {
             vitals::stat(*pid).filter(|stat| stat.start_time == *start_time)
         });
-        stats.filter(is_alive).collect()
+        stats.filter(Stat::is_alive).collect()
     }
 
     fn is_member(&self, stat: &Stat) -> bool {
         self.seen.get(&stat.pid) == Some(&stat.start_time)
             || (!self.marker.is_empty() && holds_marker(stat.pid, &self.marker))
-            || (self.me != INIT && !self.shared && !holds_marker(stat.pid, HOOK))
+            || self.takes_orphans && is_nobodys(stat.pid)
     }
 
     /// Everybody below the roots, each once. Whoever is found is remembered.
@@ -194,7 +221,7 @@ impl Tree {
             let another = known.is_some_and(|start_time| start_time != stat.start_time)
                 || listed_by.is_some_and(|parent| parent != stat.parent);
             let ours = stat.session == self.session && !self.shared;
-            if another || ours || !is_alive(&stat) {
+            if another || ours || !stat.is_alive() {
                 continue;
             }
             if self.is_kept(&stat, known.is_none()) {
@@ -215,18 +242,6 @@ impl Tree {
     }
 }
 
-/// A process whose first thread has ended shows as Z while others run on.
-fn is_alive(stat: &Stat) -> bool {
-    !matches!(stat.state, 'Z' | 'X') || stat.threads > 1
-}
-
-fn ancestors_of(pid: u32) -> HashSet<u32> {
-    let parents = std::iter::successors(Some(pid), |pid| {
-        vitals::stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0)
-    });
-    parents.skip(1).collect()
-}
-
 /// Children of every thread: they belong to the thread that forked them.
 fn children_of(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
@@ -235,9 +250,17 @@ fn children_of(pid: u32) -> Vec<u32> {
     lists.flat_map(|list| parse_children(&list).collect::<Vec<_>>()).collect()
 }
 
+/// No hook of ours started it. What cannot be asked is left alone.
+fn is_nobodys(pid: u32) -> bool {
+    environ_of(pid).is_some_and(|environ| !environ_holds(&environ, HOOK.as_bytes()))
+}
+
 fn holds_marker(pid: u32, marker: &str) -> bool {
-    fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|environ| environ_holds(&environ, marker.as_bytes()))
+    environ_of(pid).is_some_and(|environ| environ_holds(&environ, marker.as_bytes()))
+}
+
+fn environ_of(pid: u32) -> Option<Vec<u8>> {
+    vitals::read_own(pid, "environ")
 }
 
 /// The agent keeps it on purpose.
@@ -246,41 +269,48 @@ pub(super) fn is_detached(pid: u32) -> bool {
 }
 
 fn marked(marker: &str) -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let marked = pids.filter(|pid: &u32| holds_marker(*pid, marker));
-    marked.filter_map(vitals::stat).filter(is_alive).collect()
+    let marked = vitals::pids().filter(|pid| holds_marker(*pid, marker));
+    marked.filter_map(vitals::stat).filter(Stat::is_alive).collect()
 }
 
 /// The main process of a life that runs under no sidecar.
 pub fn find_main(life: LifeId) -> Option<ProcessId> {
-    topmost(&marked(&spawn::marker(life)))
+    main_of(&marked(&spawn::marker(life)))
 }
 
 /// The main process that was given this door by a sidecar that is gone.
 pub fn find_agent(door: &Path) -> Option<ProcessId> {
-    topmost(&marked(&format!("LUBDUB_SOCKET={}", door.display())))
+    main_of(&marked(&format!("LUBDUB_SOCKET={}", door.display())))
 }
 
 /// Of those that carry a marker, the one whose parent does not.
-fn topmost(marked: &[Stat]) -> Option<ProcessId> {
-    let main = marked.iter().find(|stat| {
-        !marked.iter().any(|other| other.pid == stat.parent) && !is_detached(stat.pid)
-    })?;
-    Some(ProcessId { pid: NonZeroU32::new(main.pid)?, start_time: main.start_time })
+fn main_of(marked: &[Stat]) -> Option<ProcessId> {
+    topmost(marked).find(|stat| !is_detached(stat.pid))?.id()
 }
 
-/// Kills what an earlier life left behind when its sidecar was killed. Returns how many there
-/// were.
-pub fn sweep_leftovers(agent: &AgentId, life: LifeId) -> usize {
-    leaf::sweep_leftover(agent, life);
-    leaf::remove_leftovers(agent);
-    let mut left = marked(&spawn::marker(life));
-    left.retain(|stat| !is_detached(stat.pid));
-    for stat in &left {
-        if let Some(pid) = NonZeroU32::new(stat.pid) {
-            signal::send(ProcessId { pid, start_time: stat.start_time }, signal::KILL);
+/// Kills what an earlier life left behind when its sidecar was killed, until nobody is left or it
+/// takes too long. How many there were, and who does not die.
+pub fn sweep_leftovers(agent: &AgentId, life: LifeId) -> (usize, Vec<u32>) {
+    let mut found = HashSet::new();
+    for _ in 0..LEFTOVER_TRIES {
+        leaf::sweep_leftover(agent, life);
+        let mut left = marked(&spawn::marker(life));
+        left.retain(|stat| !is_detached(stat.pid));
+        if left.is_empty() {
+            leaf::remove_leftovers(agent);
+            return (found.len(), Vec::new());
         }
+        for stat in &left {
+            found.insert(stat.pid);
+            signal::send_to(stat, signal::KILL);
+        }
+        pause();
     }
-    left.len()
+    let left = found.iter().copied().filter(|pid| vitals::stat(*pid).is_some_and(|s| s.is_alive()));
+    (found.len(), left.collect())
+}
+
+#[expect(clippy::disallowed_methods, reason = "before the driver runs, nobody waits for us")]
+fn pause() {
+    std::thread::sleep(LEFTOVER_PAUSE);
 }

@@ -33,6 +33,8 @@ const DEADLINE_MIN: Duration = Duration::from_secs(1);
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub(super) struct LifeClocks {
     began: Mono,
+    /// Of a life that another sidecar began: its age then.
+    age_before: Duration,
     looked: Mono,
     phase: Option<Phase>,
     phase_since: Mono,
@@ -67,6 +69,7 @@ impl LifeClocks {
     pub(super) fn new(now: Mono) -> Self {
         Self {
             began: now,
+            age_before: Duration::ZERO,
             looked: now,
             phase: None,
             phase_since: now,
@@ -96,10 +99,9 @@ impl LifeClocks {
     /// Of a life that is `age` old and was another sidecar's. Clocks start anew: what nobody
     /// measured is held against nobody.
     pub(super) fn adopted(kept: Option<Kept>, age: Duration, now: Now, ticks: Mono) -> Self {
-        let began = ticks.before(age);
-        let Some(kept) = kept else { return Self { began, ..Self::new(ticks) } };
+        let Some(kept) = kept else { return Self { age_before: age, ..Self::new(ticks) } };
         let mut clocks = Self {
-            began,
+            age_before: age,
             phase: kept.phase,
             beats: kept.seq,
             beat_at: Some(ticks),
@@ -250,7 +252,7 @@ impl LifeClocks {
 
     /// Since the start of the life.
     pub(super) fn up(&self, now: Mono) -> Duration {
-        now.since(self.began)
+        now.since(self.began) + self.age_before
     }
 
     /// Since the last beat.

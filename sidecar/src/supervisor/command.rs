@@ -119,7 +119,18 @@ impl Supervisor {
         let hold = hold_of(&intent.command);
         let runs = matches!(self.state, State::Running(_));
         match intent.command.kind {
-            // It was counted when it was begun.
+            // What the engine's reason rested on, the clocks of another sidecar, is gone. It looks
+            // again.
+            CommandKind::Restart | CommandKind::Stop | CommandKind::Apoptosis
+                if runs && matches!(intent.command.requested_by, Requester::Engine(_)) =>
+            {
+                if let Some(intent) = self.memory.intent.take() {
+                    let ending = Ending::Refused(Refusal::PreconditionFailed);
+                    let detail = "a new sidecar took the agent over meanwhile".to_owned();
+                    self.finish(Outcome { ending, detail, ..intent.outcome }, out);
+                }
+            }
+            // A person's does not count.
             CommandKind::Restart if runs => {
                 self.carry_out(Plan::Restart { after: Duration::ZERO, counts: false }, out);
             }

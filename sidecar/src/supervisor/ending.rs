@@ -11,7 +11,7 @@ use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
 
-use super::{Action, Purpose, State, Supervisor, Then};
+use super::{Action, Purpose, State, Step, Supervisor, Then};
 
 /// Between a clean exit and the next start under `restart.on = "always"`.
 const RESPAWN_MIN: Duration = Duration::from_secs(1);
@@ -53,7 +53,8 @@ impl Supervisor {
         let exit = Exit::of(ExitHow::Unknown(why.to_owned()));
         let then = if first || shutdown.is_some() { Then::End } else { self.after_failure() };
         let code = Some(code);
-        self.ended_with(Ended { exit, code, asked: false, then }, Vec::new(), out);
+        let asked = shutdown.is_some();
+        self.ended_with(Ended { exit, code, asked, then }, Vec::new(), out);
     }
 
     pub(super) fn main_exited(&mut self, exit: Exit, out: &mut Vec<Action>) {
@@ -68,9 +69,12 @@ impl Supervisor {
                 out.push(Action::SignalTree(15));
             }
             // It ended before it was asked to: what was to follow does.
-            State::Preparing { then, .. } => {
+            State::Preparing { then, counts, step, .. } => {
+                if counts && step == Step::Evidence {
+                    self.memory.ledger.record();
+                }
                 let kill_at = Some(self.ticks.after(self.grace()));
-                self.state = State::Sweeping { exit: Some(exit), kill_at, asked: true, then };
+                self.state = State::Sweeping { exit: Some(exit), kill_at, asked: false, then };
                 out.push(Action::SignalTree(15));
             }
             State::Stopping { kill_at, then, .. } => {
@@ -111,11 +115,16 @@ impl Supervisor {
             let how = || ExitHow::Unknown(format!("killed, and still there: {plight}"));
             let exit = exit.unwrap_or_else(|| Exit::of(how()));
             let ended = Ended { exit, code: None, asked, then };
-            return self.ended_with(ended, survivors, out);
+            // The next sidecar finds it, and starts nothing beside it.
+            let process = self.memory.process;
+            self.ended_with(ended, survivors, out);
+            self.memory.process = process;
+            return;
         }
         let text = format!("killed, and still there: {plight}");
         self.gather(Purpose::Unkillable, &text, out);
         self.health.unkillable = clip(plight.into());
+        self.stuck.clone_from(&survivors);
         if let Some(intent) = self.memory.intent.take_if(|intent| intent.begun) {
             let (ending, detail) = (Ending::Failed, text.clone());
             self.finish(Outcome { ending, detail, survivors, ..intent.outcome }, out);
@@ -153,14 +162,25 @@ impl Supervisor {
             }
             Then::Hold(hold) => self.hold(hold, out),
             Then::End => {
-                if let Some(intent) = self.memory.intent.take() {
-                    self.fail(intent, "the sidecar was told to end", out);
-                }
+                self.fail_all(out);
                 self.state = State::Ended(next);
                 out.push(Action::End(code));
             }
         }
         out.push(Action::Persist);
+    }
+
+    /// The sidecar ends: whoever waits for an answer gets one.
+    pub(super) fn fail_all(&mut self, out: &mut Vec<Action>) {
+        let why = "the sidecar was told to end";
+        if let Some(intent) = self.memory.intent.take() {
+            self.fail(intent, why, out);
+        }
+        self.end_nudge(why, out);
+        if let Some(asked) = self.capturing.take() {
+            let (ending, detail) = (Ending::Failed, why.to_owned());
+            self.finish(Outcome { ending, detail, ..asked }, out);
+        }
     }
 
     pub(super) fn hold(&mut self, hold: Hold, out: &mut Vec<Action>) {
@@ -192,6 +212,9 @@ impl Supervisor {
 
     /// What follows an exit that nobody asked for.
     fn after_exit(&mut self, exit: &Exit) -> Then {
+        if self.local.once.is_some() || self.local.interactive && is_interrupt(exit) {
+            return Then::End;
+        }
         if let ExitHow::Code(code) = exit.how
             && self.policy().restart.permanent_exit.contains(&code)
         {
@@ -201,9 +224,6 @@ impl Supervisor {
                 requested_by: "permanent_exit".to_owned(),
                 crash_loop: false,
             });
-        }
-        if self.local.once.is_some() || self.local.interactive && is_interrupt(exit) {
-            return Then::End;
         }
         let clean = self.is_success(exit);
         match self.policy().restart.on {

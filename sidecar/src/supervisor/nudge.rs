@@ -97,10 +97,16 @@ impl Supervisor {
     pub(super) fn expire_nudge(&mut self, out: &mut Vec<Action>) {
         let runs = matches!(self.state, State::Running(_));
         let ticks = self.ticks;
-        let over = |nudging: &mut Nudging| !runs || ticks >= nudging.until;
-        let Some(nudging) = self.nudging.take_if(over) else { return };
+        if self.nudging.as_ref().is_some_and(|nudging| !runs || ticks >= nudging.until) {
+            let over = "the life that it was for is over";
+            self.end_nudge(if runs { "nobody took it in 30s" } else { over }, out);
+        }
+    }
+
+    /// Nobody will take it any more.
+    pub(super) fn end_nudge(&mut self, why: &str, out: &mut Vec<Action>) {
+        let Some(nudging) = self.nudging.take() else { return };
         out.push(Action::Untell(nudging.outcome.command));
-        let why = if runs { "nobody took it in 30s" } else { "the life that it was for is over" };
         let (ending, detail) = (Ending::Failed, why.to_owned());
         self.finish(Outcome { ending, detail, ..nudging.outcome }, out);
     }

@@ -29,17 +29,13 @@ impl Supervisor {
                 self.tell_of_the_end(CommandKind::Stop, why, out);
                 let kill_at = self.ticks.after(self.grace());
                 self.state = State::Stopping { process, kill_at, then: Then::End };
-                // A terminal's Ctrl-C reaches every process of the job: shells wait for it.
-                out.push(match signal {
-                    SIGINT => Action::SignalTree(signal),
-                    _ => Action::SignalMain(signal),
-                });
+                out.push(passed_on(signal));
             }
             State::Preparing { process, then, .. } => {
                 self.keep_hold(&then, out);
                 let kill_at = self.ticks.after(self.grace());
                 self.state = State::Stopping { process, kill_at, then: Then::End };
-                out.push(Action::SignalMain(signal));
+                out.push(passed_on(signal));
             }
             // Asked twice: no more grace.
             State::Stopping { then: Then::End, .. } => {
@@ -49,6 +45,12 @@ impl Supervisor {
             }
             State::Stopping { process, kill_at, then } => {
                 self.keep_hold(&then, out);
+                let mut kill_at = kill_at;
+                if self.local.restarted_by_command.is_some() {
+                    // Nobody asked it to end yet: a local command was to.
+                    kill_at = self.ticks.after(self.grace());
+                    out.push(passed_on(signal));
+                }
                 self.state = State::Stopping { process, kill_at, then: Then::End };
             }
             State::Sweeping { exit, kill_at, asked, then } => {
@@ -56,18 +58,25 @@ impl Supervisor {
                 self.state = State::Sweeping { exit, kill_at, asked, then: Then::End };
                 if !self.health.unkillable.is_empty() {
                     let plight = self.health.unkillable.clone();
-                    self.unkillable(Vec::new(), plight, out);
+                    let survivors = self.stuck.clone();
+                    self.unkillable(survivors, plight, out);
                 }
             }
             State::Starting { .. } => self.state = State::Starting { shutdown: Some(signal) },
             State::Unborn { .. } | State::Resting { .. } | State::Held(_) => {
-                if let Some(intent) = self.memory.intent.take() {
-                    self.fail(intent, "the sidecar was told to end", out);
-                }
+                self.fail_all(out);
                 self.state = State::Ended(Lifecycle::Stopped);
                 out.push(Action::End(0));
             }
             State::Ended(_) => {}
         }
+    }
+}
+
+/// A terminal's Ctrl-C reaches every process of the job: shells wait for it.
+fn passed_on(signal: i32) -> Action {
+    match signal {
+        SIGINT => Action::SignalTree(signal),
+        _ => Action::SignalMain(signal),
     }
 }

@@ -73,6 +73,21 @@ fn states() -> Vec<(&'static str, State)> {
                 step: Step::Evidence,
             },
         ),
+        (
+            "checkpoint",
+            State::Preparing {
+                process: process(),
+                until: soon,
+                then: then.clone(),
+                counts: true,
+                step: Step::Checkpoint,
+            },
+        ),
+        ("starting, told to end", State::Starting { shutdown: Some(15) }),
+        (
+            "sweeping to the end, main alive",
+            State::Sweeping { exit: None, kill_at: None, asked: true, then: Then::End },
+        ),
         ("stopping", State::Stopping { process: process(), kill_at: soon, then: then.clone() }),
         (
             "sweeping, main alive",

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use lubdub_shared::line::Step;
+use lubdub_shared::line::{Deed, Step};
 use serde_json::Value;
 
 /// Calls that wait for their result.
@@ -12,7 +12,7 @@ const OPEN_MAX: usize = 64;
 /// Calls of one session that wait for their results.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    open: HashMap<String, String>,
+    open: HashMap<String, Deed>,
 }
 
 impl Entries {
@@ -63,14 +63,16 @@ impl Entries {
             self.open.clear();
         }
         let action = format!("{} {input}", name.as_str().unwrap_or_default());
-        self.open.insert(id.to_owned(), action);
+        let deed = Step::of(Some(&action), None, None).and_then(|step| step.action);
+        self.open.extend(deed.map(|deed| (id.to_owned(), deed)));
     }
 
     fn result(&mut self, id: &str, content: &Value, failed: bool) -> Option<Step> {
         let action = self.open.remove(id)?;
         let content = content.to_string();
-        let (result, error) = if failed { (None, Some(content)) } else { (Some(content), None) };
-        Step::of(Some(&action), result.as_deref(), error.as_deref())
+        let told = Some(content.as_str());
+        let step = if failed { Step::of(None, None, told) } else { Step::of(None, told, None) };
+        step.map(|step| Step { action: Some(action), ..step })
     }
 }
 

@@ -5,7 +5,7 @@
 //! tree are told by the inodes behind its descriptors. Where the tree has a namespace of its own,
 //! the bytes of that one's devices are taken.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::time::Duration;
@@ -27,6 +27,8 @@ use super::procfs::Stat;
 const EVERY: Duration = Duration::from_secs(5);
 /// Descriptors of one process that are looked at.
 const FDS_MAX: usize = 1024;
+/// No socket has this inode: the devices of another namespace.
+const DEVICES: u32 = 0;
 /// Answers of the kernel that are read for one look.
 const ANSWERS_MAX: usize = 4096;
 
@@ -62,10 +64,8 @@ impl Network {
             let theirs = fs::read_link(format!("/proc/{pid}/ns/net")).ok();
             theirs.is_some() && theirs != own
         });
-        let now = match elsewhere {
-            Some(pid) => HashMap::from([(0, devices(*pid).unwrap_or_default())]),
-            None => carried(&inodes(pids)).unwrap_or_default(),
-        };
+        let mut now = carried(&inodes(pids)).unwrap_or_default();
+        now.extend(elsewhere.and_then(|pid| Some((DEVICES, devices(*pid)?))));
         for (inode, bytes) in &now {
             let before = self.seen.get(inode).copied();
             // The first sight of a connection is a baseline: it may be older than this look.
@@ -77,7 +77,7 @@ impl Network {
 }
 
 /// Sockets among the descriptors of these processes.
-fn inodes(pids: &[u32]) -> Vec<u32> {
+fn inodes(pids: &[u32]) -> HashSet<u32> {
     let of = |pid: &u32| {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         let links = entries.take(FDS_MAX).filter_map(|entry| fs::read_link(entry.path()).ok());
@@ -103,7 +103,7 @@ fn devices(pid: u32) -> Option<u64> {
 }
 
 /// What each of these connections carried, both ways.
-fn carried(inodes: &[u32]) -> io::Result<HashMap<u32, u64>> {
+fn carried(inodes: &HashSet<u32>) -> io::Result<HashMap<u32, u64>> {
     let mut found = HashMap::new();
     if inodes.is_empty() {
         return Ok(found);
@@ -129,6 +129,8 @@ fn ask(family: u8, socket_id: SocketId, mut hear: impl FnMut(u32, u64)) -> io::R
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
+    // The kernel answers at once or never.
+    socket.set_non_blocking(true)?;
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let request = SockDiagMessage::InetRequest(InetRequest {
@@ -144,7 +146,6 @@ fn ask(family: u8, socket_id: SocketId, mut hear: impl FnMut(u32, u64)) -> io::R
     packet.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
     for _ in 0..ANSWERS_MAX {
-        // The kernel answers at once; it makes a dump while it is read.
         let (answer, _) = socket.recv_from_full()?;
         let mut rest = answer.as_slice();
         while !rest.is_empty() {

@@ -2,6 +2,10 @@
 //!
 //! Formats: proc(5). Only the fields that supervision and the vitals need are read.
 
+use std::num::NonZeroU32;
+
+use lubdub_shared::id::ProcessId;
+
 /// `/proc/PID/stat`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
@@ -23,6 +27,23 @@ pub struct Stat {
     pub start_time: u64,
     /// Field 24, pages.
     pub rss_pages: u64,
+}
+
+impl Stat {
+    /// A process whose first thread has ended shows as Z while others run on.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X') || self.threads > 1
+    }
+
+    /// Safe against reuse of its pid.
+    pub fn id(&self) -> Option<ProcessId> {
+        Some(ProcessId { pid: NonZeroU32::new(self.pid)?, start_time: self.start_time })
+    }
+}
+
+/// Those of which no other one here is the parent.
+pub fn topmost(found: &[Stat]) -> impl Iterator<Item = &Stat> {
+    found.iter().filter(|stat| !found.iter().any(|other| other.pid == stat.parent))
 }
 
 /// Reads `/proc/PID/stat`. The name may hold anything, parentheses and newlines too: it ends at

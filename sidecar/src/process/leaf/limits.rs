@@ -11,7 +11,7 @@ use crate::vitals::cgroup::Place;
 pub(super) const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 /// The group that the sidecar moves to: a v2 group with controllers for those below it may hold no
 /// process itself.
-const OURS: &str = "lubdub-sidecar";
+pub(super) const OURS: &str = "lubdub-sidecar";
 /// `cpu.max` counts in periods of this length, microseconds.
 const CPU_PERIOD: u64 = 100_000;
 
@@ -43,7 +43,7 @@ impl Limits {
             Some(Limit { controller, v2: (v2, value), v1 })
         };
         let cpu = self.cpu_max.map(|percent| {
-            let quota = percent * CPU_PERIOD / 100;
+            let quota = percent.saturating_mul(CPU_PERIOD) / 100;
             Limit {
                 controller: "cpu",
                 v2: ("cpu.max", format!("{quota} {CPU_PERIOD}")),
