@@ -1,8 +1,8 @@
 //! The agent's process and its tree: the only place that starts or signals it.
 //!
 //! `Process` owns one life at a time: started by [`Process::start`] or taken over by
-//! [`Process::adopt`] or [`Process::attach`], seen to end by [`Process::turn`], swept by [`Process::sweep`] until
-//! nothing of it is left.
+//! [`Process::adopt`] or [`Process::attach`], seen to end by [`Process::turn`], swept by
+//! [`Process::sweep`] until nothing of it is left.
 
 use std::io;
 use std::os::fd::OwnedFd;
