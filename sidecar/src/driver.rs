@@ -216,6 +216,7 @@ impl Driver {
             self.supervisor.observe(sample, now.mono, &mut self.actions);
         }
         if closely {
+            self.supervisor.set_orphans(self.process.orphans(), &mut self.actions);
             self.read_transcript(now);
         }
     }

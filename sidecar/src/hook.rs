@@ -80,20 +80,20 @@ impl Hook {
         let program = self.argv[0].clone();
         let mut command = self.command();
         command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut text = Vec::new();
         let read = async {
             let mut running = Running::start(command)?;
-            let mut text = Vec::new();
             if let Some(stdout) = running.child.stdout.take() {
                 stdout.take(at_most).read_to_end(&mut text).await?;
             }
-            Ok((text, running.child.wait().await?))
+            running.child.wait().await
         };
-        let (text, status) = self.in_time(read).await?;
+        let ended = self.in_time(read).await;
         let text = String::from_utf8_lossy(&text).into_owned();
-        if status.success() {
-            Ok(text)
-        } else {
-            Err(format!("the hook {program} ended with {status}; it printed: {text}"))
+        match ended {
+            Ok(status) if status.success() => Ok(text),
+            Ok(status) => Err(format!("the hook {program} ended with {status}; printed: {text}")),
+            Err(why) => Err(format!("{why}; printed: {text}")),
         }
     }
 

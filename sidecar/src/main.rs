@@ -24,7 +24,10 @@ fn main() -> ExitCode {
             Err(error) => failed(&error, 1),
         },
         Verb::Run(run) => begin(run.config()),
-        Verb::Attach(attach) => begin(attach.config()),
+        Verb::Attach(attach) => match attach.find() {
+            Ok(config) => supervise(config),
+            Err(error) => failed(&error, USAGE),
+        },
     }
 }
 

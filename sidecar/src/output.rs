@@ -173,12 +173,23 @@ impl Stream {
 }
 
 impl Output {
-    /// Waits until the rest is passed on; who takes nothing is not waited for long.
-    pub(crate) fn finish(mut self) {
+    /// Waits until the rest is passed on, as long as somebody takes it. What nobody took, bytes.
+    pub(crate) fn finish(mut self) -> u64 {
         self.ending.store(true, Ordering::Release);
+        let left = |streams: &[Stream; 2]| -> u64 {
+            streams.iter().map(|s| s.len().saturating_sub(s.at.load(Ordering::Acquire))).sum()
+        };
         if let Some(follower) = self.follower.take() {
-            follower.finish();
+            let mut before = left(&self.streams);
+            while !follower.is_done_soon() {
+                let now = left(&self.streams);
+                if now >= before {
+                    break;
+                }
+                before = now;
+            }
         }
+        left(&self.streams)
     }
 }
 

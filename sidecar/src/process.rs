@@ -163,11 +163,17 @@ impl Process {
     ///
     /// # Errors
     /// Its main process is gone.
-    pub fn adopt(&mut self, life: Life, process: ProcessId) -> io::Result<()> {
+    pub fn adopt(
+        &mut self,
+        life: Life,
+        process: ProcessId,
+        orphans: &[ProcessId],
+    ) -> io::Result<()> {
         let foreign = Some(Foreign::open(process)?);
         let leaf = Leaf::reopen(&self.spec.agent, life.id);
         self.begin(life, Main { process, launches: false, foreign }, leaf);
-        // Those whose parents are gone are found by their marker alone.
+        // Those whose parents are gone are found by their marker, or were remembered.
+        self.tree.remember(orphans);
         let members = self.tree.marked_members();
         let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
         let capture = self.spec.capture.as_ref();
@@ -344,17 +350,22 @@ impl Process {
         if now.since(since) >= KILL_PATIENCE { self.out_of_patience(&left) } else { Sweep::NotYet }
     }
 
+    /// Members that a new sidecar would find neither by descent nor, perhaps, by their marker.
+    pub(crate) fn orphans(&self) -> Vec<ProcessId> {
+        let mut orphans = self.tree.orphans();
+        orphans.truncate(SURVIVORS_MAX);
+        orphans
+    }
+
     /// Frees what was passed on of captured output; how many bytes were dropped so far, when that
     /// has grown.
     pub(crate) fn trim_output(&mut self) -> Option<u64> {
         self.output.as_mut()?.trim()
     }
 
-    /// The sidecar ends: what was captured is passed on before.
-    pub(crate) fn finish_output(&mut self) {
-        if let Some(output) = self.output.take() {
-            output.finish();
-        }
+    /// The sidecar ends: what was captured is passed on before. What nobody took, bytes.
+    pub(crate) fn finish_output(&mut self) -> u64 {
+        self.output.take().map_or(0, Output::finish)
     }
 
     /// The newest output, where it is captured.

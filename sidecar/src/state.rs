@@ -46,6 +46,9 @@ pub struct Intent {
     pub outcome: Outcome,
     /// It is being carried out.
     pub begun: bool,
+    /// The agent was asked to end.
+    #[serde(default)]
+    pub signalled: bool,
 }
 
 /// What the sidecar remembers of its agent.
@@ -57,6 +60,9 @@ pub struct Memory {
     pub life: Option<Life>,
     /// Its main process; `None` once it was seen to end.
     pub process: Option<ProcessId>,
+    /// Members of the tree that no descent leads to.
+    #[serde(default)]
+    pub orphans: Vec<ProcessId>,
     /// A start was ordered, and its process is not known yet.
     #[serde(default)]
     pub starting: bool,
@@ -110,6 +116,7 @@ impl Memory {
             agent,
             life: None,
             process: None,
+            orphans: Vec::new(),
             starting: false,
             boot_id,
             ledger: Ledger::default(),

@@ -128,17 +128,18 @@ fn exactly_one_process_must_fit() {
     let two = [sleep("one"), sleep("two")];
     let found = format!("sleep {word}");
     let (code, log) = refused(&world, &["--match", &found, "--", "true"]);
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(64), "{log}");
     assert!(log.contains("2 processes have"), "{log}");
     for one in &two {
         assert!(log.contains(&format!("{} {found}", one.pid())), "both are listed: {log}");
     }
     let (code, log) = refused(&world, &["--match", "no such words anywhere", "--", "true"]);
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(64), "{log}");
     assert!(log.contains("no process has \"no such words anywhere\""), "{log}");
     let (code, log) = refused(&world, &["--unit", "no-such-unit", "--", "true"]);
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(64), "{log}");
     assert!(log.contains("no-such-unit"), "{log}");
+    assert_eq!(world.agent("x"), Value::Null, "nobody was announced");
     let (code, log) = refused(&world, &["--match", &found]);
     assert_eq!(code, Some(64), "{log}");
     assert!(log.contains("who restarts it?"), "{log}");

@@ -11,6 +11,7 @@ use lubdub_shared::id::AgentId;
 use super::{Common, Origin};
 use crate::config::{Config, RestartBy, Starts};
 use crate::process::Selector;
+use crate::state;
 
 /// Flags of `attach`.
 #[derive(Debug, Clone, Args)]
@@ -59,6 +60,18 @@ impl Named {
 }
 
 impl Attach {
+    /// The same, for a start. Whom it names must be there, unless the agent was supervised before.
+    ///
+    /// # Errors
+    /// The file has a mistake, or not exactly one process fits.
+    pub fn find(&self) -> anyhow::Result<Config> {
+        let config = self.config()?;
+        if !config.state.join(state::FILE_NAME).exists() {
+            self.named.selector().resolve()?;
+        }
+        Ok(config)
+    }
+
     /// Reads the file, lets the flags win.
     ///
     /// # Errors
@@ -66,6 +79,9 @@ impl Attach {
     pub fn config(&self) -> anyhow::Result<Config> {
         let file = self.common.file()?;
         let selector = self.named.selector();
+        if matches!(&selector, Selector::Match(words) if words.trim().is_empty()) {
+            bail!("--match names no words");
+        }
         let by = file.restart.by;
         if by == RestartBy::Sidecar && self.command.is_empty() {
             bail!(

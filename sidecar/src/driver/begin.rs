@@ -1,13 +1,14 @@
 //! Everything before the first event: directories, lock, memory, leftovers, door.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lubdub_shared::id::{InstanceId, SpoolId};
 use lubdub_shared::time::{self, TICK};
 
 use super::Awaited;
 use super::Notices;
-use super::recall::{Recalled, recall, tell_what_was_missed};
+use super::recall::{Recalled, recall};
 use super::{
     Config, Disk, Door, Driver, Event, Link, LinkState, MissedTickBehavior, Outbox, Pace, Process,
     SignalKind, Supervisor, VecDeque, Worker, interval, long_ago, parents, signal,
@@ -19,6 +20,9 @@ use crate::lock::{self, Lock, Locked};
 use crate::process::Spec;
 use crate::socket::private_directory;
 use crate::upward::Upward;
+
+/// Tries to get the lock: half a second in all.
+const LOCK_TRIES: u32 = 25;
 
 impl Driver {
     pub(crate) fn begin(mut config: Config) -> Result<Self, BeginError> {
@@ -44,9 +48,8 @@ impl Driver {
         let now = time::now();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut outbox = Outbox::new(contents, SpoolId::random(&mut rng));
+        let outbox = Outbox::new(contents, SpoolId::random(&mut rng));
         let (worker, progress) = Worker::start(&config.state).map_err(system("start a thread"))?;
-        tell_what_was_missed(&mut outbox, unseen, notes, now.wall);
         let mut driver = Self {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             instance: InstanceId::random(&mut rng),
@@ -83,6 +86,7 @@ impl Driver {
             config,
             lock,
         };
+        driver.tell_what_was_missed(unseen, notes, now.wall);
         if let Some(process) = lives {
             driver.adopt(process, now).map_err(system("take over the agent that lives on"))?;
         }
@@ -92,12 +96,24 @@ impl Driver {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "before the driver runs, nobody waits for us")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
 /// Nobody else supervises this agent.
 fn lock(config: &Config) -> Result<Lock, BeginError> {
     let state_error = |source| BeginError::State { path: config.state.clone(), source };
-    match lock::try_lock(&config.state).map_err(state_error)? {
-        Locked::Ours(lock) => Ok(lock),
-        Locked::Theirs(owner) => Err(BeginError::Owned { agent: config.agent.clone(), owner }),
+    // One that was killed just now may still hold it for a moment.
+    let mut tries = 0..LOCK_TRIES;
+    loop {
+        match lock::try_lock(&config.state).map_err(state_error)? {
+            Locked::Ours(lock) => return Ok(lock),
+            Locked::Theirs(_) if tries.next().is_some() => pause(),
+            Locked::Theirs(owner) => {
+                return Err(BeginError::Owned { agent: config.agent.clone(), owner });
+            }
+        }
     }
 }
 

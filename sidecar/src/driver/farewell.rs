@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lubdub_shared::session::{FromSidecar, GoodbyeReason};
+use lubdub_shared::session::{FromSidecar, GoodbyeReason, Happening};
 use lubdub_shared::time;
 use tokio::time::timeout;
 use tracing::warn;
@@ -17,7 +17,13 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 impl Driver {
     /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
     pub(super) async fn finish(mut self, code: u8) -> u8 {
-        self.process.finish_output();
+        let lost = self.process.finish_output();
+        if lost > 0 {
+            let text = format!("nobody took the last {lost} bytes of its output");
+            warn!("{text}");
+            let (now, life) = (time::now(), self.supervisor.life());
+            self.outbox.push(now.wall, life, Happening::Note { text });
+        }
         if timeout(EVIDENCE_PATIENCE, self.finish_gathering()).await.is_err() {
             warn!("evidence of the end was not gathered in time");
         }

@@ -8,6 +8,7 @@ use lubdub_shared::time::Now;
 use tracing::{error, warn};
 
 use super::{Driver, parents};
+use crate::http::HttpDoor;
 use crate::link::spool;
 use crate::lock::{self, Locked};
 use crate::socket::private_directory;
@@ -19,7 +20,8 @@ impl Driver {
         let locked = self.lock.is_there(&self.config.state);
         let kept = [state::FILE_NAME, spool::FILE_NAME].into_iter();
         let kept = kept.map(|name| self.config.state.join(name)).all(|path| path.exists());
-        if locked && self.door.is_there() && (kept || !self.disk.is_well()) {
+        let doors = self.door.is_there() && self.has_http_where_wanted();
+        if locked && doors && (kept || !self.disk.is_well()) {
             return;
         }
         match self.make_anew(locked) {
@@ -40,6 +42,12 @@ impl Driver {
         }
     }
 
+    /// The socket for HTTP is there, if it ever was.
+    fn has_http_where_wanted(&self) -> bool {
+        let path = self.config.http.as_ref().filter(|_| self.notices.has_door());
+        path.is_none_or(|path| path.exists())
+    }
+
     fn make_anew(&mut self, locked: bool) -> io::Result<()> {
         for directory in parents(&self.config) {
             private_directory(&directory)?;
@@ -57,6 +65,9 @@ impl Driver {
         }
         if !self.door.is_there() {
             self.door.reopen()?;
+        }
+        if let Some(path) = self.config.http.clone().filter(|_| !self.has_http_where_wanted()) {
+            self.notices.set_door(HttpDoor::open(&path)?);
         }
         self.told_unmended = false;
         Ok(())

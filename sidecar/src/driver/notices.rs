@@ -47,6 +47,15 @@ impl Notices {
         Self { door, hook, ended, to_us, polled: None }
     }
 
+    /// Another door for HTTP in place of the one that was taken away.
+    pub(super) fn set_door(&mut self, door: HttpDoor) {
+        self.door = Some(door);
+    }
+
+    pub(super) fn has_door(&self) -> bool {
+        self.door.is_some()
+    }
+
     /// Another hook from now on, or none.
     pub(super) fn set_hook(&mut self, hook: Option<Vec<String>>) {
         self.hook = hook;

@@ -3,16 +3,14 @@
 use std::io;
 use std::path::Path;
 
-use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::heartbeat_file::Kept;
 use lubdub_shared::id::{Life, ProcessId};
 use lubdub_shared::session::Happening;
-use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Now, Wall};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use super::{Config, Driver, Outbox};
+use super::{Config, Driver};
 use crate::process::{Kind, Selector, find_agent, find_main, sweep_leftovers};
 use crate::state::{Found, Memory, buried};
 use crate::transcript::Transcript;
@@ -25,15 +23,16 @@ impl Driver {
     /// The kernel does not let us hold it: no other life may be started beside it.
     pub(super) fn adopt(&mut self, process: ProcessId, now: Now) -> io::Result<()> {
         let Some(life) = self.supervisor.life() else { return Ok(()) };
-        if let Err(error) = self.process.adopt(life, process) {
+        if let Err(error) = self.process.adopt(life, process, &self.supervisor.memory().orphans) {
             if error.raw_os_error() != Some(Errno::SRCH.raw_os_error()) {
                 return Err(error);
             }
             // It ended this moment: its end is seen as one that nobody saw.
             warn!(pid = process.pid, "the agent ended while it was taken over");
-            drop(sweep_leftovers(&self.config.agent, life.id));
-            tell_what_was_missed(&mut self.outbox, Some(life), Vec::new(), now.wall);
-            self.supervisor.forget_process();
+            let orphans = &self.supervisor.memory().orphans;
+            drop(sweep_leftovers(&self.config.agent, life.id, orphans));
+            let unseen = Some(Unseen { life, counts: true });
+            self.tell_what_was_missed(unseen, Vec::new(), now.wall);
             return Ok(());
         }
         self.config.attach = None;
@@ -80,41 +79,43 @@ fn life_of(process: ProcessId) -> Option<Life> {
     Some(Life { id, ordinal })
 }
 
+/// The end of a life that nobody saw.
+pub(super) struct Unseen {
+    life: Life,
+    /// It may have failed: it neither went with its sidecar nor with the machine.
+    counts: bool,
+}
+
 /// What an earlier sidecar of this agent left.
 pub(super) struct Recalled {
     pub(super) memory: Memory,
     /// What a person should know.
     pub(super) notes: Vec<String>,
-    /// A life that ended while no sidecar was there: killed with it, or by a reboot.
-    pub(super) unseen: Option<Life>,
+    /// A life that ended while no sidecar was there.
+    pub(super) unseen: Option<Unseen>,
     /// The main process of a life that goes on.
     pub(super) lives: Option<ProcessId>,
     /// The process that is to be attached to may be the one that is meant.
     pub(super) attaches: bool,
 }
 
-/// What happened while no sidecar was there, and what a person should know of this start.
-pub(super) fn tell_what_was_missed(
-    outbox: &mut Outbox,
-    unseen: Option<Life>,
-    notes: Vec<String>,
-    now: Wall,
-) {
-    if let Some(life) = unseen.filter(|life| !outbox.holds_the_end_of(*life)) {
-        outbox.push(now, Some(life), ended_unseen());
+impl Driver {
+    /// What happened while no sidecar was there, and what a person should know of this start.
+    pub(super) fn tell_what_was_missed(
+        &mut self,
+        unseen: Option<Unseen>,
+        notes: Vec<String>,
+        at: Wall,
+    ) {
+        for text in notes {
+            warn!("{text}");
+            self.outbox.push(at, None, Happening::Note { text });
+        }
+        // It may have been seen, and the sidecar killed before it could note that.
+        if let Some(unseen) = unseen.filter(|unseen| !self.outbox.holds_the_end_of(unseen.life)) {
+            self.supervisor.ended_unseen(unseen.counts, &mut self.actions);
+        }
     }
-    for text in notes {
-        warn!("{text}");
-        outbox.push(now, None, Happening::Note { text });
-    }
-}
-
-/// The end of a life that nobody saw.
-fn ended_unseen() -> Happening {
-    let how = ExitHow::Unknown("it ended while no sidecar was there".to_owned());
-    let exit = Exit::of(how);
-    let (next, survivors) = (Lifecycle::Restarting, Vec::new());
-    Happening::Exited { exit, clean: false, next, survivors }
 }
 
 /// What is remembered, and no leftovers of an earlier life but one that goes on.
@@ -130,7 +131,11 @@ pub(super) fn recall(config: &Config) -> io::Result<Recalled> {
         lives = still_runs(&mut memory, &config.socket, &config.kind)
             .filter(|_| !config.die_with_sidecar && memory.hold.is_none());
         let ended = memory.life.filter(|_| lives.is_none());
-        let swept = ended.map(|life| sweep_leftovers(&config.agent, life.id));
+        let orphans = std::mem::take(&mut memory.orphans);
+        let swept = ended.map(|life| sweep_leftovers(&config.agent, life.id, &orphans));
+        if lives.is_some() {
+            memory.orphans = orphans;
+        }
         let (count, stuck) = swept.unwrap_or_default();
         if count > 0 {
             notes.push(format!("ended {count} processes that an earlier life left behind"));
@@ -149,8 +154,9 @@ pub(super) fn recall(config: &Config) -> io::Result<Recalled> {
     let went = memory.life.filter(|_| memory.process.is_some() || memory.starting);
     memory.process = lives;
     memory.starting &= lives.is_some();
+    let counts = memory.boot_id == boot_id && !config.die_with_sidecar;
     memory.boot_id = boot_id;
-    let unseen = went.filter(|_| lives.is_none());
+    let unseen = went.filter(|_| lives.is_none()).map(|life| Unseen { life, counts });
     Ok(Recalled { memory, notes, unseen, lives, attaches })
 }
 

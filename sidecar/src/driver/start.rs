@@ -133,7 +133,6 @@ impl Driver {
         if patient {
             return None;
         }
-        let why = format!("no new process came: {why}");
         error!("{why}");
         Some(Event::StartFailed(1, why))
     }

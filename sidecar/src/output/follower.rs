@@ -21,8 +21,8 @@ use super::Stream;
 const PIECE: usize = 64 * 1024;
 /// How often it looks though nothing was told.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
-/// How long the end waits for somebody to take the rest.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the end waits for somebody to take something.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The thread's handle.
 #[derive(Debug)]
@@ -51,9 +51,9 @@ impl Follower {
         Ok(Self { done })
     }
 
-    /// Waits until the rest is copied; a reader that takes nothing is not waited for.
-    pub(super) fn finish(self) {
-        let (Ok(()) | Err(_)) = self.done.recv_timeout(PATIENCE);
+    /// Waits a while for the rest to be copied.
+    pub(super) fn is_done_soon(&self) -> bool {
+        self.done.recv_timeout(PATIENCE).is_ok()
     }
 }
 

@@ -16,6 +16,9 @@ use crate::vitals::procfs::{Stat, topmost};
 /// How long the main process of a daemon may take to show, once its launcher has ended.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Nobody left for so long after a launcher's end is nobody.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// How the command becomes the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Kind {
@@ -65,7 +68,7 @@ impl Process {
             return Some(Turn::Moved(process));
         }
         let launched = self.launched.as_ref()?;
-        if members.is_empty() {
+        if members.is_empty() && now.since(launched.since) >= SETTLE {
             // It left nobody: it was the agent, and this is how it ended.
             let exit = self.launched.take().map(|launched| launched.exit)?;
             self.tree.main_is_gone();

@@ -119,10 +119,33 @@ impl Tree {
         self.walk(roots)
     }
 
+    /// Members that came to us as orphans: a new sidecar would not find them by descent.
+    pub(super) fn orphans(&self) -> Vec<ProcessId> {
+        let main = self.main.map(|main| main.pid.get());
+        let adopted = self.adopted().into_iter();
+        let members = adopted.filter(|stat| Some(stat.pid) != main && self.is_member(stat));
+        members
+            .filter(|stat| stat.is_alive() && !self.is_known_kept(stat))
+            .filter_map(|s| s.id())
+            .collect()
+    }
+
+    /// They were members of this life under an earlier sidecar.
+    pub(super) fn remember(&mut self, orphans: &[ProcessId]) {
+        let known = orphans.iter().map(|orphan| (orphan.pid.get(), orphan.start_time));
+        self.seen.extend(known);
+    }
+
+    fn is_known_kept(&self, stat: &Stat) -> bool {
+        self.detached.contains(&(stat.pid, stat.start_time))
+    }
+
     /// The same, and whoever carries the marker anywhere on the machine.
     pub(super) fn marked_members(&mut self) -> Vec<Stat> {
         let marked = marked(&self.marker);
         let mut roots: Vec<u32> = marked.iter().map(|stat| stat.pid).collect();
+        // Who is just starting a program has no environment for a moment.
+        roots.extend(self.adopted().iter().filter(|s| self.is_member(s)).map(|s| s.pid));
         roots.extend(self.seen.keys());
         self.walk(roots)
     }
@@ -167,7 +190,7 @@ impl Tree {
     /// was just forked still has its parent's environment.
     fn is_kept(&mut self, stat: &Stat, new: bool) -> bool {
         let id = (stat.pid, stat.start_time);
-        if self.detached.contains(&id) {
+        if self.is_known_kept(stat) {
             return true;
         }
         let is_main = self.main.is_some_and(|main| main.pid.get() == stat.pid);
@@ -290,11 +313,15 @@ fn main_of(marked: &[Stat]) -> Option<ProcessId> {
 
 /// Kills what an earlier life left behind when its sidecar was killed, until nobody is left or it
 /// takes too long. How many there were, and who does not die.
-pub fn sweep_leftovers(agent: &AgentId, life: LifeId) -> (usize, Vec<u32>) {
+pub fn sweep_leftovers(agent: &AgentId, life: LifeId, orphans: &[ProcessId]) -> (usize, Vec<u32>) {
     let mut found = HashSet::new();
     for _ in 0..LEFTOVER_TRIES {
         leaf::sweep_leftover(agent, life);
         let mut left = marked(&spawn::marker(life));
+        let known = orphans.iter().filter_map(|orphan| {
+            vitals::stat(orphan.pid.get()).filter(|stat| stat.start_time == orphan.start_time)
+        });
+        left.extend(known.filter(Stat::is_alive));
         left.retain(|stat| !is_detached(stat.pid));
         if left.is_empty() {
             leaf::remove_leftovers(agent);

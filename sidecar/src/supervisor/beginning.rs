@@ -89,9 +89,4 @@ impl Supervisor {
         out.push(Action::Emit(self.memory.life, Happening::Note { text }));
         out.push(Action::Persist);
     }
-
-    /// The process that was to be taken over is gone after all.
-    pub fn forget_process(&mut self) {
-        self.memory.process = None;
-    }
 }

@@ -68,7 +68,8 @@ impl Supervisor {
                     self.fail(older, "a person's command came before it was done", out);
                 }
                 self.arrived = now;
-                self.memory.intent = Some(Intent { command, outcome, begun: false });
+                self.memory.intent =
+                    Some(Intent { command, outcome, begun: false, signalled: false });
                 out.push(Action::Persist);
                 out.push(Action::Intend);
             }
@@ -98,7 +99,8 @@ impl Supervisor {
                 let runs = matches!(self.state, State::Running(_));
                 outcome.task_cancelled = runs && self.clocks.work.tasks.any_open();
                 let (kind, why) = (command.kind, command.reason.clone());
-                self.memory.intent = Some(Intent { command, outcome, begun: true });
+                self.memory.intent =
+                    Some(Intent { command, outcome, begun: true, signalled: false });
                 self.tell_of_the_end(kind, why, out);
                 self.carry_out(plan, out);
             }
@@ -116,7 +118,7 @@ impl Supervisor {
         }
         let Some(intent) = &mut self.memory.intent else { return };
         intent.outcome.detail.push_str(", finished after a crash of the sidecar");
-        let hold = hold_of(&intent.command);
+        let (hold, signalled) = (hold_of(&intent.command), intent.signalled);
         let runs = matches!(self.state, State::Running(_));
         match intent.command.kind {
             // What the engine's reason rested on, the clocks of another sidecar, is gone. It looks
@@ -132,10 +134,11 @@ impl Supervisor {
             }
             // A person's does not count.
             CommandKind::Restart if runs => {
-                self.carry_out(Plan::Restart { after: Duration::ZERO, counts: false }, out);
+                let then = Then::Start { after: Duration::ZERO };
+                self.go_on_stopping(then, signalled, out);
             }
             CommandKind::Stop | CommandKind::Apoptosis if runs => {
-                self.carry_out(Plan::Stop(hold), out);
+                self.go_on_stopping(Then::Hold(hold), signalled, out);
             }
             CommandKind::Start | CommandKind::Revive if runs => {
                 if let Some(intent) = self.memory.intent.take() {
@@ -342,7 +345,7 @@ impl Supervisor {
 }
 
 /// How the agent is held down by a command that asks for it.
-fn hold_of(command: &Command) -> Hold {
+pub(super) fn hold_of(command: &Command) -> Hold {
     let lifecycle = match (command.kind, &command.requested_by) {
         (CommandKind::Apoptosis, _) => Lifecycle::Terminated,
         (_, Requester::Person(_)) => Lifecycle::Stopped,

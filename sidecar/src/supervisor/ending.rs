@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::{Exit, ExitHow};
-use lubdub_shared::command::{Ending, Outcome, Survivor};
+use lubdub_shared::command::{CommandKind, Ending, Outcome, Survivor};
 use lubdub_shared::id::ProcessId;
 use lubdub_shared::line::clip;
 use lubdub_shared::policy::{Exhausted, RestartOn, UnknownExit};
@@ -11,6 +11,7 @@ use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
 
+use super::command::hold_of;
 use super::{Action, Purpose, State, Step, Supervisor, Then};
 
 /// Between a clean exit and the next start under `restart.on = "always"`.
@@ -29,6 +30,24 @@ struct Ended {
 }
 
 impl Supervisor {
+    /// The life that is remembered ended while no sidecar was there. `counts`: not by the end of
+    /// the sidecar itself, nor by a reboot.
+    pub fn ended_unseen(&mut self, counts: bool, out: &mut Vec<Action>) {
+        let exit = Exit::of(ExitHow::Unknown("it ended while no sidecar was there".to_owned()));
+        let begun = self.memory.intent.as_ref().filter(|intent| intent.begun);
+        let (asked, then) = match begun.map(|intent| &intent.command) {
+            Some(command) if matches!(command.kind, CommandKind::Stop | CommandKind::Apoptosis) => {
+                (true, Then::Hold(hold_of(command)))
+            }
+            Some(_) => (true, Then::Start { after: Duration::ZERO }),
+            None if counts && !self.is_success(&exit) => (false, self.after_failure()),
+            // Whoever starts a sidecar wants its agent to run.
+            None => (false, Then::Start { after: Duration::ZERO }),
+        };
+        let then = self.memory.hold.clone().map_or(then, Then::Hold);
+        self.ended_with(Ended { exit, code: None, asked, then }, Vec::new(), out);
+    }
+
     /// Between asking and killing.
     pub(super) fn grace(&self) -> Duration {
         self.local.once.map_or_else(|| self.policy().restart.term_grace, |once| once.grace)
@@ -204,6 +223,8 @@ impl Supervisor {
     fn is_success(&self, exit: &Exit) -> bool {
         let restart = &self.policy().restart;
         match exit.how {
+            // The person at the terminal wanted that.
+            _ if self.local.interactive && is_interrupt(exit) => true,
             ExitHow::Code(code) => restart.success_exit.contains(&code),
             ExitHow::Signal(_) => false,
             ExitHow::Unknown(_) => restart.unknown_exit == UnknownExit::Success,

@@ -121,7 +121,23 @@ impl Supervisor {
         }
     }
 
+    /// An earlier sidecar was killed in the middle of this. Who was asked to end is not asked
+    /// twice: many take that for "at once".
+    pub(super) fn go_on_stopping(&mut self, then: Then, signalled: bool, out: &mut Vec<Action>) {
+        let State::Running(process) = self.state else { return };
+        if signalled {
+            let kill_at = self.ticks.after(self.grace());
+            self.state = State::Stopping { process, kill_at, then };
+        } else {
+            self.prepare("finished after a crash of the sidecar", then, false, out);
+        }
+    }
+
     fn signal(&mut self, process: ProcessId, then: Then, out: &mut Vec<Action>) {
+        if let Some(intent) = &mut self.memory.intent {
+            intent.signalled = true;
+            out.push(Action::Persist);
+        }
         let restart = &self.policy().restart;
         let (signal, grace) = (restart.stop_signal, restart.term_grace);
         // A local command stops it too, in its own time.
@@ -155,6 +171,7 @@ impl Supervisor {
     pub(super) fn gathered(&mut self, gathered: Gathered, out: &mut Vec<Action>) {
         let Gathered { purpose, life, bundle } = gathered;
         let kept = bundle.as_ref().map(|bundle| bundle.id.clone()).map_err(Clone::clone);
+        let place = bundle.as_ref().map_or_else(|_| String::new(), |b| format!(" at {}", b.path));
         let what = match bundle {
             Ok(bundle) => Happening::Evidence(bundle),
             Err(why) => Happening::Note { text: format!("no evidence was kept: {why}") },
@@ -171,7 +188,7 @@ impl Supervisor {
                 let ours = |asked: &mut Outcome| asked.command == command;
                 let Some(asked) = self.capturing.take_if(ours) else { return };
                 let (ending, detail) = match kept {
-                    Ok(id) => (Ending::Done, format!("evidence {id}")),
+                    Ok(id) => (Ending::Done, format!("evidence {id}{place}")),
                     Err(why) => (Ending::Failed, why),
                 };
                 self.finish(Outcome { ending, detail, ..asked }, out);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::{ActivityKind, Ages};
+use lubdub_shared::id::ProcessId;
 use lubdub_shared::line::{Message, Spent};
 use lubdub_shared::time::{Mono, Now, Wall};
 
@@ -41,6 +42,14 @@ impl Supervisor {
     /// A request that says nothing of the agent: handling it cost as much as a beat.
     pub fn hear_request(&mut self) {
         self.clocks.activity.heard(true, 0);
+    }
+
+    /// What a new sidecar must know to find the whole tree.
+    pub fn set_orphans(&mut self, orphans: Vec<ProcessId>, out: &mut Vec<Action>) {
+        if self.memory.orphans != orphans {
+            self.memory.orphans = orphans;
+            out.push(Action::Persist);
+        }
     }
 
     /// Nothing that is looked at each second showed activity of late.
