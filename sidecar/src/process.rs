@@ -12,7 +12,6 @@ use std::time::Duration;
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::Survivor;
 use lubdub_shared::id::{Life, ProcessId};
-use lubdub_shared::line::clip;
 use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::Mono;
 
@@ -20,7 +19,6 @@ use crate::evidence::Whom;
 use crate::output::Output;
 use crate::vitals::groups::oom_kills;
 use crate::vitals::network::Network;
-use crate::vitals::procfs::Stat;
 use crate::vitals::{self, Groups, TreeSample};
 
 mod daemon;
@@ -29,6 +27,7 @@ mod leaf;
 mod selector;
 mod signal;
 mod spawn;
+mod sweep;
 pub mod terminal;
 mod tree;
 
@@ -39,29 +38,13 @@ use leaf::Leaf;
 pub use leaf::Limits;
 pub use selector::{NotOne, Selector};
 pub use spawn::{Spec, StartError};
+pub use sweep::Sweep;
+use sweep::{Killing, SURVIVORS_MAX, survivors};
 use tree::Tree;
 pub use tree::{find_agent, find_main, sweep_leftovers};
 
-/// How long a kill is repeated before what is left is called unkillable.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a kill is repeated after that: one that is delivered needs no second.
-const KILL_AGAIN: Duration = Duration::from_secs(5);
-
-/// Survivors that are named at most.
-const SURVIVORS_MAX: usize = 64;
 /// How often the limit of memory is looked for: it rarely changes.
 const LIMIT_EVERY: Duration = Duration::from_secs(60);
-
-/// How far a sweep got.
-#[derive(Debug, PartialEq)]
-pub enum Sweep {
-    /// Members are left.
-    NotYet,
-    /// Nothing is left but these, which fit no rule of membership or do not die.
-    Gone(Vec<Survivor>),
-    /// What was killed does not end; who is left, and in which state the first of them hangs.
-    Stuck(Vec<Survivor>, String),
-}
 
 /// The agent's process.
 #[derive(Debug)]
@@ -82,9 +65,7 @@ pub struct Process {
     limit_looked: Option<Mono>,
     /// As the last close look found it.
     frozen: bool,
-    killing_since: Option<Mono>,
-    killed: Option<Mono>,
-    told_stuck: bool,
+    killing: Killing,
 }
 
 /// The main process.
@@ -117,9 +98,7 @@ impl Process {
             network: Network::default(),
             limit_looked: None,
             frozen: false,
-            killing_since: None,
-            killed: None,
-            told_stuck: false,
+            killing: Killing::default(),
         })
     }
 
@@ -191,9 +170,7 @@ impl Process {
         self.network = Network::default();
         self.frozen = false;
         self.limit_looked = None;
-        self.killing_since = None;
-        self.killed = None;
-        self.told_stuck = false;
+        self.killing = Killing::default();
     }
 
     /// Waits for the end of a main process that is not our child: a child's comes as SIGCHLD. Safe
@@ -313,41 +290,9 @@ impl Process {
         }
     }
 
-    /// From now on each [`Process::sweep`] kills what is left.
-    pub fn kill_tree(&mut self, now: Mono) {
-        self.killing_since.get_or_insert(now);
-        if let Some(leaf) = &self.leaf {
-            leaf.kill();
-        }
-    }
-
-    /// One step of a sweep: looks for members, and kills them once that was ordered.
-    pub fn sweep(&mut self, now: Mono) -> Sweep {
-        self.reap();
-        let mut left = self.tree.members();
-        if left.is_empty() && self.main.is_none() {
-            // The walk from the main process found nobody; what hides elsewhere has the marker,
-            // or sits in the leaf.
-            left = self.tree.marked_members();
-        }
-        self.tree.let_go(&mut left);
-        if let Some(leaf) = &self.leaf {
-            leaf.let_go();
-        }
-        let populated = self.leaf.as_ref().is_some_and(Leaf::is_populated);
-        if left.is_empty() && self.main.is_none() && !populated {
-            // Whoever restarts it may do so by a command of ours: that starts the next life.
-            let escaped = if self.spec.attaches { Vec::new() } else { self.tree.strays() };
-            self.leaf = None;
-            return Sweep::Gone(survivors(&escaped));
-        }
-        let Some(since) = self.killing_since else { return Sweep::NotYet };
-        let again = self.killed.is_none_or(|killed| now.since(killed) >= KILL_AGAIN);
-        if !self.told_stuck || again {
-            self.killed = Some(now);
-            self.kill(&left, populated);
-        }
-        if now.since(since) >= KILL_PATIENCE { self.out_of_patience(&left) } else { Sweep::NotYet }
+    /// Who lives on because the agent keeps it on purpose.
+    pub fn kept(&self) -> Vec<Survivor> {
+        survivors(&self.tree.kept())
     }
 
     /// Members that a new sidecar would find neither by descent nor, perhaps, by their marker.
@@ -378,42 +323,4 @@ impl Process {
         let pids = self.tree.members().iter().map(|member| member.pid).collect();
         Whom { pids, groups: self.oom.iter().map(|(file, _)| file.clone()).collect() }
     }
-
-    /// Who lives on because the agent keeps it on purpose.
-    pub fn kept(&self) -> Vec<Survivor> {
-        survivors(&self.tree.kept())
-    }
-
-    fn kill(&self, left: &[Stat], populated: bool) {
-        // A main process whose first thread has ended looks dead in /proc while others run.
-        if let Some(main) = self.main() {
-            signal::send(main, signal::KILL);
-        }
-        for member in left {
-            signal::send_to(member, signal::KILL);
-        }
-        if let Some(leaf) = self.leaf.as_ref().filter(|_| populated) {
-            leaf.kill();
-        }
-    }
-
-    fn out_of_patience(&mut self, left: &[Stat]) -> Sweep {
-        if std::mem::replace(&mut self.told_stuck, true) {
-            return Sweep::NotYet;
-        }
-        let main = self.main().map(|main| main.pid.get());
-        let stuck = main.or_else(|| left.first().map(|member| member.pid));
-        let plight = stuck.map_or_else(|| "somebody in its group".to_owned(), vitals::plight);
-        Sweep::Stuck(survivors(left), plight)
-    }
-}
-
-/// Names what is left, up to a bound: the list travels in one message.
-fn survivors(left: &[Stat]) -> Vec<Survivor> {
-    let survivor = |stat: &Stat| Survivor {
-        pid: stat.pid,
-        comm: clip(stat.comm.as_str().into()),
-        start_time: stat.start_time,
-    };
-    left.iter().take(SURVIVORS_MAX).map(survivor).collect()
 }
