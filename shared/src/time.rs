@@ -177,6 +177,12 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Waits, on a thread that has nothing else to do.
+#[expect(clippy::disallowed_methods, reason = "the one place; never on a runtime's thread")]
+pub fn pause(span: Duration) {
+    std::thread::sleep(span);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

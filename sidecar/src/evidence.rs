@@ -17,8 +17,8 @@ use lubdub_shared::id::AgentId;
 use lubdub_shared::session::{BUNDLE_LEN_MAX, Bundle};
 use lubdub_shared::time::{Wall, millis};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
+use crate::beside::beside;
 use crate::hook::Hook;
 use crate::supervisor::{EVIDENCE_PATIENCE, Gather, Gathered, History};
 
@@ -156,20 +156,6 @@ impl Job {
             sent,
         })
     }
-}
-
-/// Does something on a thread of its own, which may hang there for ever. `None`: there is none.
-async fn beside<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (done, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Nobody may wait for it any more.
-        drop(done.send(work()));
-    });
-    thread.ok()?;
-    answer.await.ok()
 }
 
 fn packed(content: &Content<'_>) -> std::io::Result<Vec<u8>> {

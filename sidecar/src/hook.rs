@@ -51,8 +51,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        // Not reaped yet, so the number is still its own.
-        if let Some(group) = group.filter(|_| matches!(self.child.try_wait(), Ok(None))) {
+        // While it has an id it is not reaped, and the number of its group is its own; it may have
+        // ended and left others in it.
+        if let Some(group) = group.filter(|_| self.child.id().is_some()) {
             let (Ok(()) | Err(_)) = kill_process_group(group, Signal::KILL);
         }
         if let Ok(mut running) = RUNNING.lock() {

@@ -17,6 +17,7 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+mod beside;
 pub mod cli;
 pub mod config;
 mod driver;

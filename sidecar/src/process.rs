@@ -308,9 +308,9 @@ impl Process {
         self.output.as_mut()?.trim()
     }
 
-    /// The sidecar ends: what was captured is passed on before. What nobody took, bytes.
-    pub(crate) fn finish_output(&mut self) -> u64 {
-        self.output.take().map_or(0, Output::finish)
+    /// The sidecar ends: what was captured is to be passed on before.
+    pub(crate) fn take_output(&mut self) -> Option<Output> {
+        self.output.take()
     }
 
     /// The newest output, where it is captured.

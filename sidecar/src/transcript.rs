@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lubdub_shared::line::{Message, Step};
+use lubdub_shared::time;
 use tokio::sync::mpsc;
 
 mod entry;
@@ -46,7 +47,7 @@ impl Transcript {
                 if !said.is_empty() && sender.blocking_send(said).is_err() {
                     return;
                 }
-                pause();
+                time::pause(EVERY);
             }
         });
         // What is there before the agent starts is not its own: that must be known first.
@@ -62,11 +63,6 @@ impl Transcript {
         }
         all
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this thread has nothing else to do")]
-fn pause() {
-    std::thread::sleep(EVERY);
 }
 
 /// Files that match, and how far each was read.

@@ -225,18 +225,34 @@ fn mainpid_moves_the_main_process() {
 #[test]
 fn the_next_life_waits_for_the_port_of_the_one_before() {
     let world = World::new("");
-    // Kept on purpose: it holds the port for two more seconds after the agent's end.
-    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = holder.local_addr().expect("its address");
-    let file = format!("[stop]\nport = \"{port}\"\n");
-    let began = std::time::Instant::now();
-    let _sidecar = world.sidecar_with("port", &file, &["sleep", "1000"]);
-    harness::never_within("a start", Duration::from_secs(2), || {
-        (world.agent("port")["lifecycle"] == "running").then_some(())
-    });
-    drop(holder);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("its address");
+    drop(port);
+    // The first life keeps somebody on purpose, who holds the port until the file is there.
+    let done = world.path().join("done");
+    let holder = format!(
+        "import os, socket, time\ns = socket.create_server(('127.0.0.1', {}))\n\
+         while not os.path.exists('{}'): time.sleep(0.05)",
+        address.port(),
+        done.display()
+    );
+    let script = format!(
+        "[ $LUBDUB_INCARNATION = 1 ] && LUBDUB_DETACH=1 setsid python3 -c \"{holder}\" & \
+         exec sleep 1000"
+    );
+    let file = format!("[stop]\nport = \"{address}\"\n");
+    let _sidecar = world.sidecar_with("port", &file, &["sh", "-c", &script]);
     world.until("port", "lifecycle", "running", SOON);
-    assert!(began.elapsed() >= Duration::from_secs(2));
+    let is_held = || std::net::TcpStream::connect(address).is_ok();
+    eventually("the port is held", SOON, || is_held().then_some(()));
+    let asked = world.lubdub(&["restart", "port", "--reason", "x"]);
+    assert!(asked.status.success(), "{asked:?}");
+    let second = || (world.agent("port")["incarnation"] == 2).then_some(());
+    let up = || second().filter(|()| world.agent("port")["pid"].is_u64());
+    harness::never_within("a start", Duration::from_secs(3), up);
+    assert!(is_held(), "it was held all the time");
+    std::fs::write(&done, "").expect("a file");
+    eventually("the next life", SOON, up);
 }
 
 #[test]

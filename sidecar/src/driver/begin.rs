@@ -23,6 +23,7 @@ use crate::upward::Upward;
 
 /// Tries to get the lock: half a second in all.
 const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 impl Driver {
     pub(crate) fn begin(mut config: Config) -> Result<Self, BeginError> {
@@ -96,11 +97,6 @@ impl Driver {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "before the driver runs, nobody waits for us")]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(20));
-}
-
 /// Nobody else supervises this agent.
 fn lock(config: &Config) -> Result<Lock, BeginError> {
     let state_error = |source| BeginError::State { path: config.state.clone(), source };
@@ -109,7 +105,7 @@ fn lock(config: &Config) -> Result<Lock, BeginError> {
     loop {
         match lock::try_lock(&config.state).map_err(state_error)? {
             Locked::Ours(lock) => return Ok(lock),
-            Locked::Theirs(_) if tries.next().is_some() => pause(),
+            Locked::Theirs(_) if tries.next().is_some() => time::pause(LOCK_PAUSE),
             Locked::Theirs(owner) => {
                 return Err(BeginError::Owned { agent: config.agent.clone(), owner });
             }

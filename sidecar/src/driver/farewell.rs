@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::supervisor::EVIDENCE_PATIENCE;
 
 use super::{Driver, FromLink, LinkState};
+use crate::beside::beside;
 
 /// How long the end waits for the collector's acks.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
@@ -17,24 +18,12 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 impl Driver {
     /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
     pub(super) async fn finish(mut self, code: u8) -> u8 {
-        let lost = self.process.finish_output();
-        if lost > 0 {
-            let text = format!("nobody took the last {lost} bytes of its output");
-            warn!("{text}");
-            let (now, life) = (time::now(), self.supervisor.life());
-            self.outbox.push(now.wall, life, Happening::Note { text });
-        }
         if timeout(EVIDENCE_PATIENCE, self.finish_gathering()).await.is_err() {
             warn!("evidence of the end was not gathered in time");
         }
-        let patience = match self.link {
-            LinkState::Up(_) | LinkState::Greeting(..) => FLUSH_PATIENCE,
-            LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,
-            LinkState::Down { was_up: false } => Duration::ZERO,
-        };
-        let late = timeout(patience, self.hand_over()).await.is_err();
-        if late && !self.config.collectors.is_empty() {
-            warn!("the collector has not stored everything that happened");
+        self.flush().await;
+        if self.pass_output_on().await {
+            self.flush().await;
         }
         let reason =
             if self.asked_to_end { GoodbyeReason::Shutdown } else { GoodbyeReason::AgentEnded };
@@ -52,6 +41,33 @@ impl Driver {
             }
         }
         code
+    }
+
+    /// What was captured comes out first, as long as somebody takes it; the link lives meanwhile.
+    /// True when that left something to tell.
+    async fn pass_output_on(&mut self) -> bool {
+        let Some(output) = self.process.take_output() else { return false };
+        let lost = beside("lubdub-drain", move || output.finish()).await.unwrap_or_default();
+        if lost > 0 {
+            let text = format!("nobody took the last {lost} bytes of its output");
+            warn!("{text}");
+            let (now, life) = (time::now(), self.supervisor.life());
+            self.outbox.push(now.wall, life, Happening::Note { text });
+        }
+        lost > 0
+    }
+
+    /// Everything that happened is with the collector, or it does not take it.
+    async fn flush(&mut self) {
+        let patience = match self.link {
+            LinkState::Up(_) | LinkState::Greeting(..) => FLUSH_PATIENCE,
+            LinkState::Down { was_up: true } => FLUSH_PATIENCE / 2,
+            LinkState::Down { was_up: false } => Duration::ZERO,
+        };
+        let late = timeout(patience, self.hand_over()).await.is_err();
+        if late && !self.config.collectors.is_empty() {
+            warn!("the collector has not stored everything that happened");
+        }
     }
 
     async fn hand_over(&mut self) {

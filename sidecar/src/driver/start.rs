@@ -9,8 +9,8 @@ use lubdub_shared::telemetry::chain;
 use lubdub_shared::time::{Mono, Now};
 use tracing::{error, info, warn};
 
-use super::Driver;
 use super::notices::News;
+use super::{Driver, LOOK_EVERY};
 use crate::config::Starts;
 use crate::process::Selector;
 use crate::supervisor::Event;
@@ -24,6 +24,8 @@ const PORT_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Begun {
     life: Life,
     since: Mono,
+    /// When a process was last looked for: that reads of every process there is.
+    looked: Option<Mono>,
     told: bool,
 }
 
@@ -49,7 +51,7 @@ impl Driver {
         self.disk.write(crate::worker::Job::NoHeartbeat(self.config.heartbeat_file.clone()));
         self.process.expect_beats(self.supervisor.policy());
         self.transcript = self.config.transcript.clone().and_then(Transcript::follow);
-        self.awaited.begun = Some(Begun { life, since: now.mono, told: false });
+        self.awaited.begun = Some(Begun { life, since: now.mono, looked: None, told: false });
         if let Some(selector) = self.config.attach.take() {
             // What is to be supervised runs already, or there is a mistake.
             self.awaited.begun = None;
@@ -82,6 +84,11 @@ impl Driver {
             },
             Starts::ByCommand { selector, within, .. }
             | Starts::ByPlatform { selector, within } => {
+                let Some(begun) = &mut self.awaited.begun else { return };
+                if begun.looked.is_some_and(|looked| now.mono.since(looked) < LOOK_EVERY) {
+                    return;
+                }
+                begun.looked = Some(now.mono);
                 match self.find(life, &selector, waited < within) {
                     Some(event) => event,
                     None => return,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use lubdub_shared::time;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
@@ -21,6 +22,8 @@ use super::Stream;
 const PIECE: usize = 64 * 1024;
 /// How often it looks though nothing was told.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+/// How soon a full disk is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How long the end waits for somebody to take something.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -136,14 +139,9 @@ fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8], ending: &AtomicBool) -> b
             Err(_) => {
                 let mut full = [PollFd::new(&target, PollFlags::OUT)];
                 let (Ok(_) | Err(_)) = poll(&mut full, Some(&LOOK_EVERY));
-                pause();
+                time::pause(RETRY_AFTER);
             }
         }
     }
     true
-}
-
-#[expect(clippy::disallowed_methods, reason = "this thread has nothing else to do")]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(100));
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lubdub_shared::id::{AgentId, LifeId, ProcessId};
+use lubdub_shared::time;
 
 use super::{exit, leaf, signal, spawn};
 use crate::hook;
@@ -154,7 +155,12 @@ impl Tree {
     pub(super) fn strays(&self) -> Vec<Stat> {
         let strays = self.adopted().into_iter();
         strays
-            .filter(|stat| !self.is_member(stat) && stat.is_alive() && !is_detached(stat.pid))
+            .filter(|stat| {
+                !self.is_member(stat)
+                    && stat.is_alive()
+                    && !is_detached(stat.pid)
+                    && !holds_marker(stat.pid, HOOK)
+            })
             .collect()
     }
 
@@ -331,13 +337,8 @@ pub fn sweep_leftovers(agent: &AgentId, life: LifeId, orphans: &[ProcessId]) -> 
             found.insert(stat.pid);
             signal::send_to(stat, signal::KILL);
         }
-        pause();
+        time::pause(LEFTOVER_PAUSE);
     }
     let left = found.iter().copied().filter(|pid| vitals::stat(*pid).is_some_and(|s| s.is_alive()));
     (found.len(), left.collect())
-}
-
-#[expect(clippy::disallowed_methods, reason = "before the driver runs, nobody waits for us")]
-fn pause() {
-    std::thread::sleep(LEFTOVER_PAUSE);
 }
