@@ -46,6 +46,8 @@ struct Stream {
     /// What lies before this was dropped.
     floor: AtomicU64,
     dropped: AtomicU64,
+    /// Holes reach up to here.
+    freed: AtomicU64,
 }
 
 /// Captured output, followed until this is dropped.
@@ -107,7 +109,7 @@ impl Output {
         let stream = |memory: File, at: u64| {
             let at = at.min(memory.metadata().map_or(0, |about| about.len()));
             let (at, floor) = (AtomicU64::new(at), AtomicU64::new(0));
-            Stream { memory, at, floor, dropped: AtomicU64::new(0) }
+            Stream { memory, at, floor, dropped: AtomicU64::new(0), freed: AtomicU64::new(0) }
         };
         let streams = Arc::new([stream(out, at[0]), stream(err, at[1])]);
         let ending = Arc::new(AtomicBool::new(false));
@@ -135,44 +137,7 @@ impl Output {
         }
         tail
     }
-}
 
-impl Stream {
-    fn len(&self) -> u64 {
-        self.memory.metadata().map_or(0, |about| about.len())
-    }
-
-    fn trim(&self, max: u64) {
-        let len = self.len();
-        let at = self.at.load(Ordering::Acquire).max(self.floor.load(Ordering::Acquire)).min(len);
-        let mut free = at.min(len.saturating_sub(TAIL));
-        if len.saturating_sub(at) > max {
-            // Nobody takes it fast enough: half of what is kept is the newest.
-            let floor = len - max / 2;
-            self.floor.store(floor, Ordering::Release);
-            free = floor;
-        }
-        // Whole pages; what is freed already costs nothing to free again.
-        let free = free & !0xfff;
-        if free > 0 {
-            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            let (Ok(()) | Err(_)) = fallocate(self.memory.as_fd(), hole, 0, free);
-        }
-    }
-
-    fn tail(&self) -> Vec<u8> {
-        let len = self.len();
-        let start = len.saturating_sub(TAIL).max(self.floor.load(Ordering::Acquire).min(len));
-        let mut tail = vec![0; usize::try_from(len - start).unwrap_or(0)];
-        // The memory only grows: what was there is still there.
-        match self.memory.read_exact_at(&mut tail, start) {
-            Ok(()) => tail,
-            Err(_) => Vec::new(),
-        }
-    }
-}
-
-impl Output {
     /// Waits until the rest is passed on, as long as somebody takes it. What nobody took, bytes.
     pub(crate) fn finish(mut self) -> u64 {
         self.ending.store(true, Ordering::Release);
@@ -190,6 +155,41 @@ impl Output {
             }
         }
         left(&self.streams)
+    }
+}
+
+impl Stream {
+    fn len(&self) -> u64 {
+        self.memory.metadata().map_or(0, |about| about.len())
+    }
+
+    fn trim(&self, max: u64) {
+        let len = self.len();
+        let at = self.at.load(Ordering::Acquire).max(self.floor.load(Ordering::Acquire)).min(len);
+        let mut free = at.min(len.saturating_sub(TAIL));
+        if len.saturating_sub(at) > max {
+            // Nobody takes it fast enough: half of what is kept is the newest.
+            let floor = len - max / 2;
+            self.floor.store(floor, Ordering::Release);
+            free = floor;
+        }
+        // Whole pages, each once.
+        let free = free & !0xfff;
+        if free > self.freed.swap(free, Ordering::Relaxed) {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let (Ok(()) | Err(_)) = fallocate(self.memory.as_fd(), hole, 0, free);
+        }
+    }
+
+    fn tail(&self) -> Vec<u8> {
+        let len = self.len();
+        let start = len.saturating_sub(TAIL).max(self.floor.load(Ordering::Acquire).min(len));
+        let mut tail = vec![0; usize::try_from(len - start).unwrap_or(0)];
+        // The memory only grows: what was there is still there.
+        match self.memory.read_exact_at(&mut tail, start) {
+            Ok(()) => tail,
+            Err(_) => Vec::new(),
+        }
     }
 }
 

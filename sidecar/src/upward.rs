@@ -6,7 +6,6 @@
 //! beats would kill on silence alone.
 
 use std::ffi::OsStr;
-use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -48,34 +47,46 @@ impl Upward {
         Some(Self { socket, address, watchdog, beaten: None, ready: false, told: String::new() })
     }
 
-    /// Tells what has changed.
+    /// Tells what has changed. What could not be told is told the next time.
     pub(crate) fn tell(&mut self, standing: Standing, now: Mono) {
         let mut news = Vec::new();
         let up = standing.up.is_some_and(|up| standing.ready || up >= UP_AFTER);
-        if up && !std::mem::replace(&mut self.ready, true) {
+        if up && !self.ready {
             news.push(NotifyState::MainPid(std::process::id()));
             news.push(NotifyState::Ready);
         }
         if standing.line != self.told {
-            self.told = standing.line;
-            news.push(NotifyState::Status(&self.told));
+            news.push(NotifyState::Status(&standing.line));
         }
         let due = |every| self.beaten.is_none_or(|beaten| now.since(beaten) >= every);
-        if self.watchdog.is_some_and(due) {
-            self.beaten = Some(now);
+        let beats = self.watchdog.is_some_and(due);
+        if beats {
             news.push(NotifyState::Watchdog);
         }
-        send(&self.socket, &self.address, &news);
+        if news.is_empty() || !self.send(&news) {
+            return;
+        }
+        self.ready |= up;
+        self.told = standing.line;
+        self.beaten = if beats { Some(now) } else { self.beaten };
     }
 
-    fn send(&self, news: &[NotifyState<'_>]) {
-        send(&self.socket, &self.address, news);
+    /// Never blocks; false when a manager that is frozen, or gone, did not take it.
+    fn send(&self, news: &[NotifyState<'_>]) -> bool {
+        let lines: Vec<String> = news.iter().map(ToString::to_string).collect();
+        let sent = self.socket.send_to_addr(lines.join("\n").as_bytes(), &self.address);
+        if let Err(error) = &sent {
+            debug!(%error, "the service manager cannot be told");
+        }
+        sent.is_ok()
     }
 
     /// The file is read anew.
     pub(crate) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.send(&[NotifyState::Reloading, now]),
+            Ok(now) => {
+                self.send(&[NotifyState::Reloading, now]);
+            }
             Err(error) => warn!(%error, "the service manager is not told of the reload"),
         }
     }
@@ -91,19 +102,6 @@ impl Upward {
     }
 }
 
-/// Never blocks: a manager that is frozen is told later, or not at all.
-fn send(socket: &UnixDatagram, address: &SocketAddr, news: &[NotifyState<'_>]) {
-    if news.is_empty() {
-        return;
-    }
-    let lines: Vec<String> = news.iter().map(ToString::to_string).collect();
-    match socket.send_to_addr(lines.join("\n").as_bytes(), address) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-        Err(error) => debug!(%error, "the service manager cannot be told"),
-    }
-}
-
 /// The process above is the manager itself, and no agent of its.
 fn is_started_by_the_manager() -> bool {
     let manager = std::env::var("MANAGERPID").ok().and_then(|pid| pid.parse().ok());
@@ -116,5 +114,42 @@ fn address(socket: &OsStr) -> Option<SocketAddr> {
     match bytes.strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name).ok(),
         None => SocketAddr::from_pathname(socket).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_frozen_manager_did_not_take_is_told_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).expect("a socket");
+        manager.set_nonblocking(true).expect("a socket");
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        let address = SocketAddr::from_pathname(&path).expect("a path");
+        // Its queue is full.
+        while socket.send_to_addr(b"X=1", &address).is_ok() {}
+        let (told, ready) = (String::new(), false);
+        let mut upward = Upward { socket, address, watchdog: None, beaten: None, ready, told };
+        let standing =
+            || Standing { ready: true, up: Some(Duration::ZERO), line: "running".to_owned() };
+        upward.tell(standing(), Mono(0));
+        let mut buffer = [0; 256];
+        let mut heard = || {
+            let mut all = String::new();
+            while let Ok(count) = manager.recv(&mut buffer) {
+                all.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+            all
+        };
+        assert!(!heard().contains("READY"), "there was no room");
+        upward.tell(standing(), Mono(1));
+        let said = heard();
+        assert!(said.contains("READY=1") && said.contains("STATUS=running"), "{said}");
+        upward.tell(standing(), Mono(2));
+        assert_eq!(heard(), "", "once");
     }
 }
