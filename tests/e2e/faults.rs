@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::{Daemon, World, binary, eventually, never_within, pass, stat_state};
 use rustix::process::{Pid, Signal, kill_process};
@@ -332,20 +332,20 @@ fn famine_kills_nobody() {
     };
     let cpus = std::thread::available_parallelism().map_or(2, usize::from);
     let mut hungry: Vec<Daemon> = (0..cpus * 3).map(spin).collect();
-    let ticks = |pid: u32| -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields: Vec<&str> =
-            stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
-        [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum()
+    // Nanoseconds on a CPU, and waiting for one: proc(5).
+    let scheduled = || -> [u64; 2] {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", sidecar.pid()));
+        let text = text.expect("the kernel says");
+        let mut fields = text.split(' ').map(|field| field.parse().expect("a number"));
+        [(); 2].map(|()| fields.next().expect("a field"))
     };
-    let before: u64 = hungry.iter().map(|one| ticks(one.pid())).sum();
-    let began = Instant::now();
+    let before = scheduled();
     never_within("a kill", Duration::from_secs(20), || {
         (world.agent("c")["pid"] != agent["pid"]).then_some(())
     });
-    let burnt: u64 = hungry.iter().map(|one| ticks(one.pid())).sum::<u64>() - before;
-    let share = burnt as f64 / 100.0 / began.elapsed().as_secs_f64() / cpus as f64;
-    assert!(share > 0.7, "the CPUs were taken: {share}");
+    let [ran, waited] = scheduled();
+    let (ran, waited) = (ran - before[0], waited - before[1]);
+    assert!(waited > 3 * ran, "it starved: {waited} ns waiting, {ran} ns on a CPU");
     hungry.iter_mut().for_each(|one| {
         one.signal(Signal::KILL);
         one.wait(SOON);
