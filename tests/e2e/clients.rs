@@ -8,7 +8,7 @@ use harness::{World, eventually};
 const SOON: Duration = Duration::from_secs(15);
 
 /// The Python that `tests/run.sh` gave the clients' packages.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let path = std::env::var_os("LUBDUB_TEST_PYTHON").map(PathBuf::from);
     path.expect("LUBDUB_TEST_PYTHON names a python3 with sdnotify and systemd-watchdog: run.sh")
 }

@@ -33,4 +33,5 @@ mod tree;
 mod twins;
 mod up;
 mod watchers;
+mod wrappers;
 mod zero_code;
