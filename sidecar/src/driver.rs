@@ -211,7 +211,7 @@ impl Driver {
             self.looked_closely = now.mono;
         }
         self.hear_door();
-        let quiet = closely && self.supervisor.is_quiet();
+        let quiet = closely.then(|| self.supervisor.costly_looks_every()).flatten();
         if let Some(sample) = self.process.look(closely, quiet, now.mono) {
             self.supervisor.observe(sample, now.mono, &mut self.actions);
         }

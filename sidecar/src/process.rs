@@ -231,9 +231,14 @@ impl Process {
         killed && self.oom.as_ref().is_some_and(grew)
     }
 
-    /// One look at the tree. `closely` also counts what is costly, and an agent that looks `quiet`
-    /// otherwise may be reading from the network.
-    pub fn look(&mut self, closely: bool, quiet: bool, now: Mono) -> Option<TreeSample> {
+    /// One look at the tree. `closely` also counts what is costly, and an agent that looks quiet
+    /// otherwise may be reading from the network: `quiet` is how often that is looked at.
+    pub fn look(
+        &mut self,
+        closely: bool,
+        quiet: Option<Duration>,
+        now: Mono,
+    ) -> Option<TreeSample> {
         let main = self.main()?;
         let members = self.tree.members();
         let due = self.limit_looked.is_none_or(|looked| now.since(looked) >= LIMIT_EVERY);
@@ -242,8 +247,8 @@ impl Process {
             self.frozen = groups.is_frozen();
         }
         let mut sample = vitals::look(&members, main.pid.get(), self.tree.churn(), self.frozen);
-        if quiet {
-            self.network.look_if_due(&members, now);
+        if let Some(every) = quiet {
+            self.network.look_if_due(&members, every, now);
         }
         sample.counters.network = self.network.total();
         if let Some(groups) = groups.filter(|_| due) {

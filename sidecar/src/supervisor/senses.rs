@@ -10,8 +10,10 @@ use lubdub_shared::time::{Mono, Now, Wall};
 use super::{Action, Supervisor};
 use crate::vitals::TreeSample;
 
-/// Without activity for so long a tree is worth a costlier look.
+/// Without activity for so long a tree is worth a costlier look, and another after as long again.
 const QUIET: Duration = Duration::from_secs(5);
+/// Such looks that must fit into the clock that would run out first.
+const LOOKS_BEFORE_SILENCE: u32 = 4;
 
 impl Supervisor {
     /// Applies what the agent said.
@@ -52,10 +54,15 @@ impl Supervisor {
         }
     }
 
-    /// Nothing that is looked at each second showed activity of late.
-    pub fn is_quiet(&self) -> bool {
+    /// How often costlier looks are due, while nothing that is looked at each second showed
+    /// activity of late.
+    pub fn costly_looks_every(&self) -> Option<Duration> {
+        let (deadline, _) = self.watchfulness();
+        let silence = self.policy().inactive_after.min(deadline.unwrap_or(Duration::MAX));
+        let pace = QUIET.min(silence / LOOKS_BEFORE_SILENCE);
         let last = self.clocks.activity.last(self.ticks);
-        last.is_none_or(|last| last.age >= QUIET || last.kind == ActivityKind::Network)
+        let quiet = last.is_none_or(|last| last.age >= pace || last.kind == ActivityKind::Network);
+        quiet.then_some(pace)
     }
 
     /// Applies a look at the tree.

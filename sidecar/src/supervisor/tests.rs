@@ -541,6 +541,18 @@ fn alone_only_the_file_lets_a_silent_agent_be_restarted() {
     }
 }
 
+/// Two looks tell what a connection carried, and another pair may be unlucky.
+#[test]
+fn costly_looks_fit_into_the_clock_that_runs_out_first() {
+    let mut supervisor = supervisor(State::Running(process()));
+    for (inactive_after, pace) in [(1800, 5000), (20, 5000), (8, 2000), (3, 750)] {
+        let inactive_after = Duration::from_secs(inactive_after);
+        supervisor.memory.policy = Some(Policy { inactive_after, ..Policy::default() });
+        let looks = supervisor.costly_looks_every();
+        assert_eq!(looks, Some(Duration::from_millis(pace)), "{inactive_after:?}");
+    }
+}
+
 fn endings(actions: &[Action]) -> Vec<Ending> {
     let outcome = |action: &Action| {
         let Action::Emit(_, Happening::Outcome(outcome)) = action else { return None };

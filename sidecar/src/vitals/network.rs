@@ -23,8 +23,6 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::procfs::Stat;
 
-/// How often a quiet tree is looked at: the kernel tells of all connections that there are.
-const EVERY: Duration = Duration::from_secs(5);
 /// Descriptors of one process that are looked at.
 const FDS_MAX: usize = 1024;
 /// No socket has this inode: the devices of another namespace.
@@ -47,9 +45,9 @@ impl Network {
         self.total
     }
 
-    /// Looks, unless that was done just now.
-    pub fn look_if_due(&mut self, members: &[Stat], now: Mono) {
-        if self.looked.is_none_or(|looked| now.since(looked) >= EVERY) {
+    /// Looks, unless that was done of late: the kernel tells of all connections that there are.
+    pub fn look_if_due(&mut self, members: &[Stat], every: Duration, now: Mono) {
+        if self.looked.is_none_or(|looked| now.since(looked) >= every) {
             self.looked = Some(now);
             let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
             self.look(&pids);
