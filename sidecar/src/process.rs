@@ -300,11 +300,10 @@ impl Process {
         survivors(&self.tree.kept())
     }
 
-    /// Members that a new sidecar would find neither by descent nor, perhaps, by their marker.
+    /// Members that a new sidecar would find neither by descent nor, perhaps, by their marker, as
+    /// the newest look found them.
     pub(crate) fn orphans(&self) -> Vec<ProcessId> {
-        let mut orphans = self.tree.orphans();
-        orphans.truncate(SURVIVORS_MAX);
-        orphans
+        self.tree.orphans().iter().copied().take(SURVIVORS_MAX).collect()
     }
 
     /// Frees what was passed on of captured output; how many bytes were dropped so far, when that

@@ -1,7 +1,9 @@
 //! One look at a tree: what the kernel tells of its processes. Parsing is in the pure files below;
 //! this one only reads.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 pub mod activity;
@@ -13,6 +15,10 @@ pub mod procfs;
 use activity::Counters;
 pub use groups::Groups;
 use procfs::Stat;
+
+/// Most files of the kernel are shorter. They tell no size, and a reader that knows none starts
+/// with a few bytes and comes again and again.
+const KERNEL_FILE: usize = 4096;
 
 /// What one look found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -58,10 +64,12 @@ pub fn look(members: &[Stat], main: u32, churn: u64, frozen: bool) -> TreeSample
     sample
 }
 
-/// Open file descriptors of a process.
+/// Open file descriptors of a process. From Linux 6.2 on the directory's size is their number.
 pub fn count_fds(pid: u32) -> Option<u32> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-    u32::try_from(entries.count()).ok()
+    let directory = format!("/proc/{pid}/fd");
+    let told = fs::metadata(&directory).ok()?.len();
+    let count = if told > 0 { told } else { fs::read_dir(&directory).ok()?.count() as u64 };
+    u32::try_from(count).ok()
 }
 
 /// All pids.
@@ -80,7 +88,7 @@ pub fn above(pid: u32) -> impl Iterator<Item = u32> {
 /// kernel may hold locked: nobody waits for that.
 pub fn read_own(pid: u32, file: &str) -> Option<Vec<u8>> {
     stat(pid).filter(|stat| stat.state != 'D')?;
-    fs::read(format!("/proc/{pid}/{file}")).ok()
+    slurp(format!("/proc/{pid}/{file}")).ok()
 }
 
 /// `/proc/PID/stat`, parsed; `None` when it is gone.
@@ -90,11 +98,21 @@ pub fn stat(pid: u32) -> Option<Stat> {
 
 /// A file of `/proc/PID`. Names of processes need not be UTF-8.
 pub fn read(pid: u32, file: &str) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/{file}")).ok()?;
-    Some(match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    })
+    slurp_text(format!("/proc/{pid}/{file}")).ok()
+}
+
+/// A whole file of the kernel's, of any length, mostly in one read.
+pub fn slurp(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(KERNEL_FILE);
+    // Not the file's own `read_to_end`: that asks for its size first.
+    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same as text; what is not UTF-8 shows as U+FFFD.
+pub fn slurp_text(path: impl AsRef<Path>) -> io::Result<String> {
+    let text = String::from_utf8(slurp(path)?);
+    Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// Why a process that was killed does not end: where it hangs, for a person.

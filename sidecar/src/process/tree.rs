@@ -52,6 +52,8 @@ pub(super) struct Tree {
     detached: HashSet<(u32, u64)>,
     /// Asked once more before they are signalled.
     asked: HashSet<(u32, u64)>,
+    /// Members that came to us as orphans, as the newest look found them.
+    orphans: Vec<ProcessId>,
     churn: u64,
 }
 
@@ -73,6 +75,7 @@ impl Tree {
             seen: HashMap::new(),
             detached: HashSet::new(),
             asked: HashSet::new(),
+            orphans: Vec::new(),
             churn: 0,
         }
     }
@@ -83,6 +86,7 @@ impl Tree {
         self.seen = HashMap::from([(main.pid.get(), main.start_time)]);
         self.detached.clear();
         self.asked.clear();
+        self.orphans.clear();
         self.churn = 0;
     }
 
@@ -114,21 +118,22 @@ impl Tree {
 
     /// Living members, the main process first.
     pub(super) fn members(&mut self) -> Vec<Stat> {
-        let mut roots: Vec<u32> = self.main.iter().map(|main| main.pid.get()).collect();
-        roots.extend(self.adopted().iter().filter(|s| self.is_member(s)).map(|s| s.pid));
+        let main = self.main.map(|main| main.pid.get());
+        let mut adopted = self.adopted();
+        adopted.retain(|stat| self.is_member(stat));
+        let mut roots: Vec<u32> = main.into_iter().collect();
+        roots.extend(adopted.iter().map(|stat| stat.pid));
         roots.extend(self.seen.keys());
-        self.walk(roots)
+        let members = self.walk(roots);
+        adopted
+            .retain(|stat| Some(stat.pid) != main && stat.is_alive() && !self.is_known_kept(stat));
+        self.orphans = adopted.iter().filter_map(Stat::id).collect();
+        members
     }
 
     /// Members that came to us as orphans: a new sidecar would not find them by descent.
-    pub(super) fn orphans(&self) -> Vec<ProcessId> {
-        let main = self.main.map(|main| main.pid.get());
-        let adopted = self.adopted().into_iter();
-        let members = adopted.filter(|stat| Some(stat.pid) != main && self.is_member(stat));
-        members
-            .filter(|stat| stat.is_alive() && !self.is_known_kept(stat))
-            .filter_map(|s| s.id())
-            .collect()
+    pub(super) fn orphans(&self) -> &[ProcessId] {
+        &self.orphans
     }
 
     /// They were members of this life under an earlier sidecar.
@@ -260,7 +265,12 @@ impl Tree {
                 self.seen.insert(pid, stat.start_time);
                 self.churn += 1;
             }
-            queue.extend(children_of(pid).into_iter().map(|child| (child, Some(pid))));
+            let children = if stat.threads == 1 {
+                children_of_thread(Path::new(&format!("/proc/{pid}/task/{pid}")))
+            } else {
+                children_of(pid)
+            };
+            queue.extend(children.into_iter().map(|child| (child, Some(pid))));
             found.push(stat);
         }
         let before = self.seen.len();
@@ -274,9 +284,12 @@ impl Tree {
 /// Children of every thread: they belong to the thread that forked them.
 fn children_of(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let lists =
-        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
-    lists.flat_map(|list| parse_children(&list).collect::<Vec<_>>()).collect()
+    threads.flatten().flat_map(|thread| children_of_thread(&thread.path())).collect()
+}
+
+fn children_of_thread(thread: &Path) -> Vec<u32> {
+    let list = vitals::slurp_text(thread.join("children")).unwrap_or_default();
+    parse_children(&list).collect()
 }
 
 /// No hook of ours started it. What cannot be asked is left alone.

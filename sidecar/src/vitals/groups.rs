@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use super::cgroup::{Membership, Mounts, Place, count, event_flag, is_frozen_v1, parse_limit};
-use super::read;
+use super::{read, slurp_text};
 
 static MOUNTS: LazyLock<Mounts> = LazyLock::new(|| {
     Mounts::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
@@ -94,5 +94,5 @@ pub fn oom_kills(file: &Path) -> Option<u64> {
 }
 
 fn text(file: &Path) -> Option<String> {
-    fs::read_to_string(file).ok()
+    slurp_text(file).ok()
 }
