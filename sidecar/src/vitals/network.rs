@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use lubdub_shared::time::Mono;
@@ -62,7 +63,7 @@ impl Network {
             let theirs = fs::read_link(format!("/proc/{pid}/ns/net")).ok();
             theirs.is_some() && theirs != own
         });
-        let mut now = carried(&inodes(pids)).unwrap_or_default();
+        let mut now = carried(&Sockets::of(pids)).unwrap_or_default();
         now.extend(elsewhere.and_then(|pid| Some((DEVICES, devices(*pid)?))));
         for (inode, bytes) in &now {
             let before = self.seen.get(inode).copied();
@@ -74,17 +75,42 @@ impl Network {
     }
 }
 
-/// Sockets among the descriptors of these processes.
-fn inodes(pids: &[u32]) -> HashSet<u32> {
-    let of = |pid: &u32| {
-        let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        let links = entries.take(FDS_MAX).filter_map(|entry| fs::read_link(entry.path()).ok());
-        let sockets = links.filter_map(|link| {
-            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        });
-        sockets.collect::<Vec<u32>>()
-    };
-    pids.iter().flat_map(of).collect()
+/// Sockets that may be connections, by the family that the kernel is to be asked for.
+#[derive(Debug, Default)]
+struct Sockets {
+    v4: HashSet<u32>,
+    v6: HashSet<u32>,
+}
+
+impl Sockets {
+    /// Those among the descriptors of these processes.
+    fn of(pids: &[u32]) -> Self {
+        let mut sockets = Self::default();
+        for pid in pids {
+            let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            entries.take(FDS_MAX).for_each(|entry| sockets.add(&entry.path()));
+        }
+        sockets
+    }
+
+    fn add(&mut self, descriptor: &Path) {
+        let Some(inode) = fs::read_link(descriptor).ok().as_deref().and_then(inode) else { return };
+        let mut protocol = [0; 16];
+        let told = rustix::fs::getxattr(descriptor, "system.sockprotoname", &mut protocol);
+        let (v4, v6) = match told.map(|length| &protocol[..length]) {
+            Ok(b"TCP\0") => (true, false),
+            Ok(b"TCPv6\0") => (false, true),
+            // Of both families.
+            Ok(b"MPTCP\0" | b"MPTCPv6\0") | Err(_) => (true, true),
+            Ok(_) => (false, false),
+        };
+        self.v4.extend(v4.then_some(inode));
+        self.v6.extend(v6.then_some(inode));
+    }
+}
+
+fn inode(link: &Path) -> Option<u32> {
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Bytes received and acknowledged by the devices of a process's namespace, but for its loopback.
@@ -101,12 +127,15 @@ fn devices(pid: u32) -> Option<u64> {
 }
 
 /// What each of these connections carried, both ways.
-fn carried(inodes: &HashSet<u32>) -> io::Result<HashMap<u32, u64>> {
+fn carried(sockets: &Sockets) -> io::Result<HashMap<u32, u64>> {
     let mut found = HashMap::new();
-    if inodes.is_empty() {
-        return Ok(found);
-    }
-    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+    for (inodes, family, socket_id) in
+        [(&sockets.v4, AF_INET, SocketId::new_v4()), (&sockets.v6, AF_INET6, SocketId::new_v6())]
+    {
+        // The kernel walks through its whole table for an answer, however few there are.
+        if inodes.is_empty() {
+            continue;
+        }
         ask(family, socket_id, |inode, bytes| {
             if inodes.contains(&inode) {
                 found.insert(inode, bytes);
