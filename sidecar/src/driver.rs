@@ -15,7 +15,6 @@ use lubdub_shared::time::{self, Mono, Now};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
@@ -27,6 +26,7 @@ use crate::process::{Process, Sweep, Turn};
 use crate::socket::{DRAIN_MAX, Door, Heard};
 use crate::state::Tombstone;
 use crate::supervisor::{Action, Event, Supervisor};
+use crate::ticks::Ticks;
 use crate::transcript::Transcript;
 use crate::upward::Upward;
 use crate::worker::{Job, Worker};
@@ -74,7 +74,7 @@ pub(crate) struct Driver {
     notices: Notices,
     from_link: mpsc::Receiver<FromLink>,
     children: Signal,
-    ticks: Interval,
+    ticks: Ticks,
     looked: Mono,
     looked_closely: Mono,
     mended: Mono,
@@ -117,8 +117,8 @@ impl Driver {
         loop {
             let sweeping = self.supervisor.is_sweeping_fast();
             let wake = tokio::select! {
-                ready = self.door.ready() => { log_broken(ready); Wake::Door }
-                _ = self.ticks.tick() => Wake::Tick,
+                ready = self.door.ready() => { log_broken(ready, "socket"); Wake::Door }
+                ticked = self.ticks.tick() => { log_broken(ticked, "timer"); Wake::Tick }
                 () = tokio::time::sleep(SWEEP_EVERY), if sweeping => Wake::Sweep,
                 _ = self.children.recv() => Wake::Child,
                 () = self.process.foreign_ended() => Wake::Child,
@@ -358,9 +358,9 @@ fn log(what: &Happening) {
     }
 }
 
-fn log_broken(ready: std::io::Result<()>) {
+fn log_broken(ready: std::io::Result<()>, what: &str) {
     if let Err(error) = ready {
-        error!(%error, "the socket is broken");
+        error!(%error, "the {what} is broken");
     }
 }
 

@@ -32,6 +32,7 @@ pub mod process;
 pub mod socket;
 pub mod state;
 pub mod supervisor;
+mod ticks;
 mod transcript;
 mod upward;
 pub mod vitals;

@@ -59,7 +59,7 @@ pub(crate) struct Progress {
     pub(crate) spool: u64,
     /// Writes of the spool that failed.
     pub(crate) spool_failures: u64,
-    /// Jobs that were done, well or not.
+    /// Jobs that were done, well or not. A heartbeat file's shows at the next look only.
     pub(crate) answers: u64,
     /// Files that could not be written, of any kind.
     pub(crate) failures: u64,
@@ -139,6 +139,8 @@ struct Files {
 impl Files {
     fn run(mut self, queue: &mpsc::Receiver<Job>) {
         while let Ok(job) = queue.recv() {
+            // Nobody waits for the one that comes each second.
+            let awaited = !matches!(job, Job::Heartbeat { .. });
             match job {
                 Job::State { generation, bytes } => self.write_state(generation, &bytes),
                 Job::Spool(write) => self.write_spool(write),
@@ -158,7 +160,10 @@ impl Files {
                     self.note(&path, done);
                 }
             }
-            self.progress.send_modify(|progress| progress.answers += 1);
+            self.progress.send_if_modified(|progress| {
+                progress.answers += 1;
+                awaited
+            });
             self.tell_health();
         }
     }

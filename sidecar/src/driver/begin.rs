@@ -10,8 +10,8 @@ use super::Awaited;
 use super::Notices;
 use super::recall::{Recalled, recall};
 use super::{
-    Config, Disk, Door, Driver, Event, Link, LinkState, MissedTickBehavior, Outbox, Pace, Process,
-    SignalKind, Supervisor, VecDeque, Worker, interval, long_ago, parents, signal,
+    Config, Disk, Door, Driver, Event, Link, LinkState, Outbox, Pace, Process, SignalKind,
+    Supervisor, Ticks, VecDeque, Worker, long_ago, parents, signal,
 };
 use crate::BeginError;
 use crate::http::HttpDoor;
@@ -47,8 +47,6 @@ impl Driver {
         let mut rng = fastrand::Rng::new();
         let (link, from_link) = Link::new(&config.collectors, rng.u64(..))?;
         let now = time::now();
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outbox = Outbox::new(contents, SpoolId::random(&mut rng));
         let (worker, progress) = Worker::start(&config.state).map_err(system("start a thread"))?;
         let mut driver = Self {
@@ -65,7 +63,7 @@ impl Driver {
             link: LinkState::Down { was_up: false },
             from_link,
             children: signal(SignalKind::child()).map_err(system("listen to SIGCHLD"))?,
-            ticks,
+            ticks: Ticks::every(TICK).map_err(system("make a timer"))?,
             looked: long_ago(),
             looked_closely: long_ago(),
             mended: now.mono,
