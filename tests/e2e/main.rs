@@ -28,6 +28,7 @@ mod run;
 mod save;
 mod stores;
 mod stuck;
+mod systemd;
 mod takeover;
 mod tree;
 mod twins;

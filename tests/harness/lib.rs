@@ -1,6 +1,6 @@
 //! What the tests share: a world of real processes ([`World`]), an agent that behaves as told
 //! (`toy_agent`), a proxy that can hold what flows, a small disk that can be full, a collector that
-//! says what it is told to, and a virtual world for transcripts.
+//! says what it is told to, a systemd of the test's own, and a virtual world for transcripts.
 #![expect(
     clippy::disallowed_methods,
     clippy::panic,
@@ -14,6 +14,7 @@ mod proxy;
 pub mod sample;
 #[path = "../sim/lib.rs"]
 pub mod simulation;
+mod systemd;
 mod virtual_world;
 mod wait;
 mod world;
@@ -21,6 +22,7 @@ mod world;
 pub use disk::SmallDisk;
 pub use impostor::{Impostor, Stream};
 pub use proxy::Proxy;
+pub use systemd::Systemd;
 pub use virtual_world::run_transcript;
 pub use wait::{eventually, never_within, pass, unique};
 pub use world::{Daemon, World, binary, stat_state};
