@@ -51,8 +51,6 @@ use stream::LinkState;
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 /// How often a tree is looked at when nothing calls for more.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Below this deadline every tick looks.
-const SHORT_DEADLINE: Duration = Duration::from_secs(10);
 /// Datagrams that are drained before a destructive command is checked.
 const DRAIN_BEFORE_COMMAND: usize = 4096;
 /// Events that were sent and not acked for this long go again.
@@ -166,11 +164,8 @@ impl Driver {
     fn tick(&mut self, now: Now) {
         self.reap(now);
         self.go_on_starting(now);
-        let (deadline, beat_age) = self.supervisor.watchfulness();
-        let short = deadline.is_some_and(|deadline| deadline <= SHORT_DEADLINE);
-        let late = deadline.zip(beat_age).is_some_and(|(deadline, age)| age * 2 >= deadline);
-        let idle = now.mono.since(self.looked) < LOOK_EVERY;
-        if short || late || self.beats != self.beats_looked || !idle {
+        let idle = self.beats == self.beats_looked && now.mono.since(self.looked) < LOOK_EVERY;
+        if !idle || self.supervisor.looks_at_each_tick() {
             self.look(now);
         }
         self.process.follow_job();
@@ -211,8 +206,8 @@ impl Driver {
             self.looked_closely = now.mono;
         }
         self.hear_door();
-        let quiet = closely.then(|| self.supervisor.costly_looks_every()).flatten();
-        if let Some(sample) = self.process.look(closely, quiet, now.mono) {
+        let every = self.supervisor.costly_looks_every();
+        if let Some(sample) = self.process.look(closely, every, now.mono) {
             self.supervisor.observe(sample, now.mono, &mut self.actions);
         }
         if closely {

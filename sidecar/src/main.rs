@@ -9,6 +9,9 @@ use lubdub_sidecar::{BeginError, Config, Sidecar};
 
 /// Exit code of usage and configuration mistakes (sysexits' `EX_USAGE`).
 const USAGE: u8 = 64;
+/// Exit code of a sidecar that cannot begin, and may be able to later (`EX_TEMPFAIL`): its agent
+/// was not started, and 1 could be the agent's.
+const CANNOT_BEGIN: u8 = 75;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -41,17 +44,17 @@ fn begin(config: anyhow::Result<Config>) -> ExitCode {
 fn supervise(config: Config) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&error.into(), 1),
+        Err(error) => return failed(&error.into(), CANNOT_BEGIN),
     };
     runtime.block_on(async {
         let sidecar = match Sidecar::begin(config) {
             Ok(sidecar) => sidecar,
             Err(error @ BeginError::Address(_)) => return failed(&error.into(), USAGE),
-            Err(error) => return failed(&error.into(), 1),
+            Err(error) => return failed(&error.into(), CANNOT_BEGIN),
         };
         match lubdub_sidecar::signals() {
             Ok(signals) => ExitCode::from(sidecar.run(signals).await),
-            Err(error) => failed(&error.into(), 1),
+            Err(error) => failed(&error.into(), CANNOT_BEGIN),
         }
     })
 }

@@ -232,11 +232,11 @@ impl Process {
     }
 
     /// One look at the tree. `closely` also counts what is costly, and an agent that looks quiet
-    /// otherwise may be reading from the network: `quiet` is how often that is looked at.
+    /// otherwise may be reading from the network, which is looked at every so often.
     pub fn look(
         &mut self,
         closely: bool,
-        quiet: Option<Duration>,
+        network: Option<Duration>,
         now: Mono,
     ) -> Option<TreeSample> {
         let main = self.main()?;
@@ -247,7 +247,7 @@ impl Process {
             self.frozen = groups.is_frozen();
         }
         let mut sample = vitals::look(&members, main.pid.get(), self.tree.churn(), self.frozen);
-        if let Some(every) = quiet {
+        if let Some(every) = network {
             self.network.look_if_due(&members, every, now);
         }
         sample.counters.network = self.network.total();

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -16,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 pub(crate) struct Ticks(AsyncFd<OwnedFd>);
 
 impl Ticks {
-    /// The first comes after one interval.
+    /// The first comes at once.
     ///
     /// # Errors
     /// The system gives no timer.
@@ -24,7 +25,9 @@ impl Ticks {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         let interval = interval.try_into().map_err(io::Error::other)?;
-        let pace = Itimerspec { it_interval: interval, it_value: interval };
+        // No time at all would disarm it.
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 1 };
+        let pace = Itimerspec { it_interval: interval, it_value: at_once };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &pace)?;
         // SAFETY: an `OwnedFd` stays open, and the same, for as long as it is owned.
         #[expect(unsafe_code, reason = "tokio takes the word of whoever knows the type")]
@@ -55,10 +58,12 @@ mod tests {
     use lubdub_shared::time::{now, pause};
 
     #[tokio::test]
-    async fn ticks_that_were_missed_come_as_one() {
+    async fn the_first_comes_at_once_and_those_that_were_missed_as_one() {
+        let hour = Ticks::every(Duration::from_secs(3600)).expect("a timer");
+        hour.tick().await.expect("at once");
         let began = now().mono;
         let ticks = Ticks::every(Duration::from_millis(20)).expect("a timer");
-        for number in 1..=3 {
+        for number in 0..=3 {
             ticks.tick().await.expect("a tick");
             let passed = now().mono.since(began);
             assert!(passed >= Duration::from_millis(20 * number), "tick {number}: {passed:?}");

@@ -50,8 +50,8 @@ impl Upward {
     /// Tells what has changed. What could not be told is told the next time.
     pub(crate) fn tell(&mut self, standing: Standing, now: Mono) {
         let mut news = Vec::new();
-        let up = standing.up.is_some_and(|up| standing.ready || up >= UP_AFTER);
-        if up && !self.ready {
+        let ready = standing.ready || standing.up.is_some_and(|up| up >= UP_AFTER);
+        if ready && !self.ready {
             news.push(NotifyState::MainPid(std::process::id()));
             news.push(NotifyState::Ready);
         }
@@ -66,7 +66,7 @@ impl Upward {
         if news.is_empty() || !self.send(&news) {
             return;
         }
-        self.ready |= up;
+        self.ready |= ready;
         self.told = standing.line;
         self.beaten = if beats { Some(now) } else { self.beaten };
     }

@@ -91,7 +91,7 @@ fn a_second_run_for_an_agent_that_lives_is_refused_with_its_owner() {
     let first = world.toy("one", &["beat:200ms:10m"]);
     world.until("one", "lifecycle", "running", SOON);
     let mut second = world.toy("one", &["beat:200ms:10m"]);
-    assert_eq!(second.wait(SOON).code(), Some(1));
+    assert_eq!(second.wait(SOON).code(), Some(75));
     let owner = format!("already run by the sidecar with pid {}", first.pid());
     assert!(second.log().contains(&owner), "{}", second.log());
     assert_eq!(world.agent("one")["incarnation"], 1);

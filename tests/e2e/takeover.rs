@@ -23,14 +23,21 @@ fn orphans_that_were_once_seen_are_ended_by_the_next_sidecar_too() {
     let script = format!("(env -i setsid sleep {word} &); exec sleep {word}");
     let first = world.sidecar("o", &["sh", "-c", &script]);
     eventually("both", SOON, || (sleeping(&word).len() == 2).then_some(()));
-    eventually("it is remembered", SOON, || {
-        let state = std::fs::read(world.state("o").join("state.json")).ok()?;
-        let state: Value = serde_json::from_slice(&state).ok()?;
-        (state["orphans"].as_array()?.len() == 1).then_some(())
-    });
+    let remembered = || {
+        let state = std::fs::read(world.state("o").join("state.json")).expect("a state");
+        let state: Value = serde_json::from_slice(&state).expect("replaced as a whole");
+        state["orphans"].as_array().map_or(0, Vec::len)
+    };
+    eventually("it is remembered", SOON, || (remembered() == 1).then_some(()));
     killed(first);
+    // From here on it is no child of a sidecar of ours.
     let second = world.toy_named("o", "second", &["exit:9"]);
     eventually("it is taken over", SOON, || second.log().contains("took over").then_some(()));
+    let forgotten = || (remembered() != 1).then_some(());
+    never_within("forgotten by a close look", Duration::from_secs(3), forgotten);
+    killed(second);
+    let third = world.toy_named("o", "third", &["exit:9"]);
+    eventually("it is taken over again", SOON, || third.log().contains("took over").then_some(()));
     let asked = world.lubdub(&["stop", "o", "--reason", "x", "--wait"]);
     assert!(asked.status.success(), "{asked:?}");
     assert_eq!(sleeping(&word), Vec::<u32>::new(), "survivors");

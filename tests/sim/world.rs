@@ -251,11 +251,9 @@ impl World {
     /// The sidecar looks at the tree, as often as its driver would.
     fn look(&mut self, doing: &Doing) {
         let now = self.now.mono;
-        let (deadline, age) = self.supervisor.watchfulness();
-        let late = deadline.zip(age).is_some_and(|(deadline, age)| age * 2 >= deadline);
-        let short = deadline.is_some_and(|deadline| deadline <= Duration::from_secs(10));
         let spoke = self.told > self.looked;
-        if !(late || short || spoke || now.since(self.looked) >= LOOK_EVERY) {
+        let due = spoke || now.since(self.looked) >= LOOK_EVERY;
+        if !due && !self.supervisor.looks_at_each_tick() {
             return;
         }
         self.looked = now;

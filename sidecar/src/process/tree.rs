@@ -52,7 +52,7 @@ pub(super) struct Tree {
     detached: HashSet<(u32, u64)>,
     /// Asked once more before they are signalled.
     asked: HashSet<(u32, u64)>,
-    /// Members that came to us as orphans, as the newest look found them.
+    /// As the newest look found them.
     orphans: Vec<ProcessId>,
     churn: u64,
 }
@@ -119,19 +119,17 @@ impl Tree {
     /// Living members, the main process first.
     pub(super) fn members(&mut self) -> Vec<Stat> {
         let main = self.main.map(|main| main.pid.get());
-        let mut adopted = self.adopted();
-        adopted.retain(|stat| self.is_member(stat));
         let mut roots: Vec<u32> = main.into_iter().collect();
-        roots.extend(adopted.iter().map(|stat| stat.pid));
+        roots.extend(self.adopted().iter().filter(|s| self.is_member(s)).map(|s| s.pid));
         roots.extend(self.seen.keys());
         let members = self.walk(roots);
-        adopted
-            .retain(|stat| Some(stat.pid) != main && stat.is_alive() && !self.is_known_kept(stat));
-        self.orphans = adopted.iter().filter_map(Stat::id).collect();
+        let orphans = topmost(&members).filter(|stat| Some(stat.pid) != main);
+        self.orphans = orphans.filter_map(Stat::id).collect();
         members
     }
 
-    /// Members that came to us as orphans: a new sidecar would not find them by descent.
+    /// Members that no other member started, besides the main process: a new sidecar would not find
+    /// them by descent.
     pub(super) fn orphans(&self) -> &[ProcessId] {
         &self.orphans
     }
@@ -219,6 +217,7 @@ impl Tree {
             let kept = self.is_kept(stat, first);
             if kept {
                 self.seen.remove(&stat.pid);
+                self.orphans.retain(|orphan| orphan.pid.get() != stat.pid);
             }
             !kept
         });

@@ -29,9 +29,9 @@ pub(super) struct Telling {
 /// The agent, as far as a service manager above cares.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    /// It said so, or beat.
+    /// It said so, or beat; or no life is to come up now: it is held down, or waits for its turn.
     pub(crate) ready: bool,
-    /// It runs, and for how long.
+    /// For how long it has run, while it does.
     pub(crate) up: Option<Duration>,
     /// One line.
     pub(crate) line: String,
@@ -86,11 +86,19 @@ impl Supervisor {
 
     /// What a service manager above is told.
     pub(crate) fn standing(&self) -> Standing {
-        let runs = matches!(self.state, State::Running(_));
+        let (runs, rests) = match self.state {
+            State::Running(_) => (true, false),
+            State::Resting { .. } | State::Held(_) | State::Ended(_) => (false, true),
+            State::Unborn { .. }
+            | State::Starting { .. }
+            | State::Preparing { .. }
+            | State::Stopping { .. }
+            | State::Sweeping { .. } => (false, false),
+        };
         let text = &self.clocks.text;
         let said = if text.is_empty() { String::new() } else { format!(": {text}") };
         Standing {
-            ready: self.clocks.is_ready(),
+            ready: rests || runs && self.clocks.is_ready(),
             up: runs.then(|| self.clocks.up(self.ticks)),
             line: format!("{}{said}", self.lifecycle()),
         }

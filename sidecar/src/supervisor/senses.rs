@@ -12,6 +12,8 @@ use crate::vitals::TreeSample;
 
 /// Without activity for so long a tree is worth a costlier look, and another after as long again.
 const QUIET: Duration = Duration::from_secs(5);
+/// Below this clock every tick looks.
+const SHORT_CLOCK: Duration = Duration::from_secs(10);
 /// Such looks that must fit into the clock that would run out first.
 const LOOKS_BEFORE_SILENCE: u32 = 4;
 
@@ -57,12 +59,17 @@ impl Supervisor {
     /// How often costlier looks are due, while nothing that is looked at each second showed
     /// activity of late.
     pub fn costly_looks_every(&self) -> Option<Duration> {
-        let (deadline, _) = self.watchfulness();
-        let silence = self.policy().inactive_after.min(deadline.unwrap_or(Duration::MAX));
-        let pace = QUIET.min(silence / LOOKS_BEFORE_SILENCE);
+        let pace = QUIET.min(self.shortest_clock() / LOOKS_BEFORE_SILENCE);
         let last = self.clocks.activity.last(self.ticks);
         let quiet = last.is_none_or(|last| last.age >= pace || last.kind == ActivityKind::Network);
         quiet.then_some(pace)
+    }
+
+    /// Without a sign of life it would run out first.
+    pub fn shortest_clock(&self) -> Duration {
+        let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
+        let deadline = deadline.map_or(Duration::MAX, |deadline| deadline.after);
+        self.policy().inactive_after.min(deadline)
     }
 
     /// Applies a look at the tree.
@@ -84,10 +91,13 @@ impl Supervisor {
         self.tell(out);
     }
 
-    /// The beat deadline in force, and the time since the last beat: how closely to look.
-    pub fn watchfulness(&self) -> (Option<Duration>, Option<Duration>) {
+    /// Every tick looks: a clock is short, or a beat is half as late as it may be.
+    pub fn looks_at_each_tick(&self) -> bool {
         let deadline = self.clocks.deadline(self.policy(), &self.memory.gaps);
-        (deadline.map(|deadline| deadline.after), self.clocks.beat_age(self.ticks))
+        let late = deadline
+            .zip(self.clocks.beat_age(self.ticks))
+            .is_some_and(|(deadline, age)| age * 2 >= deadline.after);
+        late || self.shortest_clock() <= SHORT_CLOCK
     }
 
     /// Whether anything is owed at this hour of the day.

@@ -11,6 +11,7 @@ use lubdub_shared::time::Wall;
 
 use super::*;
 use crate::state::Home;
+use crate::vitals::activity::Counters;
 use lubdub_shared::beat::ExitHow;
 use lubdub_shared::command::Refusal;
 
@@ -545,11 +546,36 @@ fn alone_only_the_file_lets_a_silent_agent_be_restarted() {
 #[test]
 fn costly_looks_fit_into_the_clock_that_runs_out_first() {
     let mut supervisor = supervisor(State::Running(process()));
-    for (inactive_after, pace) in [(1800, 5000), (20, 5000), (8, 2000), (3, 750)] {
-        let inactive_after = Duration::from_secs(inactive_after);
-        supervisor.memory.policy = Some(Policy { inactive_after, ..Policy::default() });
+    let seconds = Duration::from_secs;
+    let table = [(1800, 180, 5000), (20, 180, 5000), (8, 180, 2000), (1800, 4, 1000), (3, 2, 500)];
+    for (inactive_after, deadline, pace) in table {
+        supervisor.memory.policy = Some(Policy {
+            inactive_after: seconds(inactive_after),
+            heartbeat_deadline: seconds(deadline),
+            ..Policy::default()
+        });
         let looks = supervisor.costly_looks_every();
-        assert_eq!(looks, Some(Duration::from_millis(pace)), "{inactive_after:?}");
+        assert_eq!(looks, Some(Duration::from_millis(pace)), "{inactive_after}, {deadline}");
+        let each_tick = inactive_after.min(deadline) <= 10;
+        assert_eq!(supervisor.looks_at_each_tick(), each_tick, "{inactive_after}, {deadline}");
+    }
+    // Who shows activity is not asked.
+    let mut actions = Vec::new();
+    for written in 1..3 {
+        let at = now(Duration::from_millis(250 * written)).mono;
+        let counters = Counters { written, ..Counters::default() };
+        let sample = TreeSample { counters, ..TreeSample::default() };
+        supervisor.observe(sample, at, &mut actions);
+    }
+    assert_eq!(supervisor.costly_looks_every(), None);
+}
+
+/// A service manager above waits for a life that is to come up, and for no other.
+#[test]
+fn who_is_held_down_or_waits_is_ready() {
+    for (name, state) in states() {
+        let ready = ["resting", "stopped", "terminated", "ended"].contains(&name);
+        assert_eq!(supervisor(state).standing().ready, ready, "{name}");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Formats: proc(5). Only the fields that supervision and the vitals need are read.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use lubdub_shared::id::ProcessId;
@@ -43,7 +44,8 @@ impl Stat {
 
 /// Those of which no other one here is the parent.
 pub fn topmost(found: &[Stat]) -> impl Iterator<Item = &Stat> {
-    found.iter().filter(|stat| !found.iter().any(|other| other.pid == stat.parent))
+    let pids: HashSet<u32> = found.iter().map(|stat| stat.pid).collect();
+    found.iter().filter(move |stat| !pids.contains(&stat.parent))
 }
 
 /// Reads `/proc/PID/stat`. The name may hold anything, parentheses and newlines too: it ends at
