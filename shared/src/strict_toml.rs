@@ -38,25 +38,43 @@ impl std::error::Error for Refused {}
 /// Parses a file's text. Unknown keys are refused.
 ///
 /// # Errors
-/// The first mistake, with its line.
+/// The first mistake, with its line and key.
 pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Refused> {
-    toml::from_str(text).map_err(|error| {
+    let refused = |key: &str, error: &toml::de::Error| {
         let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
-        Refused { file: file.to_owned(), line, why: explain(error.message()) }
-    })
+        Refused { file: file.to_owned(), line, why: explain(key, error.message()) }
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| refused(NO_KEY, &error))?;
+    serde_path_to_error::deserialize(document)
+        .map_err(|error| refused(&error.path().to_string(), error.inner()))
 }
 
-/// serde's "unknown field `x`, expected one of `a`, `b`" with the nearest name first.
-fn explain(message: &str) -> String {
+/// What a mistake that stands in no key's value has for a path.
+const NO_KEY: &str = ".";
+
+/// The key of a value that does not fit, and why; an unknown key with the nearest name first.
+fn explain(key: &str, message: &str) -> String {
+    // The key of a table whose keys are names of ours is not told.
+    let key = key.trim_end_matches(".?");
+    let unknown_key = message.starts_with("unknown field");
+    let why = unknown(message).unwrap_or_else(|| in_words(message));
+    if unknown_key || key == NO_KEY { why } else { format!("{key}: {why}") }
+}
+
+/// serde's "unknown field `x`, expected one of `a`, `b`".
+fn unknown(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    let (true, Some(word)) = (unknown, quoted.next()) else { return in_words(message) };
-    let what = if message.starts_with("unknown field") { "key" } else { "value" };
+    let what = match message {
+        key if key.starts_with("unknown field") => "key",
+        value if value.starts_with("unknown variant") => "value",
+        _ => return None,
+    };
+    let word = quoted.next()?;
     let known: Vec<&str> = quoted.collect();
-    match nearest(word, known.iter().copied()).first() {
+    Some(match nearest(word, known.iter().copied()).first() {
         Some(near) => format!("unknown {what} `{word}`; did you mean `{near}`?"),
         None => format!("unknown {what} `{word}`; known here: {}", known.join(", ")),
-    }
+    })
 }
 
 /// serde's names of types, in words.
@@ -65,7 +83,7 @@ fn in_words(message: &str) -> String {
         return message.to_owned();
     };
     let words = match expected {
-        "a nonzero u32" | "a nonzero u64" => "a whole number above 0",
+        "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => "a whole number above 0",
         "u8" => "a whole number from 0 to 255",
         "u32" | "u64" => "a whole number, not below 0",
         "f64" | "f32" => "a number",
@@ -162,12 +180,13 @@ mod tests {
             refused("zz = 1"),
             "x.toml:1: unknown key `zz`; known here: lease_max, idle, count"
         );
-        let why = "x.toml:1: \"soon\" is not a duration such as 250ms, 90s, 10m, 1h 30m";
+        let why = "x.toml:1: lease_max: \"soon\" is not a duration such as 250ms, 90s, 10m, 1h 30m";
         assert_eq!(refused("lease_max = \"soon\""), why);
-        let why = "x.toml:1: \"20years\" is longer than ten years";
+        let why = "x.toml:1: lease_max: \"20years\" is longer than ten years";
         assert_eq!(refused("lease_max = \"20years\""), why);
-        assert!(refused("lease_max = 3").starts_with("x.toml:1: invalid type"));
-        let why = "x.toml:1: invalid value: integer `0`, expected a whole number above 0";
+        assert!(refused("lease_max = 3").starts_with("x.toml:1: lease_max: invalid type"));
+        assert!(refused("\nlease_max = \"1s").starts_with("x.toml:2: "), "no key's value");
+        let why = "x.toml:1: count: invalid value: integer `0`, expected a whole number above 0";
         assert_eq!(refused("count = 0"), why);
         assert!(parse::<File>("x.toml", "idle = \"none\"\nlease_max = \"1h 30m\"").is_ok());
     }

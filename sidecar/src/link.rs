@@ -61,7 +61,7 @@ pub(crate) struct Link {
 
 /// A collector's address that is none.
 #[derive(Debug, thiserror::Error)]
-#[error("--collector {0:?} is not an address like http://127.0.0.1:7411")]
+#[error("{0:?} is not the address of a collector, like http://127.0.0.1:7411")]
 pub struct BadAddress(String);
 
 impl Link {

@@ -63,11 +63,11 @@ fn mistakes_are_refused_with_their_place() {
         ),
         (
             "[policy.default]\nmode = \"enforced\"",
-            "p.toml:2: unknown value `enforced`; did you mean `enforce`?",
+            "p.toml:2: policy.default.mode: unknown value `enforced`; did you mean `enforce`?",
         ),
         (
             "[policy.default.act]\nsilent = \"restrat\"",
-            "p.toml:2: unknown value `restrat`; did you mean `restart`?",
+            "p.toml:2: policy.default.act: unknown value `restrat`; did you mean `restart`?",
         ),
         (
             "[policy.default.act]\nunreachable = \"restart\"",
@@ -99,7 +99,7 @@ fn mistakes_are_refused_with_their_place() {
         ),
         (
             "[policy.x.memory]\nlimit = \"2 gigs\"",
-            "p.toml:2: \"2 gigs\" is no amount such as 512MiB or 2GiB",
+            "p.toml:2: policy.x.memory.limit: \"2 gigs\" is no amount such as 512MiB or 2GiB",
         ),
         ("[policy.x.energy]\ngone = 0.5", "p.toml: [policy.x] energy.gone is above energy.low"),
         (
@@ -120,8 +120,11 @@ fn mistakes_are_refused_with_their_place() {
     for (text, why) in table {
         assert_eq!(refused(text), why);
     }
-    assert!(refused("[policy.default]\nexpect_beats = \"yes\"").starts_with("p.toml:2: expect"));
-    assert!(refused("[policy.default]\nfailures_before_critical = 0").starts_with("p.toml:2: "));
+    for key in ["expect_beats = \"yes\"", "failures_before_critical = 0"] {
+        let name = key.split(' ').next().expect("a name");
+        let why = refused(&format!("[policy.default]\n{key}"));
+        assert!(why.starts_with(&format!("p.toml:2: policy.default.{name}: ")), "{why}");
+    }
 }
 
 #[test]
