@@ -9,6 +9,7 @@ const SOON: Duration = Duration::from_secs(15);
 
 /// The newest incident of an agent, once it has evidence.
 fn shown(world: &World, agent: &str, cause: &str) -> Value {
+    eventually("the agent", SOON, || (world.agent(agent) != Value::Null).then_some(()));
     let incident = eventually("an incident", SOON, || {
         world.incidents(agent).into_iter().find(|incident| incident["cause"] == cause)
     });

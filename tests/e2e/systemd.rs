@@ -21,13 +21,12 @@ fn sidecar(world: &World, verb: &str, id: &str, rest: &str) -> String {
 }
 
 /// The unit as it is shipped, and below it what only holds in this test.
-fn shipped(world: &World) -> [(&'static str, String); 2] {
+fn shipped(world: &World, agent: &str) -> [(&'static str, String); 2] {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd").join(UNIT);
-    let agent = format!("-- {} beat:500ms:1h", binary("toy_agent").display());
     let here = format!(
         "[Unit]\nDefaultDependencies=no\n\
-         [Service]\nExecStart=\nExecStart={}\nStateDirectory=\nWatchdogSec=3\n",
-        sidecar(world, "run", "s", &agent)
+         [Service]\nUser=\nExecStart=\nExecStart={}\nStateDirectory=\nWatchdogSec=10\n",
+        sidecar(world, "run", "s", agent)
     );
     let unit = fs::read_to_string(path).expect("it is shipped");
     [(UNIT, unit), ("lubdub-agent.service.d/here.conf", here)]
@@ -40,23 +39,27 @@ fn identity(agent: &Value) -> (&Value, &Value) {
 #[test]
 fn a_sidecar_that_dies_or_hangs_is_replaced_and_its_agent_goes_on() {
     let world = World::new("");
-    let Some(systemd) = Systemd::boot(world.path(), &shipped(&world)) else { return };
+    let agent = format!("-- {} beat:500ms:1h", binary("toy_agent").display());
+    let units = shipped(&world, &agent);
+    let Some(systemd) = Systemd::boot(world.path(), &units) else { return };
     let agent = world.until("s", "lifecycle", "running", SOON);
-    let status = || (systemd.show(UNIT, "StatusText") == "running").then_some(());
-    eventually("its status, passed up", SOON, status);
-    assert_eq!(systemd.show(UNIT, "ActiveState"), "active");
+    let shows = |property: &str, value: &str| {
+        let what = format!("{property} is {value}");
+        eventually(&what, SOON, || (systemd.show(UNIT, property) == value).then_some(()));
+    };
+    shows("StatusText", "running");
+    shows("ActiveState", "active");
     let pid = agent["pid"].to_string();
     let group = systemd.must(&["cat", &format!("/proc/{pid}/cgroup")]);
     assert!(group.contains("/lubdub-agent.service/lubdub-s-"), "below the unit's own: {group}");
 
-    let calm = Duration::from_secs(5);
+    let calm = Duration::from_secs(12);
     harness::never_within("a restart of who beats", calm, || {
         (systemd.show(UNIT, "NRestarts") != "0").then_some(())
     });
     // What hangs is found by the watchdog, which begins with READY: its process is not gone.
     for (restarts, signal) in [("1", "-KILL"), ("2", "-STOP")] {
-        let up = || (systemd.show(UNIT, "ActiveState") == "active").then_some(());
-        eventually("a sidecar that is ready", SOON, up);
+        shows("ActiveState", "active");
         let old = systemd.show(UNIT, "MainPID");
         assert_ne!(old, "0");
         systemd.must(&["kill", signal, &old]);
@@ -74,10 +77,42 @@ fn a_sidecar_that_dies_or_hangs_is_replaced_and_its_agent_goes_on() {
         assert_eq!(identity(&same), identity(&agent), "after {signal}");
     }
 
+    let is_gone = || !systemd.run(&["test", "-e", &format!("/proc/{pid}")]).status.success();
     systemd.must(&["systemctl", "stop", UNIT]);
+    assert!(is_gone(), "{pid} lives");
     assert_eq!(systemd.show(UNIT, "ActiveState"), "inactive", "143 is no failure");
-    assert!(!systemd.run(&["test", "-e", &format!("/proc/{pid}")]).status.success(), "{pid} lives");
     assert_eq!(world.until("s", "lifecycle", "stopped", SOON)["status"], "ok");
+}
+
+#[test]
+fn who_is_held_down_or_ended_for_good_stays_so() {
+    let world = World::with_restart("on = \"never\"\n");
+    let ends = world.path().join("ends");
+    let script =
+        format!("until [ -e {e} ]; do sleep 0.1; done; rm {e}; exit 3", e = ends.display());
+    let units = shipped(&world, &format!("-- sh -c '{script}'"));
+    let Some(systemd) = Systemd::boot(world.path(), &units) else { return };
+    world.until("s", "lifecycle", "running", SOON);
+    let asked = world.lubdub(&["stop", "s", "--reason", "not today", "--wait"]);
+    assert_eq!(asked.status.code(), Some(0), "{asked:?}");
+    // It returns when the sidecar is ready, though no agent will be.
+    systemd.must(&["timeout", "20", "systemctl", "restart", UNIT]);
+    assert_eq!(systemd.show(UNIT, "ActiveState"), "active");
+    assert_eq!(systemd.show(UNIT, "StatusText"), "stopped");
+
+    let asked = world.lubdub(&["start", "s", "--reason", "today"]);
+    assert_eq!(asked.status.code(), Some(0), "{asked:?}");
+    eventually("another life", SOON, || {
+        let agent = world.agent("s");
+        (agent["incarnation"] == 2 && agent["pid"].is_u64()).then_some(())
+    });
+    fs::write(&ends, "").expect("written");
+    let failed = || (systemd.show(UNIT, "ActiveState") == "failed").then_some(());
+    eventually("its end", SOON, failed);
+    assert_eq!(systemd.show(UNIT, "ExecMainStatus"), "3", "the agent's own code");
+    harness::never_within("a start of who ended for good", Duration::from_secs(3), || {
+        (systemd.show(UNIT, "ActiveState") != "failed").then_some(())
+    });
 }
 
 /// After a restart the unit's own process is another, and the sidecar has found it.

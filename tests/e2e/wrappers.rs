@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::{Daemon, World, eventually, stat_state};
+use serde_json::Value;
 
 use crate::clients::python;
 use crate::tree::children_of;
@@ -69,19 +70,25 @@ fn ends_as_one(id: &str, links: usize, command: &[&str]) {
     }
     let sidecar = Daemon::start(world.path(), id, &mut sidecar);
 
-    let chain = || {
-        eventually("a chain", SOON, || {
-            Some(descendants(sidecar.pid())).filter(|chain| chain.len() >= links)
-        })
+    // The last of the chain has beaten: all of it is there.
+    let chain = |life: u64| {
+        eventually("a beat of this life", SOON, || {
+            let file = fs::read(world.state(id).join("heartbeat.json")).ok()?;
+            let beat: Value = serde_json::from_slice(&file).expect("replaced as a whole");
+            (beat["incarnation"] == life).then_some(())
+        });
+        let chain = descendants(sidecar.pid());
+        assert!(chain.len() >= links, "{links} at least: {chain:?}");
+        chain
     };
-    let first = chain();
+    let first = chain(1);
     let found = world.until(id, "status", "critical", SOON);
     assert_eq!(found["findings"][0]["cause"], "silent", "it beat, and stopped: {found:#}");
     eventually("a new life", SOON, || (world.agent(id)["incarnation"] == 2).then_some(()));
     assert!(are_gone(&first), "survivors of the first life: {first:?}");
 
     world.until(id, "status", "ok", SOON);
-    let second = chain();
+    let second = chain(2);
     let asked = world.lubdub(&["stop", id, "--reason", "test", "--wait"]);
     assert_eq!(asked.status.code(), Some(0), "{asked:?}");
     assert!(are_gone(&second), "survivors of the second: {second:?}");
@@ -101,12 +108,12 @@ fn offline(home: &Path) -> [(&'static str, String); 5] {
 
 #[test]
 fn a_shell_npm_and_node() {
-    ends_as_one("n", 4, &["sh", "-c", &format!("{} run agent; exit $?", installed("npm"))]);
+    ends_as_one("n", 5, &["sh", "-c", &format!("{} run agent; exit $?", installed("npm"))]);
 }
 
 #[test]
 fn npm_exec() {
-    ends_as_one("x", 2, &[&installed("npm"), "exec", "--", "agent"]);
+    ends_as_one("x", 3, &[&installed("npm"), "exec", "--", "agent"]);
 }
 
 #[test]

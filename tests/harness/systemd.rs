@@ -1,9 +1,12 @@
 //! A real systemd, as the first process of namespaces of its own, with units of the test's.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Daemon, eventually};
 
@@ -11,9 +14,11 @@ const SOON: Duration = Duration::from_secs(20);
 /// What it brings up.
 const TARGET: &str = "test.target";
 
-/// Its hierarchy of groups begins at its own group, and nothing of the machine's can be set.
+/// Its hierarchy of groups begins at its own group. Of the machine it can set and write nothing.
 const INSIDE: &str = "set -e
 mount --make-rprivate /
+mount --bind \"$2\" \"$2\"
+mount -o remount,bind,ro /
 mount -t proc proc /proc
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
@@ -59,15 +64,24 @@ impl Systemd {
             .arg(&group)
             .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--cgroup", "--uts"])
             .args(["--ipc", "sh"])
-            .args([&script, &sources]);
+            .args([&script, &sources])
+            .arg(directory);
         let holder = Daemon::start(directory, "systemd", &mut unshare);
         let pid = eventually("its first process", SOON, || child_of(holder.pid()));
         let systemd = Self { pid, group, holder: Some(holder) };
+        systemd.leave_its_root();
         eventually("a running systemd", SOON, || {
             let state = systemd.run(&["systemctl", "is-system-running"]);
             (state.stdout == b"running\n").then_some(())
         });
         Some(systemd)
+    }
+
+    /// A group with controllers for those below it may hold no process: neither may this one.
+    fn leave_its_root(&self) {
+        let above = self.group.parent().expect("it was made there").join("cgroup.procs");
+        let holder = self.holder.as_ref().expect("it runs").pid();
+        fs::write(above, holder.to_string()).expect("it is moved");
     }
 
     /// Runs a command inside.
@@ -97,33 +111,41 @@ impl Systemd {
 
 impl Drop for Systemd {
     fn drop(&mut self) {
-        // The first process of a pid namespace takes all others along.
+        // The first process of a pid namespace takes all others along; who waits for it cannot be
+        // asked to end before.
+        let first = i32::try_from(self.pid).ok().and_then(Pid::from_raw).expect("not 0");
+        let (Ok(()) | Err(_)) = kill_process(first, Signal::KILL);
         drop(self.holder.take());
-        remove_groups(&self.group);
-    }
-}
-
-/// A new group in the v2 hierarchy.
-fn own_group(directory: &Path) -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").expect("the kernel says");
-    let unified = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let unified = unified.into_iter().find(|fields| fields.get(2) == Some(&"cgroup2"))?;
-    let name = directory.file_name()?.to_string_lossy().replace('.', "test-");
-    let group = Path::new(unified[1]).join(name);
-    fs::create_dir(&group).ok().map(|()| group)
-}
-
-/// From the bottom up, each as soon as its processes are gone.
-fn remove_groups(group: &Path) {
-    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            remove_groups(&entry.path());
+        let start = Instant::now();
+        while self.group.exists() && start.elapsed() < SOON {
+            remove_groups(&self.group);
         }
     }
-    eventually("an empty group", SOON, || match fs::remove_dir(group) {
-        Err(_) if group.exists() => None,
-        Ok(()) | Err(_) => Some(()),
-    });
+}
+
+/// A new group in the v2 hierarchy; `None` where there is none, or this user may not make one.
+fn own_group(directory: &Path) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("the kernel says");
+    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let unified = mounts.find(|fields| fields.get(2) == Some(&"cgroup2"))?[1].to_owned();
+    let name = directory.file_name().expect("a name").to_string_lossy().replace('.', "test-");
+    let group = Path::new(&unified).join(name);
+    match fs::create_dir(&group) {
+        Err(error)
+            if [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]
+                .contains(&error.kind()) =>
+        {
+            None
+        }
+        made => made.map(|()| Some(group)).expect("a group"),
+    }
+}
+
+/// From the bottom up; those whose processes are not gone yet stay.
+fn remove_groups(group: &Path) {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).for_each(|g| remove_groups(&g));
+    drop(fs::remove_dir(group));
 }
 
 fn child_of(pid: u32) -> Option<u32> {

@@ -348,32 +348,26 @@ impl World {
         }
     }
 
-    /// All incidents of an agent, newest first; none of one that the collector has not met yet.
+    /// All incidents of an agent, newest first.
     pub fn incidents(&self, id: &str) -> Vec<Value> {
-        let text = self.of_agent(&["incidents", "--all", id, "-o", "json"]);
-        let list: Option<Value> =
-            text.map(|text| serde_json::from_str(&text).expect("a JSON object"));
-        list.and_then(|list| list["incidents"].as_array().cloned()).unwrap_or_default()
+        let list = self.json(&["incidents", "--all", id]);
+        list["incidents"].as_array().cloned().unwrap_or_default()
     }
 
     /// All events of an agent, or of all, oldest first; none of one that the collector has not met
     /// yet.
+    #[track_caller]
     pub fn events(&self, agent: Option<&str>) -> Vec<Value> {
         let mut args = vec!["events", "--after", "0", "-o", "json"];
         args.extend(agent);
-        let parse = |line: &str| serde_json::from_str(line).expect("one JSON object a line");
-        self.of_agent(&args).unwrap_or_default().lines().map(parse).collect()
-    }
-
-    /// What `lubdub` prints of an agent; nothing of one that the collector has not met yet.
-    #[track_caller]
-    fn of_agent(&self, args: &[&str]) -> Option<String> {
-        let output = self.lubdub(args);
+        let output = self.lubdub(&args);
         if output.status.code() == Some(UNKNOWN_AGENT) {
-            return None;
+            return Vec::new();
         }
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        Some(String::from_utf8(output.stdout).expect("text"))
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        let parse = |line: &str| serde_json::from_str(line).expect("one JSON object a line");
+        text.lines().map(parse).collect()
     }
 
     /// What HTTP answers: the status code and the body.
