@@ -79,6 +79,9 @@ fn unknown(message: &str) -> Option<String> {
 
 /// serde's names of types, in words.
 fn in_words(message: &str) -> String {
+    if message == "invalid socket address syntax" {
+        return "not an address like 127.0.0.1:8080".to_owned();
+    }
     let Some((what, expected)) = message.rsplit_once("expected ") else {
         return message.to_owned();
     };
@@ -87,6 +90,11 @@ fn in_words(message: &str) -> String {
         "u8" => "a whole number from 0 to 255",
         "u32" | "u64" => "a whole number, not below 0",
         "f64" | "f32" => "a number",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "path string" => "a path",
+        "socket address" => "an address like 127.0.0.1:8080",
+        table if table.starts_with("struct ") => "a table",
         other => other,
     };
     format!("{what}expected {words}")
@@ -164,7 +172,16 @@ mod tests {
         _idle: Option<SpanOrNone>,
         #[serde(rename = "count")]
         _count: Option<std::num::NonZeroU32>,
+        #[serde(rename = "hosts")]
+        _hosts: Option<Vec<String>>,
+        #[serde(rename = "port")]
+        _port: Option<std::net::SocketAddr>,
+        #[serde(rename = "inner")]
+        _inner: Option<Inner>,
     }
+
+    #[derive(Debug, Deserialize)]
+    struct Inner {}
 
     fn refused(text: &str) -> String {
         parse::<File>("x.toml", text).expect_err(text).to_string()
@@ -178,7 +195,7 @@ mod tests {
         );
         assert_eq!(
             refused("zz = 1"),
-            "x.toml:1: unknown key `zz`; known here: lease_max, idle, count"
+            "x.toml:1: unknown key `zz`; known here: lease_max, idle, count, hosts, port, inner"
         );
         let why = "x.toml:1: lease_max: \"soon\" is not a duration such as 250ms, 90s, 10m, 1h 30m";
         assert_eq!(refused("lease_max = \"soon\""), why);
@@ -188,6 +205,14 @@ mod tests {
         assert!(refused("\nlease_max = \"1s").starts_with("x.toml:2: "), "no key's value");
         let why = "x.toml:1: count: invalid value: integer `0`, expected a whole number above 0";
         assert_eq!(refused("count = 0"), why);
+        for (text, what) in [
+            ("hosts = 3", "expected a list"),
+            ("port = 3", "expected an address like 127.0.0.1:8080"),
+            ("port = \"localhost:1\"", "port: not an address like 127.0.0.1:8080"),
+            ("inner = 3", "expected a table"),
+        ] {
+            assert!(refused(text).ends_with(what), "{}", refused(text));
+        }
         assert!(parse::<File>("x.toml", "idle = \"none\"\nlease_max = \"1h 30m\"").is_ok());
     }
 }

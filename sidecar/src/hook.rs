@@ -70,9 +70,9 @@ impl Hook {
         let ran = async { Running::start(command)?.child.wait().await };
         let status = self.in_time(ran).await?;
         if status.success() {
-            Ok(format!("the hook {program} ended well"))
+            Ok(format!("{program} ended well"))
         } else {
-            Err(format!("the hook {program} ended with {status}"))
+            Err(format!("{program} ended with {status}"))
         }
     }
 
@@ -93,7 +93,7 @@ impl Hook {
         let text = String::from_utf8_lossy(&text).into_owned();
         match ended {
             Ok(status) if status.success() => Ok(text),
-            Ok(status) => Err(format!("the hook {program} ended with {status}; printed: {text}")),
+            Ok(status) => Err(format!("{program} ended with {status}; printed: {text}")),
             Err(why) => Err(format!("{why}; printed: {text}")),
         }
     }
@@ -115,10 +115,10 @@ impl Hook {
         let program = &self.argv[0];
         match tokio::time::timeout(self.patience, ran).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(format!("the hook {program} did not start: {error}")),
+            Ok(Err(error)) => Err(format!("{program} did not start: {error}")),
             Err(_) => {
                 let patience = lubdub_shared::time::words(self.patience);
-                Err(format!("the hook {program} did not end in {patience}"))
+                Err(format!("{program} did not end in {patience}"))
             }
         }
     }

@@ -61,7 +61,7 @@ pub(crate) struct Link {
 
 /// A collector's address that is none.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not the address of a collector, like http://127.0.0.1:7411")]
+#[error("{0:?} is not the address of a collector, like http://127.0.0.1:7411 (there is no TLS)")]
 pub struct BadAddress(String);
 
 impl Link {
@@ -75,7 +75,11 @@ impl Link {
     ) -> Result<(Self, mpsc::Receiver<FromLink>), BadAddress> {
         let endpoint = |address: &String| {
             let endpoint = Endpoint::from_shared(address.clone()).ok();
-            let endpoint = endpoint.filter(|e| e.uri().scheme_str() == Some("http"));
+            let endpoint = endpoint.filter(|e| {
+                let port = e.uri().authority().is_some_and(|at| at.port().is_some());
+                // A port that is no number below 65536 is none.
+                e.uri().scheme_str() == Some("http") && port == e.uri().port_u16().is_some()
+            });
             let endpoint = endpoint.ok_or_else(|| BadAddress(address.clone()))?;
             let endpoint = endpoint
                 .connect_timeout(CONNECT_TIMEOUT)

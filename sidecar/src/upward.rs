@@ -29,6 +29,7 @@ pub(crate) struct Upward {
     watchdog: Option<Duration>,
     beaten: Option<Mono>,
     ready: bool,
+    stopping: bool,
     told: String,
 }
 
@@ -44,7 +45,8 @@ impl Upward {
         }
         // Twice as often as asked, as sd_watchdog_enabled(3) advises.
         let watchdog = sd_notify::watchdog_enabled().map(|every| every / 2);
-        Some(Self { socket, address, watchdog, beaten: None, ready: false, told: String::new() })
+        let (ready, stopping, told) = (false, false, String::new());
+        Some(Self { socket, address, watchdog, beaten: None, ready, stopping, told })
     }
 
     /// Tells what has changed. What could not be told is told the next time.
@@ -96,8 +98,15 @@ impl Upward {
         self.send(&[NotifyState::Ready]);
     }
 
-    /// The sidecar ends.
-    pub(crate) fn stopping(&self) {
+    /// The sidecar ends; told once. To systemd who ends by itself before it was ready has failed,
+    /// whatever its code: an agent that was quick is told to have been.
+    pub(crate) fn stopping(&mut self, asked: bool) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        if !asked && !self.ready {
+            self.send(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+        }
         self.send(&[NotifyState::Stopping]);
     }
 }
@@ -132,8 +141,9 @@ mod tests {
         let address = SocketAddr::from_pathname(&path).expect("a path");
         // Its queue is full.
         while socket.send_to_addr(b"X=1", &address).is_ok() {}
-        let (told, ready) = (String::new(), false);
-        let mut upward = Upward { socket, address, watchdog: None, beaten: None, ready, told };
+        let (ready, stopping, told) = (false, false, String::new());
+        let mut upward =
+            Upward { socket, address, watchdog: None, beaten: None, ready, stopping, told };
         let standing =
             || Standing { ready: true, up: Some(Duration::ZERO), line: "running".to_owned() };
         upward.tell(standing(), Mono(0));
@@ -151,5 +161,15 @@ mod tests {
         assert!(said.contains("READY=1") && said.contains("STATUS=running"), "{said}");
         upward.tell(standing(), Mono(2));
         assert_eq!(heard(), "", "once");
+        upward.stopping(false);
+        upward.stopping(true);
+        assert_eq!(heard().trim(), "STOPPING=1", "once, and it was ready");
+        for (asked, ready) in [(false, true), (true, false)] {
+            (upward.ready, upward.stopping) = (false, false);
+            upward.stopping(asked);
+            let said = heard();
+            assert_eq!(said.contains("READY=1"), ready, "ended before it was ready: {said}");
+            assert!(said.contains("STOPPING=1"), "{said}");
+        }
     }
 }

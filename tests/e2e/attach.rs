@@ -114,6 +114,27 @@ fn a_local_command_restarts_it() {
     assert_eq!(ended["detail"]["exited"]["exit"]["how"]["signal"], 15, "{ended:#}");
 }
 
+/// What restarts it cannot: that is told at once, and not that nobody came in time.
+#[test]
+fn a_local_command_that_fails_is_the_reason() {
+    let world = World::new("");
+    let word = format!("7206.{}", std::process::id());
+    let _agent = Daemon::start(world.path(), "agent", Command::new("sleep").arg(&word));
+    let file = "[restart]\nby = \"command\"\ncommand = [\"/nonexistent\"]\nwithin = \"10m\"\n";
+    let _sidecar = attach(&world, "f", file, &["--match", &format!("sleep {word}")]);
+    world.until("f", "lifecycle", "running", SOON);
+    let stopped = world.lubdub(&["stop", "f", "--reason", "x", "--wait"]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    let asked = world.lubdub(&["start", "f", "--reason", "x"]);
+    assert!(asked.status.success(), "{asked:?}");
+    let told = eventually("its end", SOON, || {
+        let events = world.events(Some("f"));
+        let exits = events.iter().filter(|event| event["kind"] == "exited");
+        exits.map(Value::to_string).find(|exit| exit.contains("restart command failed"))
+    });
+    assert!(told.contains("/nonexistent did not start"), "{told}");
+}
+
 fn refused(world: &World, flags: &[&str]) -> (Option<i32>, String) {
     let mut sidecar = attach(world, "x", "", flags);
     let code = sidecar.wait(SOON).code();
@@ -130,6 +151,11 @@ fn exactly_one_process_must_fit() {
     let (code, log) = refused(&world, &["--match", &found, "--", "true"]);
     assert_eq!(code, Some(64), "{log}");
     assert!(log.contains("2 processes have"), "{log}");
+    for above in ["1".to_owned(), std::process::id().to_string()] {
+        let (code, log) = refused(&world, &["--pid", &above, "--", "true"]);
+        assert_eq!(code, Some(64), "{log}");
+        assert!(log.contains("is no agent: it is the init, this sidecar, or above it"), "{log}");
+    }
     for one in &two {
         assert!(log.contains(&format!("{} {found}", one.pid())), "both are listed: {log}");
     }

@@ -211,6 +211,9 @@ const RESTART_WITHIN: Duration = Duration::from_secs(60);
 
 impl Restart {
     fn check(&self) -> Result<(), String> {
+        if self.within.is_some_and(|within| within.0.is_zero()) {
+            return Err("[restart] within = \"0s\": nothing can be there by then".to_owned());
+        }
         match (self.by, &self.command) {
             (RestartBy::Command, None) => {
                 Err("[restart] by = \"command\" needs a command".to_owned())
@@ -282,6 +285,10 @@ impl File {
                 .map_err(|why| Refused::new(&name, format!("transcript = {pattern:?}: {why}")))?;
         }
         file.restart.check().map_err(|why| Refused::new(&name, why))?;
+        file.limits.check().map_err(|why| Refused::new(&name, why))?;
+        if file.heartbeat_directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
+            return Err(Refused::new(&name, "heartbeat_directory is not an absolute path"));
+        }
         if file.pidfile.is_some() && file.form == Form::Simple {
             return Err(Refused::new(&name, "pidfile is for type = \"forking\""));
         }
@@ -308,6 +315,15 @@ pub struct LimitsTable {
 }
 
 impl LimitsTable {
+    fn check(self) -> Result<(), String> {
+        match (self.memory_high, self.memory_max) {
+            (Some(high), Some(max)) if high.0 > max.0 => {
+                Err("[limits] memory_high is above memory_max, and never reached".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn resolved(self) -> Limits {
         Limits {
             memory_max: self.memory_max.map(|bytes| bytes.0),

@@ -18,8 +18,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 impl Driver {
     /// The agent has ended for good: what happened is handed over, then the sidecar leaves.
     pub(super) async fn finish(mut self, code: u8) -> u8 {
-        if let Some(upward) = &self.upward {
-            upward.stopping();
+        if let Some(upward) = &mut self.upward {
+            upward.stopping(self.asked_to_end);
         }
         if timeout(EVIDENCE_PATIENCE, self.finish_gathering()).await.is_err() {
             warn!("evidence of the end was not gathered in time");

@@ -15,8 +15,8 @@ impl Driver {
         }
         if ends || kind == SignalKind::hangup() {
             self.asked_to_end = true;
-            if let Some(upward) = &self.upward {
-                upward.stopping();
+            if let Some(upward) = &mut self.upward {
+                upward.stopping(true);
             }
             self.events.push_back(Event::Shutdown(number));
             return self.abandon_start();

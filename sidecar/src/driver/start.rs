@@ -35,6 +35,8 @@ pub(super) struct Awaited {
     begun: Option<Begun>,
     /// The local restart command was run for it already.
     commanded: bool,
+    /// Why that failed.
+    failed: Option<String>,
     /// Of the life before: it is not the next one.
     pub(super) before: Option<ProcessId>,
 }
@@ -89,7 +91,8 @@ impl Driver {
                     return;
                 }
                 begun.looked = Some(now.mono);
-                match self.find(life, &selector, waited < within) {
+                let patient = waited < within && self.awaited.failed.is_none();
+                match self.find(life, &selector, patient) {
                     Some(event) => event,
                     None => return,
                 }
@@ -140,6 +143,10 @@ impl Driver {
         if patient {
             return None;
         }
+        let why = match self.awaited.failed.take() {
+            Some(failed) => format!("the restart command failed: {failed}; {why}"),
+            None => why,
+        };
         error!("{why}");
         Some(Event::StartFailed(1, why))
     }
@@ -160,14 +167,17 @@ impl Driver {
     pub(super) fn run_restart_command(&mut self) {
         let Starts::ByCommand { argv, within, .. } = &self.config.starts else { return };
         self.awaited.commanded = true;
+        self.awaited.failed = None;
         let hook = self.hook(argv, *within);
         self.report_back(async move { News::Restarted(hook.run().await) });
     }
 
-    /// It ended; whether it did its work is seen by the process that follows.
+    /// It ended; whether it did its work is seen by the process that follows. One that failed is
+    /// not waited for.
     pub(super) fn restarted(&mut self, done: Result<String, String>, now: Now) {
         if let (Err(why), Some(life)) = (done, self.supervisor.life()) {
             self.note(life, format!("the restart command failed: {why}"), now);
+            self.awaited.failed = Some(why);
         }
     }
 

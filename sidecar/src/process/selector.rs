@@ -11,6 +11,7 @@ use lubdub_shared::id::ProcessId;
 use crate::vitals::procfs::{Stat, topmost};
 use crate::vitals::{self, Groups};
 
+const INIT: u32 = 1;
 /// Of a pidfile.
 const PIDFILE_MAX: u64 = 64;
 /// Processes that an error lists.
@@ -44,6 +45,9 @@ pub enum NotOne {
         /// Pid and command line of each.
         list: Vec<String>,
     },
+    /// It is one of those that started the sidecar, or the init: a stop could not end it.
+    #[error("{0} is no agent: it is the init, this sidecar, or above it")]
+    Above(String),
     /// The file cannot be used.
     #[error("{path}: {why}")]
     File {
@@ -72,6 +76,9 @@ impl Selector {
     fn only(&self, found: Vec<Stat>) -> Result<ProcessId, NotOne> {
         let alive: Vec<Stat> = found.into_iter().filter(Stat::is_alive).collect();
         match alive.as_slice() {
+            [stat] if stat.pid == INIT || ours().any(|pid| pid == stat.pid) => {
+                Err(NotOne::Above(format!("{} {}", stat.pid, command_line(stat.pid))))
+            }
             [stat] => stat.id().ok_or_else(|| NotOne::Nobody(self.words())),
             [] => Err(NotOne::Nobody(self.words())),
             several => {
@@ -120,11 +127,16 @@ fn in_unit(unit: &str) -> Vec<Stat> {
 
 /// Processes with these words in their command line, but for this one and those above it.
 fn by_command_line(words: &str) -> Vec<Stat> {
-    let own = std::process::id();
-    let ours: Vec<u32> = vitals::above(own).chain([own]).collect();
+    let ours: Vec<u32> = ours().collect();
     let fits =
         vitals::pids().filter(|pid| !ours.contains(pid) && command_line(*pid).contains(words));
     highest(fits)
+}
+
+/// This process, and those above it.
+fn ours() -> impl Iterator<Item = u32> {
+    let own = std::process::id();
+    [own].into_iter().chain(vitals::above(own))
 }
 
 fn highest(pids: impl Iterator<Item = u32>) -> Vec<Stat> {

@@ -63,13 +63,17 @@ impl Supervisor {
                 }
             }
             State::Starting { .. } => self.state = State::Starting { shutdown: Some(signal) },
-            State::Unborn { .. } | State::Resting { .. } | State::Held(_) => {
-                self.fail_all(out);
-                self.state = State::Ended(Lifecycle::Stopped);
-                out.push(Action::End(0));
-            }
+            State::Unborn { .. } | State::Resting { .. } => self.leave(Lifecycle::Stopped, out),
+            // What ended it stays true.
+            State::Held(hold) => self.leave(hold.lifecycle, out),
             State::Ended(_) => {}
         }
+    }
+
+    fn leave(&mut self, last: Lifecycle, out: &mut Vec<Action>) {
+        self.fail_all(out);
+        self.state = State::Ended(last);
+        out.push(Action::End(0));
     }
 }
 
