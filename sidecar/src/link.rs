@@ -14,7 +14,7 @@ use lubdub_shared::time;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::Stream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tracing::{debug, info, warn};
 
 pub(crate) mod outbox;
@@ -64,6 +64,13 @@ pub(crate) struct Link {
 #[error("{0:?} is not the address of a collector, like http://127.0.0.1:7411 (there is no TLS)")]
 pub struct BadAddress(String);
 
+/// Without TLS, and with a port that is one: what stands behind the host is nothing else.
+fn is_http(uri: &Uri) -> bool {
+    let port = uri.authority().and_then(|at| Some(at.as_str().rsplit_once(at.host())?.1));
+    let port = port.is_some_and(|text| text.is_empty() || uri.port_u16().is_some());
+    port && uri.scheme_str() == Some("http")
+}
+
 impl Link {
     /// A link to the first of these collectors that answers.
     ///
@@ -75,11 +82,7 @@ impl Link {
     ) -> Result<(Self, mpsc::Receiver<FromLink>), BadAddress> {
         let endpoint = |address: &String| {
             let endpoint = Endpoint::from_shared(address.clone()).ok();
-            let endpoint = endpoint.filter(|e| {
-                let port = e.uri().authority().is_some_and(|at| at.port().is_some());
-                // A port that is no number below 65536 is none.
-                e.uri().scheme_str() == Some("http") && port == e.uri().port_u16().is_some()
-            });
+            let endpoint = endpoint.filter(|endpoint| is_http(endpoint.uri()));
             let endpoint = endpoint.ok_or_else(|| BadAddress(address.clone()))?;
             let endpoint = endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -225,4 +228,27 @@ impl Stream for Outbound {
 struct Ended {
     welcomed: bool,
     retry_after: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_collectors() {
+        let table = [
+            ("http://127.0.0.1:7411", true),
+            ("http://[::1]:7411", true),
+            ("http://collector", true),
+            ("http://127.0.0.1:99999", false),
+            ("http://127.0.0.1:", false),
+            ("http://[::1]:x", false),
+            ("https://127.0.0.1:7411", false),
+            ("127.0.0.1:7411", false),
+            ("", false),
+        ];
+        for (address, fits) in table {
+            assert_eq!(Link::new(&[address.to_owned()], 1).is_ok(), fits, "{address}");
+        }
+    }
 }

@@ -278,22 +278,26 @@ impl File {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| Refused::new(&name, format!("cannot read it: {error}")))?;
-        let file: Self = strict_toml::parse(&name, &text)?;
-        file.hooks.check().map_err(|why| Refused::new(&name, why))?;
+        Self::parse(&name, &text)
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, Refused> {
+        let file: Self = strict_toml::parse(name, text)?;
+        file.hooks.check().map_err(|why| Refused::new(name, why))?;
         if let Some(pattern) = &file.transcript {
             transcript::check(pattern)
-                .map_err(|why| Refused::new(&name, format!("transcript = {pattern:?}: {why}")))?;
+                .map_err(|why| Refused::new(name, format!("transcript = {pattern:?}: {why}")))?;
         }
-        file.restart.check().map_err(|why| Refused::new(&name, why))?;
-        file.limits.check().map_err(|why| Refused::new(&name, why))?;
+        file.restart.check().map_err(|why| Refused::new(name, why))?;
+        file.limits.check().map_err(|why| Refused::new(name, why))?;
         if file.heartbeat_directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
-            return Err(Refused::new(&name, "heartbeat_directory is not an absolute path"));
+            return Err(Refused::new(name, "heartbeat_directory is not an absolute path"));
         }
         if file.pidfile.is_some() && file.form == Form::Simple {
-            return Err(Refused::new(&name, "pidfile is for type = \"forking\""));
+            return Err(Refused::new(name, "pidfile is for type = \"forking\""));
         }
         match file.budget.map(BudgetTable::check) {
-            Some(Err(why)) => Err(Refused::new(&name, format!("[budget] {why}"))),
+            Some(Err(why)) => Err(Refused::new(name, format!("[budget] {why}"))),
             Some(Ok(())) | None => Ok(file),
         }
     }
@@ -351,5 +355,35 @@ impl BudgetTable {
     pub(super) fn resolved(self) -> Budget {
         let tokens = self.tokens.map(NonZeroU64::get);
         Budget { tokens, cost_usd: self.cost_usd, window: self.window.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_cannot_hold_together_are_refused() {
+        let table = [
+            ("[restart]\nwithin = \"0s\"", "[restart] within = \"0s\""),
+            ("[restart]\nby = \"command\"", "needs a command"),
+            ("[restart]\ncommand = [\"x\"]", "is for by = \"command\""),
+            (
+                "[limits]\nmemory_max = \"1GiB\"\nmemory_high = \"2GiB\"",
+                "memory_high is above memory_max",
+            ),
+            ("heartbeat_directory = \"beats\"", "is not an absolute path"),
+            ("pidfile = \"/run/x\"", "is for type = \"forking\""),
+            ("[budget]\nwindow = \"1h\"", "sets no limit"),
+            ("[budget]\nwindow = \"1s\"\ntokens = 5", "window is below 1m"),
+            ("[hooks]\nnudge = []", "nudge names no program"),
+        ];
+        for (text, why) in table {
+            let refused = File::parse("s.toml", text).expect_err(text).to_string();
+            assert!(refused.contains(why), "{refused}");
+            assert!(refused.starts_with("s.toml: "), "{refused}");
+        }
+        let both = "[limits]\nmemory_max = \"2GiB\"\nmemory_high = \"1GiB\"";
+        File::parse("s.toml", both).expect("they hold together");
     }
 }

@@ -134,6 +134,7 @@ impl Driver {
             Ok(process) => match self.process.attach(life, process) {
                 Ok(()) => {
                     self.awaited.before = Some(process);
+                    self.awaited.failed = None;
                     return Some(Event::Started(process));
                 }
                 Err(error) => format!("pid {}: {error}", process.pid),

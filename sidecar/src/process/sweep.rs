@@ -18,6 +18,7 @@ const KILL_AGAIN: Duration = Duration::from_secs(5);
 
 /// Survivors that are named at most.
 pub(super) const SURVIVORS_MAX: usize = 64;
+
 /// How far a sweep got.
 #[derive(Debug, PartialEq)]
 pub enum Sweep {
