@@ -286,6 +286,7 @@ impl Driver {
                 let how = Detached::Goodbye { reason, back_within };
                 self.feed(agent, Event::Detached(how), now);
             }
+            FromSidecar::Other => {}
         }
     }
 

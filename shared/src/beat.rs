@@ -18,7 +18,7 @@ pub use ages::{
 
 words! {
     /// What the agent says that it is doing.
-    Phase {
+    open Phase {
         /// Not ready yet.
         Starting = "starting",
         /// Its own work.
@@ -43,7 +43,12 @@ impl Phase {
     pub fn waits(self) -> bool {
         match self {
             Self::Idle | Self::WaitingHuman | Self::WaitingRateLimit => true,
-            Self::Starting | Self::Working | Self::Llm | Self::Tool | Self::Stopping => false,
+            Self::Starting
+            | Self::Working
+            | Self::Llm
+            | Self::Tool
+            | Self::Stopping
+            | Self::Other => false,
         }
     }
 
@@ -55,14 +60,15 @@ impl Phase {
             | Self::Idle
             | Self::WaitingHuman
             | Self::WaitingRateLimit
-            | Self::Stopping => false,
+            | Self::Stopping
+            | Self::Other => false,
         }
     }
 }
 
 words! {
     /// Evidence of life that needs no cooperation, strongest first.
-    ActivityKind {
+    open ActivityKind {
         /// Bytes written.
         Output = "output",
         /// Bytes read or written, 64 KiB or more.
@@ -73,6 +79,9 @@ words! {
         Child = "child",
         /// CPU time.
         Cpu = "cpu",
+        /// Something of the tree runs, and what it does cannot be read: nobody may say that it is
+        /// inactive.
+        Unreadable = "unreadable",
     }
 }
 
@@ -269,4 +278,10 @@ pub struct Health {
     pub sick_disk: String,
     /// What of the tree was killed and does not end, in words; empty when all does.
     pub unkillable: String,
+    /// What the sidecar cannot do of its own work now, in words; empty while it can.
+    pub sick: String,
+    /// For how long it could not.
+    pub sick_for: Duration,
+    /// Why the sidecar cannot hear its agent now, in words; empty while it can.
+    pub unheard: String,
 }

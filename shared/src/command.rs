@@ -14,8 +14,9 @@ use crate::status::{Lifecycle, words};
 pub const AUTOMATIC_TTL: Duration = Duration::from_secs(30);
 
 words! {
-    /// Closed: nothing in a command can name a program, a path or an argument.
-    CommandKind {
+    /// Closed: nothing in a command can name a program, a path or an argument. A kind that is not
+    /// known is refused.
+    open CommandKind {
         /// Stop the whole tree, then start anew.
         Restart = "restart",
         /// Stop, and stay down. Sent by the engine it is a quarantine.
@@ -38,7 +39,7 @@ impl CommandKind {
     pub fn may_wait(self) -> bool {
         match self {
             Self::Stop | Self::Start | Self::Revive => true,
-            Self::Restart | Self::Apoptosis | Self::Nudge | Self::Capture => false,
+            Self::Restart | Self::Apoptosis | Self::Nudge | Self::Capture | Self::Other => false,
         }
     }
 
@@ -46,7 +47,7 @@ impl CommandKind {
     pub fn is_destructive(self) -> bool {
         match self {
             Self::Restart | Self::Stop | Self::Apoptosis => true,
-            Self::Start | Self::Revive | Self::Nudge | Self::Capture => false,
+            Self::Start | Self::Revive | Self::Nudge | Self::Capture | Self::Other => false,
         }
     }
 
@@ -110,6 +111,9 @@ pub enum Precondition {
         /// For at least this long.
         quiet: Duration,
     },
+    /// One that this version does not know, and so cannot check: refused.
+    #[serde(other)]
+    Other,
 }
 
 impl Precondition {
@@ -163,6 +167,7 @@ impl Precondition {
             Self::StillPaused if fresh.paused.is_some() => Ok(()),
             Self::StillPaused => Err("the process runs again".to_owned()),
             Self::StillInactive { quiet } => moves().and_then(|()| inactive(*quiet)),
+            Self::Other => Err("what must still be true is not known here".to_owned()),
         }
     }
 }
@@ -220,7 +225,7 @@ pub struct Command {
 
 words! {
     /// Why a sidecar said no.
-    Refusal {
+    open Refusal {
         /// The agent moved on: a save.
         PreconditionFailed = "precondition_failed",
         /// Nobody at the agent listens for it.
@@ -239,6 +244,8 @@ words! {
         Busy = "busy",
         /// The intent could not be written down.
         SickDisk = "sick_disk",
+        /// Its kind, or what must still be true, is not known to this sidecar.
+        Unsupported = "unsupported",
     }
 }
 
@@ -265,6 +272,9 @@ pub enum Ending {
     Expired,
     /// Tried, and it did not work.
     Failed,
+    /// In a way that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// A sidecar's answer to a command.

@@ -12,7 +12,7 @@ use crate::time::Wall;
 
 words! {
     /// Why a finding was made.
-    Cause {
+    open Cause {
         /// A clean exit, or an asked-for stop.
         Exited = "exited",
         /// The main process failed.
@@ -73,6 +73,10 @@ words! {
         SickDisk = "sick_disk",
         /// It was killed, and does not end.
         Unkillable = "unkillable",
+        /// The sidecar cannot do what is its own.
+        SickSidecar = "sick_sidecar",
+        /// The sidecar is deaf to its agent.
+        Unheard = "unheard",
     }
 }
 
@@ -95,7 +99,7 @@ pub struct Finding {
 
 words! {
     /// How an act ended, or how far it got.
-    ActionOutcome {
+    open ActionOutcome {
         /// Sent, and not answered yet.
         Accepted = "accepted",
         /// Carried out.

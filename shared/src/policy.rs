@@ -319,6 +319,9 @@ pub fn default_act(cause: Cause) -> Act {
         | Cause::Missing
         | Cause::Duplicate
         | Cause::SickDisk
+        | Cause::SickSidecar
+        | Cause::Unheard
+        | Cause::Other
         | Cause::Unkillable => Act::Notify,
     }
 }
@@ -327,8 +330,8 @@ pub fn default_act(cause: Cause) -> Act {
 ///
 /// What rests on the link alone never touches a living agent: that path has no edge to
 /// destruction. What is dead already is the sidecar's. Who waits for a person is never killed, nor
-/// who is no fault of: two sidecars for one id, a sick disk. Similarity, slopes and anomalies may
-/// nudge; they are no reason to restart anybody alone.
+/// who is no fault of: two sidecars for one id, a sick disk, a sidecar that is sick or deaf.
+/// Similarity, slopes and anomalies may nudge; they are no reason to restart anybody alone.
 pub fn most(cause: Cause) -> Act {
     match cause {
         Cause::Exited
@@ -341,6 +344,9 @@ pub fn most(cause: Cause) -> Act {
         | Cause::Missing
         | Cause::Duplicate
         | Cause::SickDisk
+        | Cause::SickSidecar
+        | Cause::Unheard
+        | Cause::Other
         | Cause::WaitingHuman
         | Cause::Flapping => Act::Notify,
         Cause::Looping

@@ -74,7 +74,7 @@ pub struct Welcome {
 
 words! {
     /// Why a sidecar leaves.
-    GoodbyeReason {
+    open GoodbyeReason {
         /// The agent ended by itself.
         AgentEnded = "agent_ended",
         /// The sidecar was told to end, and took the agent along.
@@ -103,6 +103,8 @@ pub enum FromSidecar {
         /// When it means to be back.
         back_within: Option<Duration>,
     },
+    /// What a newer sidecar says, and this version does not know: passed over.
+    Other,
 }
 
 /// What a collector sends.
@@ -133,6 +135,8 @@ pub enum ToSidecar {
         /// When to come back.
         retry_after: Duration,
     },
+    /// What a newer collector says, and this version does not know: passed over.
+    Other,
 }
 
 /// Held down: how, why and by whom.
@@ -169,7 +173,7 @@ pub struct Event {
 
 words! {
     /// What is recorded of a fleet.
-    EventKind {
+    open EventKind {
         /// A life began.
         Started = "started",
         /// A life ended.
@@ -256,6 +260,8 @@ pub enum Happening {
         /// One line.
         text: String,
     },
+    /// What a newer sidecar tells, and this version does not know.
+    Other,
 }
 
 impl Happening {
@@ -268,6 +274,7 @@ impl Happening {
             Self::Held(_) => EventKind::Held,
             Self::Evidence(_) => EventKind::Evidence,
             Self::Note { .. } => EventKind::Note,
+            Self::Other => EventKind::Other,
         }
     }
 }

@@ -1,21 +1,59 @@
 //! How an agent fares, and where its process is between start and end.
 
+/// A closed set of words. One that is marked `open` also holds `Other`: a word of a newer peer or
+/// of a newer store, which this version does not know. It is carried and shown, never chosen: it
+/// is not among `ALL`, and no file and no agent can name it.
 macro_rules! words {
+    ($(#[$doc:meta])* open $name:ident {
+        $($(#[$vdoc:meta])* $variant:ident = $text:literal,)*
+    }) => {
+        $crate::status::words! {
+            @enum $(#[$doc])* $name {
+                $($(#[$vdoc])* #[serde(rename = $text)] $variant = $text,)*
+            } {
+                /// A word that this version does not know.
+                #[serde(other, rename = "other")]
+                Other = "other",
+            }
+        }
+
+        impl $name {
+            /// The same, from what a newer version may have written.
+            pub fn from_any_word(word: &str) -> Self {
+                Self::from_word(word).unwrap_or(Self::Other)
+            }
+        }
+    };
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $crate::status::words! {
+            @enum $(#[$doc])* $name {
+                $($(#[$vdoc])* #[serde(rename = $text)] $variant = $text,)*
+            } {}
+        }
+    };
+    (@enum $(#[$doc:meta])* $name:ident {
+        $($(#[$vdoc:meta])* $variant:ident = $text:literal,)*
+    } {
+        $($(#[$odoc:meta])* $other:ident = $otext:literal,)?
+    }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[derive(serde::Serialize, serde::Deserialize)]
         pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*
+            $($(#[$vdoc])* $variant,)*
+            $($(#[$odoc])* $other,)?
         }
 
         impl $name {
-            /// Every value, in order.
+            /// Every value that can be chosen, in order.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The word of the JSON contracts.
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
+                match self {
+                    $(Self::$variant => $text,)*
+                    $(Self::$other => $otext,)?
+                }
             }
 
             /// From the word of the JSON contracts.
@@ -57,7 +95,7 @@ words! {
     ///                ▼           ▼            ▼
     ///         stopped, failed   stopped, quarantined, terminated
     /// ```
-    Lifecycle {
+    open Lifecycle {
         /// No process yet; the first start is on its way.
         Starting = "starting",
         /// The main process lives.
@@ -100,7 +138,25 @@ impl Lifecycle {
             | Self::Running
             | Self::Stopping
             | Self::Restarting
-            | Self::Verifying => false,
+            | Self::Verifying
+            | Self::Other => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_not_known_is_carried_and_never_chosen() {
+        assert_eq!(Lifecycle::from_word("hibernating"), None);
+        assert_eq!(Lifecycle::from_word("other"), None);
+        assert_eq!(Lifecycle::from_any_word("hibernating"), Lifecycle::Other);
+        assert!(!Lifecycle::ALL.contains(&Lifecycle::Other));
+        let read: Lifecycle = serde_json::from_str("\"hibernating\"").expect("any word");
+        assert_eq!(read, Lifecycle::Other);
+        assert_eq!(serde_json::to_string(&read).expect("a word"), "\"other\"");
+        assert!(serde_json::from_str::<Status>("\"fine\"").is_err(), "a closed word");
     }
 }

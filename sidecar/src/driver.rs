@@ -350,6 +350,7 @@ fn log(what: &Happening) {
         Happening::Held(hold) => warn!("held down: {hold}"),
         Happening::Evidence(bundle) => info!(path = bundle.path, "evidence"),
         Happening::Note { text } => warn!("{text}"),
+        Happening::Other => {}
     }
 }
 

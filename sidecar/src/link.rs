@@ -189,7 +189,10 @@ impl Link {
                     info!(reason, "the collector leaves");
                     ended.retry_after = Some(*retry_after);
                 }
-                ToSidecar::Ack { .. } | ToSidecar::Command(_) | ToSidecar::Policy { .. } => {}
+                ToSidecar::Ack { .. }
+                | ToSidecar::Command(_)
+                | ToSidecar::Policy { .. }
+                | ToSidecar::Other => {}
             }
             if self.to_driver.send(FromLink::Message(message)).await.is_err() {
                 break;

@@ -19,6 +19,7 @@ mod hang;
 mod heartbeat_file;
 mod http;
 mod link;
+mod newer_peers;
 mod output;
 mod partition;
 mod pending;

@@ -179,7 +179,10 @@ fn running(stream: &Stream) -> (LifeId, u64) {
             let life = report.life?;
             report.pid.map(|_| (life.id, report.number))
         }
-        FromSidecar::Hello(_) | FromSidecar::Events { .. } | FromSidecar::Goodbye { .. } => None,
+        FromSidecar::Hello(_)
+        | FromSidecar::Events { .. }
+        | FromSidecar::Goodbye { .. }
+        | FromSidecar::Other => None,
     })
 }
 

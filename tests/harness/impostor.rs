@@ -44,9 +44,10 @@ impl Stream {
     pub fn hello(&self) -> Hello {
         self.hear("Hello", |message| match message {
             FromSidecar::Hello(hello) => Some(*hello),
-            FromSidecar::Report(_) | FromSidecar::Events { .. } | FromSidecar::Goodbye { .. } => {
-                panic!("Hello comes first")
-            }
+            FromSidecar::Report(_)
+            | FromSidecar::Events { .. }
+            | FromSidecar::Goodbye { .. }
+            | FromSidecar::Other => panic!("Hello comes first"),
         })
     }
 

@@ -10,6 +10,7 @@
 
 mod disk;
 mod impostor;
+mod newer;
 mod proxy;
 pub mod sample;
 #[path = "../sim/lib.rs"]
@@ -21,6 +22,7 @@ mod world;
 
 pub use disk::SmallDisk;
 pub use impostor::{Impostor, Stream};
+pub use newer::{NewerProtocol, RawCollector, RawStream};
 pub use proxy::Proxy;
 pub use systemd::Systemd;
 pub use virtual_world::run_transcript;

@@ -87,9 +87,10 @@ pub(crate) async fn run(args: Args, kind: CommandKind) -> Result<(), Failed> {
     }
     let said = format!("{kind} {}: {outcome}: {}", args.agent, render::clean(&response.detail));
     match outcome {
-        ActionOutcome::Refused | ActionOutcome::Expired | ActionOutcome::Failed => {
-            Err(Failed::refused(said))
-        }
+        ActionOutcome::Refused
+        | ActionOutcome::Expired
+        | ActionOutcome::Failed
+        | ActionOutcome::Other => Err(Failed::refused(said)),
         ActionOutcome::Accepted | ActionOutcome::Done | ActionOutcome::Pending => {
             if args.common.output == Output::Table { render::line(&said) } else { Ok(()) }
         }

@@ -107,6 +107,7 @@ fn words(event: &EventView) -> String {
             format!("{kind} by {by}: {}{dry}", text(&detail["reason"]))
         }
         EventKind::Answer => format!("{}: {}", text(&detail["outcome"]), text(&detail["detail"])),
+        EventKind::Other => "of a kind that this version does not know".to_owned(),
         EventKind::Started => format!("pid {}", fact["process"]["pid"]),
         EventKind::Exited => {
             let clean = if fact["clean"] == true { "clean" } else { "failed" };

@@ -133,8 +133,8 @@ pub(crate) fn seen(view: &AgentView, lines: &mut Vec<String>) {
          response {response}",
         tasks.done, tasks.failed, tasks.open
     ));
-    let quiet = Health { sick_disk: String::new(), unkillable: String::new(), ..health.clone() };
-    if quiet != Health::default() {
+    let Health { datagrams_dropped, writes_failed, events_dropped, .. } = health;
+    if [datagrams_dropped, writes_failed, events_dropped] != [&0; 3] {
         lines.push(format!(
             "  sidecar    {} datagrams dropped, {} writes failed, {} events dropped",
             health.datagrams_dropped, health.writes_failed, health.events_dropped

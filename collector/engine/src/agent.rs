@@ -317,7 +317,7 @@ pub(crate) fn cause_of(exit: &Exit) -> Cause {
 /// A sidecar that left on purpose: when it is missed.
 pub(crate) fn left(reason: GoodbyeReason, back_within: Option<Duration>, now: Mono) -> Link {
     match reason {
-        GoodbyeReason::AgentEnded => Link::Left { back_by: None },
+        GoodbyeReason::AgentEnded | GoodbyeReason::Other => Link::Left { back_by: None },
         GoodbyeReason::Shutdown => Link::Left { back_by: back_within.map(|by| now.after(by)) },
     }
 }

@@ -18,6 +18,8 @@
 //! | two instances that report one agent for 10 s | Duplicate | Critical |
 //! | a state directory that cannot be written | SickDisk | Warning |
 //! | killed, and not gone after 5 s | Unkillable | Critical |
+//! | the sidecar cannot do its own work | SickSidecar | Unknown, Warning at unreachable_after |
+//! | the local door is shut | Unheard | Unknown |
 //! | an open task past task_timeout, then twice that | TaskOverdue | Warning, Critical |
 //! | a check that did not come, then the next one | Missed | Warning, Critical |
 //! | waiting_human for human_after | WaitingHuman | Warning |
@@ -59,6 +61,7 @@ mod paused;
 mod progress;
 mod reported;
 mod response;
+mod sidecar;
 mod silence;
 mod task;
 mod unkillable;
@@ -85,6 +88,8 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
     found.extend(duplicate::find(agent, view));
     found.extend(disk::find(agent));
     found.extend(unkillable::find(agent));
+    found.extend(sidecar::sick(agent));
+    found.extend(sidecar::unheard(agent));
     found
 }
 

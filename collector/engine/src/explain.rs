@@ -107,7 +107,10 @@ fn due_in(agent: &Agent, worst: &Standing, now: Mono) -> Option<Duration> {
         | Cause::Flapping
         | Cause::Missing
         | Cause::Duplicate
-        | Cause::SickDisk => return None,
+        | Cause::SickDisk
+        | Cause::SickSidecar
+        | Cause::Unheard
+        | Cause::Other => return None,
     })
 }
 

@@ -47,6 +47,9 @@ fn family(cause: Cause) -> Cause {
         | Cause::Unreachable
         | Cause::Duplicate
         | Cause::SickDisk
+        | Cause::SickSidecar
+        | Cause::Unheard
+        | Cause::Other
         | Cause::Unkillable => cause,
     }
 }

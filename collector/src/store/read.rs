@@ -80,7 +80,7 @@ pub(super) fn incident_of(row: &Row<'_>) -> rusqlite::Result<(Option<AgentId>, I
     let id: Vec<u8> = row.get(0)?;
     let incident = Incident {
         id: IncidentId::from_slice(&id).ok_or_else(|| bad(0, Type::Blob))?,
-        cause: text(row, 2, Cause::from_word)?,
+        cause: any_word(row, 2, Cause::from_any_word)?,
         level: text(row, 3, Status::from_word)?,
         opened: Wall(row.get(4)?),
         resolved: row.get::<_, Option<i64>>(5)?.map(Wall),
@@ -106,7 +106,7 @@ fn event_of(row: &Row<'_>) -> rusqlite::Result<EventView> {
         at: Wall(row.get(1)?),
         agent: agent_or_none(row, 2)?,
         incarnation: row.get(3)?,
-        kind: text(row, 4, EventKind::from_word)?,
+        kind: any_word(row, 4, EventKind::from_any_word)?,
         detail: row.get(5)?,
     })
 }
@@ -124,6 +124,11 @@ fn agent_or_none(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<AgentId>> 
 fn text<T>(row: &Row<'_>, at: usize, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
     let text: String = row.get(at)?;
     parse(&text).ok_or_else(|| bad(at, Type::Text))
+}
+
+/// A word that a newer version may have written.
+fn any_word<T>(row: &Row<'_>, at: usize, read: impl Fn(&str) -> T) -> rusqlite::Result<T> {
+    text(row, at, |word| Some(read(word)))
 }
 
 fn bad(column: usize, kind: Type) -> rusqlite::Error {
@@ -214,8 +219,14 @@ impl Reader {
         let mut query = connection.prepare(
             "SELECT cause, count(*) FROM incidents WHERE resolved IS NULL GROUP BY cause",
         )?;
-        let row = |row: &Row<'_>| Ok((text(row, 0, Cause::from_word)?, sequence(row, 1)?));
-        query.query_map([], row)?.collect()
+        let row = |row: &Row<'_>| Ok((any_word(row, 0, Cause::from_any_word)?, sequence(row, 1)?));
+        let mut open = BTreeMap::new();
+        for row in query.query_map([], row)? {
+            // Words that are not known here are one cause here.
+            let (cause, count) = row?;
+            *open.entry(cause).or_default() += count;
+        }
+        Ok(open)
     }
 
     /// A page of events, oldest first: the newest ones, or those behind `after`. Also where to go
@@ -268,7 +279,7 @@ impl Reader {
     pub(crate) fn command(&self, id: CommandId) -> rusqlite::Result<Option<Recorded>> {
         let connection = self.connect()?;
         let row = |row: &Row<'_>| {
-            let outcome = text(row, 0, ActionOutcome::from_word)?;
+            let outcome = any_word(row, 0, ActionOutcome::from_any_word)?;
             Ok(Recorded { outcome, detail: row.get(1)? })
         };
         let id = id.as_bytes().as_slice();

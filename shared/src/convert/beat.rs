@@ -43,12 +43,14 @@ impl TryFrom<pb::Exit> for Exit {
     type Error = Invalid;
 
     fn try_from(exit: pb::Exit) -> Result<Self, Invalid> {
-        let how = match exit.how.required("exit.how")? {
-            pb::exit::How::Code(code) => ExitHow::Code(
+        use pb::exit::How;
+        let how = match exit.how {
+            Some(How::Code(code)) => ExitHow::Code(
                 u8::try_from(code).map_err(|_| Invalid::new("exit.code", "not 0..255"))?,
             ),
-            pb::exit::How::Signal(signal) => ExitHow::Signal(signal),
-            pb::exit::How::Unknown(why) => ExitHow::Unknown(why),
+            Some(How::Signal(signal)) => ExitHow::Signal(signal),
+            Some(How::Unknown(why)) => ExitHow::Unknown(crate::line::clip(why.into())),
+            None => ExitHow::Unknown("an end that this version does not know".to_owned()),
         };
         Ok(Self { how, core: exit.core, by_us: exit.by_us, oom: exit.oom })
     }
@@ -289,6 +291,9 @@ impl From<Report> for pb::Report {
                 events_dropped: report.health.events_dropped,
                 sick_disk: report.health.sick_disk,
                 unkillable: report.health.unkillable,
+                sick: report.health.sick,
+                sick_ms: ms(report.health.sick_for),
+                unheard: report.health.unheard,
             }),
             starts_in_ms: report.starts_in.map(ms),
             policy: report.policy,
@@ -315,6 +320,9 @@ impl TryFrom<pb::Report> for Report {
                 events_dropped: health.events_dropped,
                 sick_disk: crate::line::clip(health.sick_disk.into()),
                 unkillable: crate::line::clip(health.unkillable.into()),
+                sick: crate::line::clip(health.sick.into()),
+                sick_for: duration(health.sick_ms),
+                unheard: crate::line::clip(health.unheard.into()),
             },
             starts_in: report.starts_in_ms.map(duration),
             policy: report.policy,

@@ -22,7 +22,7 @@ impl From<Command> for pb::Command {
             store: command.store.as_bytes().to_vec(),
             epoch: command.epoch,
             cause,
-            precondition: Some(pb::Precondition { of: Some(command.precondition.into()) }),
+            precondition: Some(pb::Precondition { of: command.precondition.into() }),
             report: command.report,
             ttl_ms: ms(command.ttl),
             age_ms: ms(command.age),
@@ -60,7 +60,7 @@ impl TryFrom<pb::Command> for Command {
             life,
             store: id("command.store", &command.store)?,
             epoch: command.epoch,
-            precondition: precondition.of.required("command.precondition.of")?.into(),
+            precondition: precondition.of.map_or(Precondition::Other, Into::into),
             report: command.report,
             ttl: duration(command.ttl_ms),
             age: duration(command.age_ms),
@@ -71,28 +71,30 @@ impl TryFrom<pb::Command> for Command {
     }
 }
 
-impl From<Precondition> for pb::precondition::Of {
+impl From<Precondition> for Option<pb::precondition::Of> {
     fn from(precondition: Precondition) -> Self {
-        match precondition {
-            Precondition::LifeOnly => Self::LifeOnly(pb::LifeOnly {}),
+        use pb::precondition::Of;
+        Some(match precondition {
+            Precondition::LifeOnly => Of::LifeOnly(pb::LifeOnly {}),
             Precondition::Silent { beats, quiet } => {
-                Self::Silent(pb::Silent { beats, quiet_ms: ms(quiet) })
+                Of::Silent(pb::Silent { beats, quiet_ms: ms(quiet) })
             }
-            Precondition::NoBeat { beats } => Self::NoBeat(pb::NoBeat { beats }),
+            Precondition::NoBeat { beats } => Of::NoBeat(pb::NoBeat { beats }),
             Precondition::Frozen { progress, quiet } => {
-                Self::Frozen(pb::Frozen { progress, quiet_ms: ms(quiet) })
+                Of::Frozen(pb::Frozen { progress, quiet_ms: ms(quiet) })
             }
-            Precondition::SameLease { number } => Self::Lease(pb::SameLease { number }),
-            Precondition::StillFailed { check } => Self::Failed(pb::StillFailed { check }),
-            Precondition::StillPaused => Self::Paused(pb::StillPaused {}),
+            Precondition::SameLease { number } => Of::Lease(pb::SameLease { number }),
+            Precondition::StillFailed { check } => Of::Failed(pb::StillFailed { check }),
+            Precondition::StillPaused => Of::Paused(pb::StillPaused {}),
             Precondition::StillOverdue { over } => {
-                Self::Overdue(pb::StillOverdue { over_ms: ms(over) })
+                Of::Overdue(pb::StillOverdue { over_ms: ms(over) })
             }
-            Precondition::StillSpent => Self::Spent(pb::StillSpent {}),
+            Precondition::StillSpent => Of::Spent(pb::StillSpent {}),
             Precondition::StillInactive { quiet } => {
-                Self::Inactive(pb::StillInactive { quiet_ms: ms(quiet) })
+                Of::Inactive(pb::StillInactive { quiet_ms: ms(quiet) })
             }
-        }
+            Precondition::Other => return None,
+        })
     }
 }
 
@@ -129,6 +131,7 @@ impl From<Outcome> for pb::Outcome {
             Ending::Refused(refusal) => (pb::OutcomeKind::Refused, refusal.to_wire()),
             Ending::Expired => (pb::OutcomeKind::Expired, 0),
             Ending::Failed => (pb::OutcomeKind::Failed, 0),
+            Ending::Other => (pb::OutcomeKind::Other, 0),
         };
         Self {
             command: outcome.command.as_bytes().to_vec(),
@@ -147,16 +150,15 @@ impl TryFrom<pb::Outcome> for Outcome {
     type Error = Invalid;
 
     fn try_from(outcome: pb::Outcome) -> Result<Self, Invalid> {
-        let kind = pb::OutcomeKind::try_from(outcome.kind)
-            .map_err(|_| Invalid::new("outcome.kind", "a word that is not known here"))?;
-        let ending = match kind {
-            pb::OutcomeKind::Unspecified => return Err(Invalid::missing("outcome.kind")),
-            pb::OutcomeKind::Done => Ending::Done,
-            pb::OutcomeKind::Refused => {
+        let ending = match pb::OutcomeKind::try_from(outcome.kind) {
+            Ok(pb::OutcomeKind::Unspecified) => return Err(Invalid::missing("outcome.kind")),
+            Ok(pb::OutcomeKind::Done) => Ending::Done,
+            Ok(pb::OutcomeKind::Refused) => {
                 Ending::Refused(Refusal::from_wire("outcome.refusal", outcome.refusal)?)
             }
-            pb::OutcomeKind::Expired => Ending::Expired,
-            pb::OutcomeKind::Failed => Ending::Failed,
+            Ok(pb::OutcomeKind::Expired) => Ending::Expired,
+            Ok(pb::OutcomeKind::Failed) => Ending::Failed,
+            Ok(pb::OutcomeKind::Other) | Err(_) => Ending::Other,
         };
         Ok(Self {
             command: id("outcome.command", &outcome.command)?,

@@ -64,12 +64,13 @@ fn expected_to_wire((name, expected): (String, Expected)) -> pb::ExpectedCheck {
     pb::ExpectedCheck { name, grace_ms: ms(expected.grace), due: Some(due) }
 }
 
-fn expected_from_wire(check: pb::ExpectedCheck) -> Result<(String, Expected), Invalid> {
-    let due = match check.due.required("limits.checks.due")? {
+/// `None` where it is due in a way that is not known here: the collector clocks it.
+fn expected_from_wire(check: pb::ExpectedCheck) -> Option<(String, Expected)> {
+    let due = match check.due? {
         pb::expected_check::Due::EveryMs(every) => Due::Every(duration(every)),
         pb::expected_check::Due::Cron(line) => Due::Cron(line),
     };
-    Ok((check.name, Expected { due, grace: duration(check.grace_ms) }))
+    Some((check.name, Expected { due, grace: duration(check.grace_ms) }))
 }
 
 fn least(field: &'static str, number: u32) -> Result<NonZeroU32, Invalid> {
@@ -131,7 +132,7 @@ impl TryFrom<pb::Limits> for Limits {
                 off: finite("flapping.off", flapping.off)?,
                 hold_max: duration(flapping.hold_max_ms),
             },
-            check: limits.checks.into_iter().map(expected_from_wire).collect::<Result<_, _>>()?,
+            check: limits.checks.into_iter().filter_map(expected_from_wire).collect(),
             quiet_hours: limits.quiet_hours.iter().map(hours).collect::<Result<_, _>>()?,
         })
     }

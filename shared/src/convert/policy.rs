@@ -49,11 +49,14 @@ impl TryFrom<pb::Policy> for Policy {
     type Error = Invalid;
 
     fn try_from(policy: pb::Policy) -> Result<Self, Invalid> {
-        let phase = |p: pb::PhaseDeadline| {
-            Ok((Phase::from_wire("policy.phase", p.phase)?, p.deadline_ms.map(duration)))
+        // A phase or a cause that is not known here never comes up here.
+        let phase = |p: pb::PhaseDeadline| match Phase::from_wire("policy.phase", p.phase) {
+            Ok(Phase::Other) => None,
+            phase => Some(phase.map(|phase| (phase, p.deadline_ms.map(duration)))),
         };
-        let act = |a: pb::CauseAct| {
-            Ok((Cause::from_wire("act.cause", a.cause)?, Act::from_wire("act.act", a.act)?))
+        let act = |a: pb::CauseAct| match Cause::from_wire("act.cause", a.cause) {
+            Ok(Cause::Other) => None,
+            cause => Some(cause.and_then(|cause| Ok((cause, Act::from_wire("act.act", a.act)?)))),
         };
         let failures = policy.failures_before_critical;
         Ok(Self {
@@ -75,8 +78,8 @@ impl TryFrom<pb::Policy> for Policy {
             send_evidence: policy.send_evidence,
             task_timeout: policy.task_timeout_ms.map(duration),
             limits: policy.limits.map(TryInto::try_into).transpose()?.unwrap_or_default(),
-            phase: policy.phases.into_iter().map(phase).collect::<Result<_, _>>()?,
-            act: policy.acts.into_iter().map(act).collect::<Result<_, _>>()?,
+            phase: policy.phases.into_iter().filter_map(phase).collect::<Result<_, _>>()?,
+            act: policy.acts.into_iter().filter_map(act).collect::<Result<_, _>>()?,
             restart: policy.restart.required("policy.restart")?.try_into()?,
         })
     }

@@ -28,6 +28,7 @@ impl From<FromSidecar> for pb::FromSidecar {
                 reason: reason.to_wire(),
                 back_within_ms: back_within.map(ms),
             }),
+            FromSidecar::Other => return Self { message: None },
         };
         Self { message: Some(message) }
     }
@@ -38,7 +39,8 @@ impl TryFrom<pb::FromSidecar> for FromSidecar {
 
     fn try_from(message: pb::FromSidecar) -> Result<Self, Invalid> {
         use pb::from_sidecar::Message;
-        Ok(match message.message.required("message")? {
+        let Some(message) = message.message else { return Ok(Self::Other) };
+        Ok(match message {
             Message::Hello(hello) => Self::Hello(Box::new(hello.try_into()?)),
             Message::Report(report) => Self::Report(Box::new(report.try_into()?)),
             Message::Events(batch) => {
@@ -122,6 +124,7 @@ impl From<ToSidecar> for pb::ToSidecar {
             ToSidecar::GoAway { reason, retry_after } => {
                 Message::GoAway(pb::GoAway { reason, retry_after_ms: ms(retry_after) })
             }
+            ToSidecar::Other => return Self { message: None },
         };
         Self { message: Some(message) }
     }
@@ -132,7 +135,8 @@ impl TryFrom<pb::ToSidecar> for ToSidecar {
 
     fn try_from(message: pb::ToSidecar) -> Result<Self, Invalid> {
         use pb::to_sidecar::Message;
-        Ok(match message.message.required("message")? {
+        let Some(message) = message.message else { return Ok(Self::Other) };
+        Ok(match message {
             Message::Welcome(welcome) => Self::Welcome(Box::new(welcome.try_into()?)),
             Message::Ack(ack) => {
                 Self::Ack { spool: id("ack.spool", &ack.spool)?, number: ack.number }
@@ -240,27 +244,28 @@ impl From<Event> for pb::Event {
     fn from(event: Event) -> Self {
         use pb::event::What;
         let what = match event.what {
-            Happening::Started { process, used } => What::Started(pb::Started {
+            Happening::Started { process, used } => Some(What::Started(pb::Started {
                 pid: process.pid.get(),
                 start_time: process.start_time,
                 used,
-            }),
-            Happening::Exited { exit, clean, next, survivors } => What::Exited(pb::Exited {
+            })),
+            Happening::Exited { exit, clean, next, survivors } => Some(What::Exited(pb::Exited {
                 exit: Some(exit.into()),
                 clean,
                 next: next.to_wire(),
                 survivors: survivors.into_iter().map(Into::into).collect(),
-            }),
-            Happening::Outcome(outcome) => What::Outcome(outcome.into()),
-            Happening::Held(hold) => What::Held(hold.into()),
-            Happening::Evidence(bundle) => What::Evidence(bundle.into()),
-            Happening::Note { text } => What::Note(pb::Note { text }),
+            })),
+            Happening::Outcome(outcome) => Some(What::Outcome(outcome.into())),
+            Happening::Held(hold) => Some(What::Held(hold.into())),
+            Happening::Evidence(bundle) => Some(What::Evidence(bundle.into())),
+            Happening::Note { text } => Some(What::Note(pb::Note { text })),
+            Happening::Other => None,
         };
         Self {
             number: event.number,
             at: Some(stamp(event.at)),
             life: event.life.map(Into::into),
-            what: Some(what),
+            what,
         }
     }
 }
@@ -270,21 +275,22 @@ impl TryFrom<pb::Event> for Event {
 
     fn try_from(event: pb::Event) -> Result<Self, Invalid> {
         use pb::event::What;
-        let what = match event.what.required("event.what")? {
-            What::Started(started) => Happening::Started {
+        let what = match event.what {
+            None => Happening::Other,
+            Some(What::Started(started)) => Happening::Started {
                 process: process(started.pid, started.start_time)?,
                 used: started.used,
             },
-            What::Exited(exited) => Happening::Exited {
+            Some(What::Exited(exited)) => Happening::Exited {
                 exit: exited.exit.required("exited.exit")?.try_into()?,
                 clean: exited.clean,
                 next: Lifecycle::from_wire("exited.next", exited.next)?,
                 survivors: exited.survivors.into_iter().map(Into::into).collect(),
             },
-            What::Outcome(outcome) => Happening::Outcome(outcome.try_into()?),
-            What::Held(held) => Happening::Held(held.try_into()?),
-            What::Evidence(evidence) => Happening::Evidence(evidence.try_into()?),
-            What::Note(note) => Happening::Note { text: clip(note.text.into()) },
+            Some(What::Outcome(outcome)) => Happening::Outcome(outcome.try_into()?),
+            Some(What::Held(held)) => Happening::Held(held.try_into()?),
+            Some(What::Evidence(evidence)) => Happening::Evidence(evidence.try_into()?),
+            Some(What::Note(note)) => Happening::Note { text: clip(note.text.into()) },
         };
         Ok(Self {
             number: event.number,

@@ -11,7 +11,9 @@ use crate::beat::{
 use crate::command::{Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester};
 use crate::id::Life;
 use crate::incident::Cause;
-use crate::policy::{Act, Due, Expected, Policy, QuietHours};
+use crate::policy::{
+    Act, Due, Exhausted, ExpectBeats, Expected, Mode, Policy, QuietHours, RestartOn, UnknownExit,
+};
 use crate::schedule::LedgerView;
 use crate::session::{
     Event, FromSidecar, GoodbyeReason, Happening, Hello, Hold, ToSidecar, Welcome,
@@ -21,6 +23,20 @@ use crate::trend::{Burn, CheckAge, GapStats, MemoryTrend, RecentTasks, Repeats, 
 
 fn life(rng: &mut fastrand::Rng) -> Life {
     Life { id: LifeId::random(rng), ordinal: NonZeroU32::MIN }
+}
+
+/// Everything ails.
+fn health() -> Health {
+    Health {
+        datagrams_dropped: 1,
+        writes_failed: 2,
+        events_dropped: 3,
+        sick_disk: "full".to_owned(),
+        unkillable: "7 (x) in state D".to_owned(),
+        sick: "no descriptors".to_owned(),
+        sick_for: Duration::from_secs(1),
+        unheard: "the door is gone".to_owned(),
+    }
 }
 
 fn report(rng: &mut fastrand::Rng) -> Report {
@@ -82,13 +98,7 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             ..Vitals::default()
         },
         ledger: LedgerView { used: 1, limit: 3, next_delay: Some(second), spent: String::new() },
-        health: Health {
-            datagrams_dropped: 1,
-            writes_failed: 2,
-            events_dropped: 3,
-            sick_disk: "full".to_owned(),
-            unkillable: "7 (x) in state D".to_owned(),
-        },
+        health: health(),
         starts_in: Some(second),
         policy: 99,
     }
@@ -225,12 +235,88 @@ fn what_is_missing_is_named() {
     let wire = pb::Report::from(report(rng));
     let no_ages = pb::Report { ages: None, ..wire.clone() };
     assert_eq!(Report::try_from(no_ages), Err(Invalid::missing("report.ages")));
-    let odd = pb::Report { lifecycle: 99, ..wire.clone() };
-    assert_eq!(Report::try_from(odd).map_err(|e| e.field), Err("report.lifecycle"));
+    let unsaid = pb::Report { lifecycle: 0, ..wire.clone() };
+    assert_eq!(Report::try_from(unsaid).map_err(|e| e.field), Err("report.lifecycle"));
     let short = pb::Report { life: Some(pb::Life { id: vec![1], ordinal: 1 }), ..wire };
     assert_eq!(Report::try_from(short).map_err(|e| e.field), Err("life.id"));
-    let empty = pb::FromSidecar { message: None };
-    assert_eq!(FromSidecar::try_from(empty), Err(Invalid::missing("message")));
     let error = pb::Policy { mode: 0, ..Policy::default().into() };
     assert_eq!(Policy::try_from(error).map_err(|e| e.field), Err("policy.mode"));
+}
+
+/// A number that no enum has.
+const NEWER: i32 = 99;
+
+#[test]
+fn a_word_of_a_newer_peer_is_carried_and_ends_nothing() {
+    let rng = &mut fastrand::Rng::with_seed(4);
+    let wire = pb::Report { lifecycle: NEWER, ..report(rng).into() };
+    let mut ages = wire.ages.clone().expect("ages");
+    (ages.phase, ages.activity_kind) = (NEWER, NEWER);
+    let heard = Report::try_from(pb::Report { ages: Some(ages), ..wire }).expect("a report");
+    assert_eq!((heard.lifecycle, heard.ages.phase), (Lifecycle::Other, Some(Phase::Other)));
+    let activity = heard.ages.activity.expect("activity").kind;
+    assert_eq!(activity, ActivityKind::Other);
+    // It goes on to whoever asks, and comes back as what it is.
+    let again = Report::try_from(pb::Report::from(heard.clone()));
+    assert_eq!(again, Ok(heard));
+    up(&FromSidecar::Other);
+    down(&ToSidecar::Other);
+    let other = Event { number: 1, at: Wall(0), life: None, what: Happening::Other };
+    up(&FromSidecar::Events { spool: SpoolId::random(rng), events: vec![other] });
+    let wire = pb::Outcome { kind: NEWER, previous: NEWER, ..outcome(rng).into() };
+    let heard = Outcome::try_from(wire).expect("an outcome");
+    assert_eq!((heard.ending, heard.previous), (Ending::Other, Lifecycle::Other));
+    let wire = pb::Outcome { refusal: NEWER, ..outcome(rng).into() };
+    let heard = Outcome::try_from(wire).expect("an outcome");
+    assert_eq!(heard.ending, Ending::Refused(Refusal::Other));
+}
+
+#[test]
+fn what_a_policy_says_in_words_that_are_not_known_is_the_mildest() {
+    let mut wire = pb::Policy::from(Policy::default());
+    (wire.mode, wire.expect_beats) = (NEWER, NEWER);
+    let known = wire.acts.len();
+    wire.acts.push(pb::CauseAct { cause: NEWER, act: pb::Act::Restart.into() });
+    wire.acts.push(pb::CauseAct { cause: pb::Cause::Silent.into(), act: NEWER });
+    wire.phases.push(pb::PhaseDeadline { phase: NEWER, deadline_ms: Some(5) });
+    let restart = wire.restart.as_mut().expect("restarts");
+    (restart.on, restart.exhausted, restart.unknown_exit) = (NEWER, NEWER, NEWER);
+    let limits = wire.limits.as_mut().expect("limits");
+    limits.checks.push(pb::ExpectedCheck { name: "c".to_owned(), grace_ms: 1, due: None });
+    let policy = Policy::try_from(wire).expect("a policy");
+    assert_eq!((policy.mode, policy.expect_beats), (Mode::Observe, ExpectBeats::Auto));
+    assert_eq!(policy.act.len(), known + 1);
+    assert_eq!(policy.act(Cause::Silent), Act::Notify);
+    assert_eq!(policy.phase, Policy::default().phase);
+    assert!(policy.limits.check.is_empty());
+    let restart = policy.restart;
+    assert_eq!((restart.on, restart.exhausted), (RestartOn::Failure, Exhausted::Quarantine));
+    assert_eq!(restart.unknown_exit, UnknownExit::Failure);
+}
+
+#[test]
+fn a_command_that_is_not_known_comes_through_to_be_refused() {
+    let rng = &mut fastrand::Rng::with_seed(5);
+    let command = Command {
+        id: CommandId::random(rng),
+        kind: CommandKind::Restart,
+        life: None,
+        store: StoreId::random(rng),
+        epoch: 2,
+        precondition: Precondition::LifeOnly,
+        report: 7,
+        ttl: Duration::from_secs(30),
+        age: Duration::ZERO,
+        requested_by: Requester::Engine(Cause::Silent),
+        reason: "why".to_owned(),
+        dry_run: false,
+        agent: "a1".parse().expect("an id"),
+    };
+    let wire = pb::Command { kind: NEWER, cause: Some(NEWER), ..command.clone().into() };
+    let heard = Command::try_from(wire).expect("a command");
+    assert_eq!(heard.kind, CommandKind::Other);
+    assert_eq!(heard.requested_by, Requester::Engine(Cause::Other));
+    let precondition = Some(pb::Precondition { of: None });
+    let heard = Command::try_from(pb::Command { precondition, ..command.into() });
+    assert_eq!(heard.expect("a command").precondition, Precondition::Other);
 }

@@ -316,13 +316,12 @@ impl TryFrom<pb::RecordedEvent> for EventView {
     type Error = Invalid;
 
     fn try_from(event: pb::RecordedEvent) -> Result<Self, Invalid> {
-        let kind = EventKind::from_word(&event.kind);
         Ok(Self {
             seq: event.seq,
             at: wall(event.at.required("event.at")?),
             agent: agent_or_none(&event.agent)?,
             incarnation: Some(event.incarnation).filter(|&ordinal| ordinal > 0),
-            kind: kind.ok_or_else(|| Invalid::new("event.kind", "not known here"))?,
+            kind: EventKind::from_any_word(&event.kind),
             detail: event.detail,
         })
     }

@@ -1,4 +1,8 @@
-//! Closed words: each is one enum here and one on the wire.
+//! Words: each is one enum here and one on the wire.
+//!
+//! A word of a newer peer is never a reason to end a stream. An open word is carried as `Other`.
+//! A setting of a policy that is not known is taken for the mildest that there is: what a newer
+//! collector means by it, this version could not do anyway.
 
 use super::{Invalid, pb};
 use crate::beat::{ActivityKind, Phase};
@@ -8,19 +12,20 @@ use crate::policy::{Act, Exhausted, ExpectBeats, Mode, RestartOn, UnknownExit};
 use crate::session::GoodbyeReason;
 use crate::status::{Lifecycle, Status};
 
-/// A closed word that travels as a number.
+/// A word that travels as a number.
 pub(super) trait Word: Sized {
     fn to_wire(self) -> i32;
+    /// The wire's zero is "not said", which is a mistake where something must be said.
     fn from_wire(field: &'static str, number: i32) -> Result<Self, Invalid>;
 
-    /// The wire's zero is "not said".
+    /// Where nothing need be said.
     fn optional(field: &'static str, number: i32) -> Result<Option<Self>, Invalid> {
         if number == 0 { Ok(None) } else { Self::from_wire(field, number).map(Some) }
     }
 }
 
 macro_rules! words_on_the_wire {
-    ($($name:ident { $($variant:ident),* $(,)? })*) => {$(
+    ($($name:ident { $($variant:ident),* $(,)? } else $unknown:ident)*) => {$(
         impl Word for $name {
             fn to_wire(self) -> i32 {
                 match self { $(Self::$variant => pb::$name::$variant as i32,)* }
@@ -30,7 +35,7 @@ macro_rules! words_on_the_wire {
                 match pb::$name::try_from(number) {
                     $(Ok(pb::$name::$variant) => Ok(Self::$variant),)*
                     Ok(pb::$name::Unspecified) => Err(Invalid::missing(field)),
-                    Err(_) => Err(Invalid::new(field, "a word that is not known here")),
+                    Err(_) => Ok(Self::$unknown),
                 }
             }
         }
@@ -38,30 +43,33 @@ macro_rules! words_on_the_wire {
 }
 
 words_on_the_wire! {
-    Status { Ok, Unknown, Warning, Critical }
-    Phase { Starting, Working, Llm, Tool, Idle, WaitingHuman, WaitingRateLimit, Stopping }
+    Status { Ok, Unknown, Warning, Critical } else Unknown
+    Phase {
+        Starting, Working, Llm, Tool, Idle, WaitingHuman, WaitingRateLimit, Stopping, Other,
+    } else Other
     Lifecycle {
         Starting, Running, Stopping, Restarting, Verifying, Stopped, Failed, Quarantined,
-        Terminated,
-    }
+        Terminated, Other,
+    } else Other
     Cause {
         Exited, Crashed, KilledByOther, CrashLoop, NeverSeen, Silent, BusySilent, NoProgress,
         LeaseExpired, ReportedFailure, Inactive, Paused, Unreachable, Missing, Duplicate, SickDisk,
         TaskOverdue, Missed, WaitingHuman, Looping, EnergyLow, EnergyGone, BurnWithoutProgress,
         MemoryHigh, MemoryLeak, SlowResponse, TaskFailures, Flapping, OomKilled, Unkillable,
-    }
-    ActivityKind { Output, Io, Network, Child, Cpu }
-    CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge, Capture }
+        SickSidecar, Unheard, Other,
+    } else Other
+    ActivityKind { Output, Io, Network, Child, Cpu, Unreadable, Other } else Other
+    CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge, Capture, Other } else Other
     Refusal {
         PreconditionFailed, WrongLife, Fenced, OverBudget, WrongState, Busy, SickDisk, WrongAgent,
-        NobodyListens,
-    }
-    ActionOutcome { Accepted, Done, Refused, Expired, Failed, Pending }
-    Mode { Observe, Shadow, Enforce }
-    ExpectBeats { Auto, Always, Never }
-    Act { None, Notify, Nudge, Restart, Apoptosis }
-    RestartOn { Failure, Always, Never }
-    Exhausted { Apoptosis, Quarantine }
-    UnknownExit { Failure, Success }
-    GoodbyeReason { AgentEnded, Shutdown }
+        NobodyListens, Unsupported, Other,
+    } else Other
+    ActionOutcome { Accepted, Done, Refused, Expired, Failed, Pending, Other } else Other
+    GoodbyeReason { AgentEnded, Shutdown, Other } else Other
+    Mode { Observe, Shadow, Enforce } else Observe
+    ExpectBeats { Auto, Always, Never } else Auto
+    Act { None, Notify, Nudge, Restart, Apoptosis } else Notify
+    RestartOn { Failure, Always, Never } else Failure
+    Exhausted { Apoptosis, Quarantine } else Quarantine
+    UnknownExit { Failure, Success } else Failure
 }

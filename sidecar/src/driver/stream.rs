@@ -47,7 +47,7 @@ impl Driver {
                 info!(policy = policy.name, "another policy");
                 self.events.push_back(Event::Policy(policy, mark));
             }
-            Some(FromLink::Message(ToSidecar::GoAway { .. })) => {}
+            Some(FromLink::Message(ToSidecar::GoAway { .. } | ToSidecar::Other)) => {}
             Some(FromLink::Down) | None => {
                 self.link = LinkState::Down { was_up: true };
                 self.events.push_back(Event::LinkLost);

@@ -134,7 +134,8 @@ impl Outbox {
             | Happening::Exited { .. }
             | Happening::Held(_)
             | Happening::Evidence(_)
-            | Happening::Note { .. } => false,
+            | Happening::Note { .. }
+            | Happening::Other => false,
         };
         self.events.iter().any(|(_, event)| own(event))
     }
@@ -178,7 +179,8 @@ impl Outbox {
             | Happening::Exited { .. }
             | Happening::Outcome(_)
             | Happening::Held(_)
-            | Happening::Note { .. } => None,
+            | Happening::Note { .. }
+            | Happening::Other => None,
         });
         bundles.skip(BUNDLES_MAX - 1).for_each(|bundle| bundle.sent = Vec::new());
     }

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use lubdub_shared::command::{Command, CommandKind, Ending, Outcome, Refusal, Requester};
+use lubdub_shared::command::{
+    Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester,
+};
 use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
@@ -159,7 +161,7 @@ impl Supervisor {
             }
             CommandKind::Stop | CommandKind::Apoptosis => self.hold(hold, out),
             // Never an intent.
-            CommandKind::Nudge | CommandKind::Capture => {}
+            CommandKind::Nudge | CommandKind::Capture | CommandKind::Other => {}
         }
     }
 
@@ -174,6 +176,10 @@ impl Supervisor {
 
     /// What has nothing to do with where the process is. The command waited here for some time.
     fn check(&self, command: &Command, waited: Duration, now: Mono) -> Result<(), Refused> {
+        if command.kind == CommandKind::Other || command.precondition == Precondition::Other {
+            let why = "this sidecar does not know its kind, or what must still be true";
+            return refuse(Refusal::Unsupported, why);
+        }
         if command.agent != self.memory.agent {
             let why = format!("it is meant for {}", command.agent);
             return refuse(Refusal::WrongAgent, why);

@@ -217,7 +217,7 @@ fn action_word(action: &Action) -> Option<String> {
         Action::RestartElsewhere => "restart elsewhere".to_owned(),
         Action::Emit(_, Happening::Outcome(outcome)) => match &outcome.ending {
             Ending::Refused(refusal) => format!("refused {refusal}"),
-            ending @ (Ending::Done | Ending::Expired | Ending::Failed) => format!("{ending:?}"),
+            ending => format!("{ending:?}"),
         },
         Action::Emit(_, what) => format!("emit {}", what.kind()),
         Action::Tombstone(hold) => format!("tombstone {}", hold.is_some()),

@@ -118,7 +118,7 @@ impl Judge<'_> {
                 }
             }
             Happening::Outcome(ended) => self.ended(ended),
-            Happening::Evidence(_) | Happening::Note { .. } => {}
+            Happening::Evidence(_) | Happening::Note { .. } | Happening::Other => {}
         }
         self.conclude(before);
     }
@@ -202,7 +202,8 @@ impl Judge<'_> {
                 | Lifecycle::Restarting
                 | Lifecycle::Verifying
                 | Lifecycle::Stopped
-                | Lifecycle::Failed => "a new life that shows what earlier lives showed",
+                | Lifecycle::Failed
+                | Lifecycle::Other => "a new life that shows what earlier lives showed",
             };
             findings.push(Standing {
                 finding,

@@ -71,6 +71,7 @@ impl Judge<'_> {
             Ending::Refused(_) => ActionOutcome::Refused,
             Ending::Expired => ActionOutcome::Expired,
             Ending::Failed => ActionOutcome::Failed,
+            Ending::Other => ActionOutcome::Other,
         };
         if ended.ending != Ending::Done {
             // Nothing was done, so nothing is being treated: the next report judges afresh. What
@@ -95,7 +96,7 @@ impl Judge<'_> {
         }
         let detail = match &ended.ending {
             Ending::Refused(refusal) => format!("{refusal}: {}", ended.detail),
-            Ending::Done | Ending::Expired | Ending::Failed => ended.detail.clone(),
+            Ending::Done | Ending::Expired | Ending::Failed | Ending::Other => ended.detail.clone(),
         };
         self.answered(ended.command, outcome, detail, Some(Box::new(ended)));
     }

@@ -36,9 +36,11 @@ pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
         }
         // The agent gets its time to take it.
         CommandKind::Nudge | CommandKind::Capture => NUDGE_PATIENCE,
-        CommandKind::Stop | CommandKind::Start | CommandKind::Apoptosis | CommandKind::Revive => {
-            Duration::ZERO
-        }
+        CommandKind::Stop
+        | CommandKind::Start
+        | CommandKind::Apoptosis
+        | CommandKind::Revive
+        | CommandKind::Other => Duration::ZERO,
     };
     command.ttl + restart.term_grace + delay + ANSWER_MARGIN
 }

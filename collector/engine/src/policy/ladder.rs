@@ -157,6 +157,9 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
         | Cause::Unreachable
         | Cause::Missing
         | Cause::Duplicate
-        | Cause::SickDisk => None,
+        | Cause::SickDisk
+        | Cause::SickSidecar
+        | Cause::Unheard
+        | Cause::Other => None,
     }
 }
