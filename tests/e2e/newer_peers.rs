@@ -7,7 +7,7 @@ use std::time::Duration;
 use harness::{NewerProtocol, RawCollector, World, binary, eventually, sample};
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{Command, CommandKind, Ending, Outcome, Precondition, Requester};
-use lubdub_shared::id::{CommandId, ProcessId, StoreId};
+use lubdub_shared::id::{CommandId, Life, LifeId, ProcessId, StoreId};
 use lubdub_shared::incident::Cause;
 use lubdub_shared::pb;
 use lubdub_shared::policy::{Act, Policy};
@@ -111,19 +111,7 @@ fn a_newer_collector_is_understood() {
     assert_eq!(hello.agent, "n2");
     let rng = &mut fastrand::Rng::with_seed(2);
     let store = StoreId::random(rng);
-    let mut policy = Policy::default();
-    policy.act.insert(Cause::Silent, Act::Restart);
-    let welcome = ToSidecar::Welcome(Box::new(Welcome {
-        session: 1,
-        store,
-        epoch: 1,
-        interval: Duration::from_secs(5),
-        policy,
-        acked: 0,
-        degraded: String::new(),
-        pending: Vec::new(),
-        policy_mark: 7,
-    }));
+    let welcome = welcome(store);
     stream.say(newer.say(DOWN, &pb::ToSidecar::from(welcome), |_| true));
     stream.say(newer.unknown(DOWN));
     let life = stream.hear("a start", |up: pb::FromSidecar| match up.message {
@@ -133,49 +121,67 @@ fn a_newer_collector_is_understood() {
         }
         _ => None,
     });
-    let life: lubdub_shared::id::Life = life.try_into().expect("a life");
-    let mut ask = |kind, more: &dyn Fn(&str) -> bool, of: bool| {
-        let command = Command {
-            id: CommandId::random(rng),
-            kind,
-            life: Some(life.id),
-            store,
-            epoch: 1,
-            precondition: Precondition::LifeOnly,
-            report: 0,
-            ttl: Duration::from_secs(30),
-            age: Duration::ZERO,
-            requested_by: Requester::Engine(Cause::Silent),
-            reason: "why".to_owned(),
-            dry_run: false,
-            agent: "n2".parse().expect("an id"),
-        };
-        let mut wire = pb::Command::from(command.clone());
+    let life: Life = life.try_into().expect("a life");
+    let mut ask = |more: &dyn Fn(&str) -> bool, of: bool| {
+        let mut wire = pb::Command::from(restart(CommandId::random(rng), life.id, store));
+        let id = wire.id.clone();
         if of {
             wire.precondition = Some(pb::Precondition { of: None });
         }
         let message = Some(pb::to_sidecar::Message::Command(wire));
         stream.say(newer.say(DOWN, &pb::ToSidecar { message }, more));
-        stream.hear("an answer", |up: pb::FromSidecar| match up.message {
-            Some(pb::from_sidecar::Message::Events(batch)) => {
-                batch.events.into_iter().find_map(|event| match event.what {
-                    Some(pb::event::What::Outcome(outcome))
-                        if outcome.command == command.id.as_bytes() =>
-                    {
-                        Some((outcome.kind(), outcome.refusal()))
-                    }
-                    _ => None,
-                })
-            }
-            _ => None,
+        stream.hear("an answer", |up: pb::FromSidecar| {
+            let Some(pb::from_sidecar::Message::Events(batch)) = up.message else { return None };
+            batch.events.into_iter().find_map(|event| match event.what {
+                Some(pb::event::What::Outcome(outcome)) if outcome.command == id => {
+                    Some((outcome.kind(), outcome.refusal()))
+                }
+                _ => None,
+            })
         })
     };
     let unsupported = (pb::OutcomeKind::Refused, pb::Refusal::Unsupported);
     let kind = |name: &str| name.ends_with("Command.kind");
-    assert_eq!(ask(CommandKind::Restart, &kind, false), unsupported, "a kind");
-    assert_eq!(ask(CommandKind::Restart, &|_| false, true), unsupported, "a precondition");
+    assert_eq!(ask(&kind, false), unsupported, "a kind");
+    assert_eq!(ask(&|_| false, true), unsupported, "a precondition");
     // A cause that is not known is no reason to refuse what is.
     let cause = |name: &str| name.ends_with("Command.cause");
-    let done = ask(CommandKind::Restart, &cause, false);
+    let done = ask(&cause, false);
     assert_eq!(done.0, pb::OutcomeKind::Done, "{done:?}");
+}
+
+/// Of a collector with this store.
+fn welcome(store: StoreId) -> ToSidecar {
+    let mut policy = Policy::default();
+    policy.act.insert(Cause::Silent, Act::Restart);
+    ToSidecar::Welcome(Box::new(Welcome {
+        session: 1,
+        store,
+        epoch: 1,
+        interval: Duration::from_secs(5),
+        policy,
+        acked: 0,
+        degraded: String::new(),
+        pending: Vec::new(),
+        policy_mark: 7,
+    }))
+}
+
+/// The engine's order to restart a life, which rests on nothing but that.
+fn restart(id: CommandId, life: LifeId, store: StoreId) -> Command {
+    Command {
+        id,
+        kind: CommandKind::Restart,
+        life: Some(life),
+        store,
+        epoch: 1,
+        precondition: Precondition::LifeOnly,
+        report: 0,
+        ttl: Duration::from_secs(30),
+        age: Duration::ZERO,
+        requested_by: Requester::Engine(Cause::Silent),
+        reason: "why".to_owned(),
+        dry_run: false,
+        agent: "n2".parse().expect("an id"),
+    }
 }

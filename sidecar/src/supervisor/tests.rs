@@ -217,7 +217,9 @@ fn action_word(action: &Action) -> Option<String> {
         Action::RestartElsewhere => "restart elsewhere".to_owned(),
         Action::Emit(_, Happening::Outcome(outcome)) => match &outcome.ending {
             Ending::Refused(refusal) => format!("refused {refusal}"),
-            ending => format!("{ending:?}"),
+            ending @ (Ending::Done | Ending::Expired | Ending::Failed | Ending::Other) => {
+                format!("{ending:?}")
+            }
         },
         Action::Emit(_, what) => format!("emit {}", what.kind()),
         Action::Tombstone(hold) => format!("tombstone {}", hold.is_some()),
