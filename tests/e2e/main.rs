@@ -20,6 +20,7 @@ mod heartbeat_file;
 mod http;
 mod link;
 mod newer_peers;
+mod old;
 mod output;
 mod partition;
 mod pending;

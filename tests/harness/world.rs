@@ -170,8 +170,23 @@ impl World {
         Self::with(&format!("{QUICK}{more}"), true)
     }
 
+    /// The same, on a store that is there already: this database.
+    pub fn on_the_store(database: &Path) -> Self {
+        let prepare = |directory: &Path| {
+            let data = directory.join("data");
+            fs::create_dir(&data).expect("a directory");
+            fs::copy(database, data.join("lubdub.sqlite3")).expect("a copy");
+        };
+        Self::prepared(QUICK, false, prepare)
+    }
+
     fn with(policy: &str, small: bool) -> Self {
+        Self::prepared(policy, small, |_| {})
+    }
+
+    fn prepared(policy: &str, small: bool, prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        prepare(directory.path());
         fs::write(directory.path().join("policy.toml"), policy).expect("a file");
         let disk = small.then(|| SmallDisk::over(&directory.path().join("small"), 4096));
         let free = "127.0.0.1:0";

@@ -12,7 +12,7 @@ use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
 
 use super::command::hold_of;
-use super::{Action, Purpose, State, Step, Supervisor, Then};
+use super::{Action, PATIENCE, Purpose, State, Step, Supervisor, Then};
 
 /// Between a clean exit and the next start under `restart.on = "always"`.
 const RESPAWN_MIN: Duration = Duration::from_secs(1);
@@ -45,7 +45,12 @@ impl Supervisor {
             None => (false, Then::Start { after: Duration::ZERO }),
         };
         let then = self.memory.hold.clone().map_or(then, Then::Hold);
+        let at_once = then == Then::Start { after: Duration::ZERO };
         self.ended_with(Ended { exit, code: None, asked, then }, Vec::new(), out);
+        if at_once {
+            // As any first start: what waited for this sidecar, a stop perhaps, comes before it.
+            self.state = State::Unborn { patience: self.ticks.after(PATIENCE) };
+        }
     }
 
     /// Between asking and killing.
