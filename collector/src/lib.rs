@@ -96,7 +96,7 @@ impl Collector {
         let reader = store.reader();
         let told = transitions.clone();
         // Before the ports are bound: from then on somebody may send it.
-        let hangups = config.source.clone().map(Hangups::listen).transpose()?;
+        let hangups = config.source.clone().map(Hangups::listen).transpose()?.flatten();
         let recorder = match &config.record {
             None => None,
             Some(path) => Some(

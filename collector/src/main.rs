@@ -25,6 +25,13 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    lubdub_shared::inherited::take();
+    let code = start();
+    telemetry::flush();
+    code
+}
+
+fn start() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -62,8 +69,8 @@ fn run(config: Config) -> anyhow::Result<()> {
     })
 }
 
-#[expect(clippy::print_stderr, reason = "the one line that a person reads")]
+/// The one line that a person reads.
 fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("lubdub-collector: {error:#}");
+    telemetry::say(&format!("lubdub-collector: {error:#}"));
     ExitCode::from(code)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use lubdub_shared::inherited;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
@@ -17,12 +18,16 @@ pub(crate) struct Hangups {
 }
 
 impl Hangups {
-    /// From now on the signal does not end this process. Must be called within a runtime.
+    /// From now on the signal does not end this process; `None` where it was ignored at the start
+    /// (nohup), and stays so. Must be called within a runtime.
     ///
     /// # Errors
     /// The system does not deliver it.
-    pub(crate) fn listen(source: PolicySource) -> io::Result<Self> {
-        Ok(Self { source, signal: signal(SignalKind::hangup())? })
+    pub(crate) fn listen(source: PolicySource) -> io::Result<Option<Self>> {
+        if inherited::take().hup_ignored {
+            return Ok(None);
+        }
+        Ok(Some(Self { source, signal: signal(SignalKind::hangup())? }))
     }
 
     /// Reads the policies again each time. What holds a mistake changes nothing, and is told.

@@ -7,9 +7,9 @@
 //!                        └── schedule, late, policy ────────────┘   the same code on both sides
 //! ```
 //!
-//! **Invariant:** nothing here spawns a process or opens a socket; the only IO is the atomic file
-//! write of [`fs`], and the only reader of a clock is [`time`]. Proto types leave this crate
-//! through [`convert`] alone.
+//! **Invariant:** nothing here spawns a process or opens a socket; the only IO is the file module
+//! [`fs`], what [`telemetry`] logs and what [`inherited`] settles at a start; the only reader of a
+//! clock is [`time`]. Proto types leave this crate through [`convert`] alone.
 #![warn(missing_docs)]
 
 pub mod beat;
@@ -19,6 +19,7 @@ pub mod fs;
 pub mod heartbeat_file;
 pub mod id;
 pub mod incident;
+pub mod inherited;
 pub mod late;
 pub mod line;
 pub mod names;

@@ -1,11 +1,28 @@
 //! Logs of our own: one line each, on stderr, so that stdout stays the agent's and the reader's.
+//! Nobody waits for them to be read.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
+
+mod lines;
+
+pub use lines::{Lines, Target};
+
+/// How long an end waits for the last lines to be read.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
+
+/// One for the process: two daemons in one share it.
+static LOG: OnceLock<Lines> = OnceLock::new();
+
+fn log() -> &'static Lines {
+    LOG.get_or_init(|| Lines::to(Target::Stderr))
+}
 
 /// Starts logging to stderr. `level` comes from `LUBDUB_LOG` (`error`, `warn`, `info`, `debug`,
 /// `trace`, `off`); anything else means `info`. Libraries say no more than warnings.
@@ -14,7 +31,7 @@ pub fn init(level: Option<&str>) {
     let filter =
         Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("lubdub", level);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| log().clone())
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .with_filter(filter);
@@ -22,6 +39,18 @@ pub fn init(level: Option<&str>) {
     if tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).is_err()
     {
         tracing::debug!("logging was set up already");
+    }
+}
+
+/// One line for the person who started the process, behind what was logged.
+pub fn say(line: &str) {
+    log().put(format!("{line}\n").into_bytes());
+}
+
+/// The process ends: the last lines are written, where somebody reads them.
+pub fn flush() {
+    if let Some(log) = LOG.get() {
+        log.flush(FLUSH_PATIENCE);
     }
 }
 
