@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use lubdub_engine::AgentIndex;
+use lubdub_shared::id::SpoolId;
 use lubdub_shared::pb;
 use lubdub_shared::session::{FromSidecar, ToSidecar};
+use lubdub_shared::time::{instant_at, now};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
@@ -17,6 +19,10 @@ pub(crate) mod service;
 
 /// How long a stream may stand without its Hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A stream on which nothing went down for so long gets the newest ack again, which says nothing
+/// new: proxies cut what is silent in one direction (nginx after 60 s).
+const DOWN_EVERY: Duration = Duration::from_secs(25);
 
 /// One stream, from Hello to its end.
 struct Session {
@@ -37,7 +43,10 @@ impl Session {
     }
 
     async fn attend(&mut self) -> Result<(), Status> {
-        let (agent, mut answers) = self.greet().await?;
+        let (agent, spool, mut answers) = self.greet().await?;
+        let mut acked = ToSidecar::Ack { spool, number: 0 };
+        let quiet = tokio::time::sleep(DOWN_EVERY);
+        tokio::pin!(quiet);
         let mut said_goodbye = false;
         let result = loop {
             tokio::select! {
@@ -60,6 +69,10 @@ impl Session {
                 },
                 answer = answers.recv() => match answer {
                     Some(answer) => {
+                        if matches!(answer, ToSidecar::Ack { .. }) {
+                            acked.clone_from(&answer);
+                        }
+                        quiet.as_mut().reset(in_a_while());
                         if self.outbound.send(Ok(answer.into())).await.is_err() {
                             break Ok(());
                         }
@@ -67,6 +80,12 @@ impl Session {
                     // The driver has replaced this stream, or is gone.
                     None => break Ok(()),
                 },
+                () = &mut quiet => {
+                    quiet.as_mut().reset(in_a_while());
+                    if self.outbound.send(Ok(acked.clone().into())).await.is_err() {
+                        break Ok(());
+                    }
+                }
             }
         };
         if !said_goodbye {
@@ -76,7 +95,7 @@ impl Session {
     }
 
     /// Hello, and the driver's answer to it. Whatever it says then comes through the receiver.
-    async fn greet(&mut self) -> Result<(AgentIndex, mpsc::Receiver<ToSidecar>), Status> {
+    async fn greet(&mut self) -> Result<(AgentIndex, SpoolId, mpsc::Receiver<ToSidecar>), Status> {
         let first = timeout(HELLO_PATIENCE, self.inbound.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no Hello within 10 s"))??;
@@ -86,7 +105,7 @@ impl Session {
         };
         let (sender, answers) = mpsc::channel(service::STREAM_DEPTH);
         let (reply, answer) = oneshot::channel();
-        let (session, name) = (self.number, hello.agent.clone());
+        let (session, name, spool) = (self.number, hello.agent.clone(), hello.spool);
         self.tell(ToDriver::Hello { session, hello, outbound: sender, reply }).await?;
         let gone = |_| Status::unavailable("the collector is stopping");
         let agent = answer.await.map_err(gone)?.map_err(|why| match why {
@@ -98,11 +117,15 @@ impl Session {
             }
             NotAdmitted::Full => Status::resource_exhausted("there are too many agents"),
         })?;
-        Ok((agent, answers))
+        Ok((agent, spool, answers))
     }
 
     async fn tell(&self, message: ToDriver) -> Result<(), Status> {
         let gone = |_| Status::unavailable("the collector is stopping");
         self.to_driver.send(message).await.map_err(gone)
     }
+}
+
+fn in_a_while() -> tokio::time::Instant {
+    instant_at(now().mono.after(DOWN_EVERY)).into()
 }

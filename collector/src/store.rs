@@ -11,13 +11,14 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use lubdub_engine::{AgentIndex, AgentRecord, Unanswered};
 use lubdub_shared::command::Command;
+use lubdub_shared::fs::{is_ours, private_directory};
 use lubdub_shared::id::{AgentId, CommandId, SpoolId, StoreId};
 use lubdub_shared::incident::{ActionOutcome, Incident};
 use lubdub_shared::session::Event;
@@ -33,6 +34,7 @@ mod write;
 pub(crate) use read::{Reader, Recorded};
 use write::Writer;
 
+const FILE: &str = "lubdub.sqlite3";
 /// Operations that may wait. Full means the disk is behind: the collector then acts on nothing.
 const QUEUE_DEPTH: usize = 8192;
 /// Operations of one commit.
@@ -213,6 +215,22 @@ pub(crate) struct Pushed {
     pub(crate) at: Wall,
 }
 
+/// Reasons and statuses are nobody else's business, whoever made the directory. One that is
+/// somebody else's, as a volume that a group may write, is taken where the rest of the world may not
+/// write.
+fn own_directory(directory: &Path) -> io::Result<PathBuf> {
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    let theirs = std::fs::metadata(&directory);
+    let theirs = theirs.is_ok_and(|about| !is_ours(&about) && about.mode() & 0o002 == 0);
+    if !theirs {
+        private_directory(&directory)?;
+    }
+    // What SQLite makes beside it has its mode.
+    let store = directory.join(FILE);
+    File::options().append(true).create(true).mode(0o600).open(store)?;
+    Ok(directory)
+}
+
 /// The writer's handle.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -232,10 +250,9 @@ impl Store {
         directory: &Path,
     ) -> Result<(Self, Contents, async_mpsc::Receiver<Durable>), OpenError> {
         let making = |source| OpenError::Directory { path: directory.to_owned(), source };
-        // Reasons and statuses are nobody else's business.
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(making)?;
+        let directory = &own_directory(directory).map_err(making)?;
         let lock = lock(directory)?;
-        let path = directory.join("lubdub.sqlite3");
+        let path = directory.join(FILE);
         let (connection, contents) = schema::open(&path)?;
         let (ops, queue) = mpsc::sync_channel(QUEUE_DEPTH);
         let (done, durable) = async_mpsc::channel(COMMITTED_DEPTH);

@@ -18,8 +18,9 @@ pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
 /// How long a sidecar lets a nudge wait.
 pub(super) const NUDGE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Commands of people whose answers are waited for at one time; beyond it the oldest is given up.
-pub(super) const ASKED_MAX: usize = 8;
+/// Commands of people whose answers are waited for at one time; one more is refused. What is under
+/// way is never given up for it: the sidecar may be carrying it out.
+pub(super) const ASKED_MAX: usize = 32;
 
 /// How long a hold that a sidecar has forgotten waits for it.
 const HOLD_AGAIN_WITHIN: Duration = Duration::from_secs(3600);
@@ -68,7 +69,16 @@ impl Judge<'_> {
             dry_run: request.dry_run,
             agent: self.agent.id.clone(),
         };
-        if self.agent.is_connected() {
+        if self.agent.is_connected() && self.agent.asked.len() >= ASKED_MAX {
+            let first = self.agent.act.iter().chain(&self.agent.asked).next();
+            let first = first.map(|act| act.command.kind.as_str()).unwrap_or_default();
+            let detail = format!(
+                "{ASKED_MAX} commands for {} are under way already, a {first} first; ask again \
+                 when they are answered",
+                self.agent.id
+            );
+            self.answer(command.id, ActionOutcome::Refused, detail);
+        } else if self.agent.is_connected() {
             self.send(command);
         } else if !command.kind.may_wait() || command.dry_run {
             let waits = if command.kind.may_wait() { "would wait" } else { "does not wait" };
@@ -176,13 +186,8 @@ impl Judge<'_> {
             || this.cause().is_none()
                 && self.agent.act.as_ref().is_some_and(|a| a.cause().is_some());
         let other = if beside { Some(this) } else { self.agent.act.replace(this) };
-        let Some(other) = other else { return };
-        if self.agent.asked.len() == ASKED_MAX {
-            let oldest = self.agent.asked.remove(0);
-            let detail = "too many commands are under way".to_owned();
-            self.answer(oldest.command.id, ActionOutcome::Expired, detail);
-        }
-        self.agent.asked.push(other);
+        // Of the engine there is one act and one nudge at a time: they fit beside all of people's.
+        self.agent.asked.extend(other);
     }
 
     fn note_last_act(&mut self, command: &Command, state: &str) {
