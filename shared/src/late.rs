@@ -72,6 +72,8 @@ pub struct Late {
     pub inert: bool,
     /// The lease and its slack have passed.
     pub lease_over: bool,
+    /// It waits for a rate limit again and again, and nothing comes of it.
+    pub waits_on: bool,
     /// An agent that never beats shows no activity.
     pub inactive: bool,
     /// Stopped or frozen: a Warning at once.
@@ -106,6 +108,7 @@ impl Late {
             missed: missed(ages, policy),
             human: ages.phase == Some(Phase::WaitingHuman) && ages.phase_age >= policy.human_after,
             spent: ages.spent,
+            waits_on: ages.waited >= policy.lease_max,
             ..Self::default()
         };
         if ages.is_leased() {

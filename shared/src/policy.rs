@@ -132,6 +132,9 @@ pub struct RestartPolicy {
     pub stop_signal: i32,
     /// Between the stop signal and the kill of the whole tree.
     pub term_grace: Duration,
+    /// Between the agent's own STOPPING and the stop signal, where it does not end.
+    #[serde(default = "stopping_max")]
+    pub stopping_max: Duration,
     /// When the schedule is spent.
     pub exhausted: Exhausted,
 }
@@ -250,17 +253,25 @@ impl Default for RestartPolicy {
             per_day_max: 20,
             stop_signal: 15,
             term_grace: Duration::from_secs(10),
+            stopping_max: stopping_max(),
             exhausted: Exhausted::Apoptosis,
         }
     }
 }
 
+/// Also of a policy of version 0.1.0, which had no such bound.
+fn stopping_max() -> Duration {
+    5 * MINUTE
+}
+
 impl Policy {
-    /// The beat deadline of a phase; `None` is no clock.
+    /// The beat deadline of a phase; `None` is no clock. Who is on its way out owes no beats: its
+    /// end has a bound of its own.
     pub fn beat_deadline(&self, phase: Option<Phase>) -> Option<Duration> {
         match phase.and_then(|phase| self.phase.get(&phase)) {
             Some(deadline) => *deadline,
             None if phase == Some(Phase::Starting) => Some(self.startup_grace),
+            None if phase == Some(Phase::Stopping) => None,
             None => Some(self.heartbeat_deadline),
         }
     }

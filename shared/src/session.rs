@@ -248,6 +248,9 @@ pub enum Happening {
         next: Lifecycle,
         /// What of the tree could not be ended.
         survivors: Vec<Survivor>,
+        /// Who of it still ran when the main process had ended by itself: ended with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<Survivor>,
     },
     /// A command ended.
     Outcome(Outcome),

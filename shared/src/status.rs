@@ -22,6 +22,17 @@ macro_rules! words {
             pub fn from_any_word(word: &str) -> Self {
                 Self::from_word(word).unwrap_or(Self::Other)
             }
+
+            /// For a file that people write: a word that is not known is a mistake there.
+            ///
+            /// # Errors
+            /// The word is not known; those that are.
+            pub fn chosen<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                const WORDS: &[&str] = &[$($text,)*];
+                let word = <String as serde::Deserialize>::deserialize(from)?;
+                Self::from_word(&word)
+                    .ok_or_else(|| serde::de::Error::unknown_variant(&word, WORDS))
+            }
         }
     };
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {

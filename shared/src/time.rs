@@ -49,8 +49,14 @@ impl Wall {
         Self(ms.saturating_mul(1_000_000))
     }
 
-    /// Parses RFC 3339.
+    /// Parses RFC 3339. A moment beyond the year 2262 is the last one that this clock knows.
     pub fn parse(text: &str) -> Option<Self> {
+        const LAST: u16 = 2261;
+        if text.get(..4).and_then(|year| year.parse().ok()).is_some_and(|year: u16| year > LAST) {
+            // Of what is that far away only the form matters.
+            let _: jiff::Timestamp = format!("{LAST}{}", &text[4..]).parse().ok()?;
+            return Some(Self(i64::MAX));
+        }
         let stamp: jiff::Timestamp = text.parse().ok()?;
         i64::try_from(stamp.as_nanosecond()).ok().map(Self)
     }
@@ -207,6 +213,7 @@ mod tests {
         assert_eq!(wall.to_string(), "2026-11-22T00:00:01.500Z");
         assert_eq!(Wall::parse("2026-11-22T02:00:01.5+02:00"), Some(wall));
         assert_eq!(Wall::parse("yesterday"), None);
+        assert_eq!(Wall::parse("9999-12-31T23:59:59Z"), Some(Wall(i64::MAX)));
     }
 
     #[test]

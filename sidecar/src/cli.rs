@@ -13,7 +13,7 @@ mod run;
 
 pub use attach::Attach;
 pub use beat::Beat;
-pub use run::Run;
+pub use run::{NoPlace, Run};
 
 /// The small process beside each agent.
 #[derive(Debug, Parser)]

@@ -14,7 +14,6 @@ use crate::cli::Origin;
 use crate::evidence::Shelf;
 use crate::output::Capture;
 use crate::process::{Kind, Limits, Selector};
-use crate::socket::choose_path;
 use crate::supervisor::Local;
 
 pub mod file;
@@ -59,16 +58,18 @@ pub struct Config {
     pub collectors: Vec<String>,
     /// The agent's state directory.
     pub state: PathBuf,
-    /// The local door.
-    pub socket: PathBuf,
-    /// The local door for HTTP, beside it; `None` where it is not wanted.
-    pub http: Option<PathBuf>,
+    /// Where the local door must lie; `None`: in the first place that is fit for it.
+    pub door: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`, the first such place.
+    pub runtime: Option<PathBuf>,
+    /// A local door for HTTP is wanted beside it.
+    pub http: bool,
     /// Commands that the sidecar runs, as its own user.
     pub hooks: Hooks,
     /// What it writes about its own work: a pattern of files.
     pub transcript: Option<String>,
-    /// How its output is captured; `None`: it is inherited.
-    pub capture: Option<Capture>,
+    /// Whether its output is captured, and how.
+    pub capture: Capture,
     /// Where bundles of evidence are kept.
     pub shelf: Shelf,
     /// The heartbeat file.
@@ -107,7 +108,6 @@ impl Config {
         let state = state_root.join("agents").join(agent.as_str());
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let runtime = runtime.filter(|directory| directory.is_absolute());
-        let socket = choose_path(runtime.as_deref(), &state, agent.as_str());
         // A directory that agents share holds a file for each.
         let heartbeat_file = match file.heartbeat_directory {
             Some(shared) => shared.join(format!("{agent}.json")),
@@ -122,8 +122,9 @@ impl Config {
             agent,
             command,
             collectors,
-            http: file.http.unwrap_or(true).then(|| socket.with_file_name("http.sock")),
-            socket,
+            http: file.http.unwrap_or(true),
+            door: None,
+            runtime,
             transcript: file.transcript,
             capture: file.output.resolved(&state),
             shelf: file.evidence.resolved(&state),

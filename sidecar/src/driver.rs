@@ -4,14 +4,14 @@
 //! sidecar that slept finds the beats that waited before it looks at a clock.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lubdub_shared::beat::Health;
 use lubdub_shared::id::{InstanceId, SpoolId};
+use lubdub_shared::line::Message;
 use lubdub_shared::session::{Happening, Hold};
-use lubdub_shared::time::{self, Mono, Now};
+use lubdub_shared::time::{self, Mono, Now, words};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -22,8 +22,10 @@ use crate::heartbeat::Pace;
 use crate::link::outbox::Outbox;
 use crate::link::{FromLink, Link};
 use crate::lock::Lock;
+use crate::place::Place;
 use crate::process::{Process, Sweep, Turn};
 use crate::socket::{DRAIN_MAX, Door, Heard};
+use crate::speaker::{NotHeard, Speaker};
 use crate::state::Tombstone;
 use crate::supervisor::{Action, Event, Supervisor};
 use crate::ticks::Ticks;
@@ -31,6 +33,7 @@ use crate::transcript::Transcript;
 use crate::upward::Upward;
 use crate::worker::{Job, Worker};
 
+mod ailments;
 mod begin;
 mod disk;
 mod farewell;
@@ -42,7 +45,9 @@ mod signals;
 mod start;
 mod stream;
 
+use ailments::Ailments;
 use disk::Disk;
+use mend::Deaf;
 use notices::{News, Notices};
 use start::Awaited;
 use stream::LinkState;
@@ -64,6 +69,7 @@ pub(crate) struct Driver {
     instance: InstanceId,
     supervisor: Supervisor,
     process: Process,
+    place: Place,
     door: Door,
     disk: Disk,
     outbox: Outbox,
@@ -86,6 +92,10 @@ pub(crate) struct Driver {
     transcript: Option<Transcript>,
     /// What the running life must do without.
     complaints: Vec<String>,
+    /// What the sidecar itself cannot do now.
+    ailments: Ailments,
+    /// Why the agent cannot be heard now.
+    deaf: Option<Deaf>,
     upward: Option<Upward>,
     rng: fastrand::Rng,
     asked_to_end: bool,
@@ -110,8 +120,20 @@ enum Wake {
 }
 
 impl Driver {
+    /// Where its agent is heard.
+    pub(crate) fn socket(&self) -> &Path {
+        self.door.path()
+    }
+
     pub(crate) async fn run(mut self, mut signals: mpsc::Receiver<i32>) -> u8 {
         let mut listening = true;
+        if let Some(patience) = self.supervisor.waits_for_policy() {
+            info!(
+                collectors = ?self.config.collectors,
+                "the first start waits {} for a policy, or half a second once none answers",
+                words(patience)
+            );
+        }
         loop {
             let sweeping = self.supervisor.is_sweeping_fast();
             let wake = tokio::select! {
@@ -152,13 +174,23 @@ impl Driver {
                 Heard::Dropped => continue,
                 Heard::Nothing => return,
             };
-            self.beats += u64::from(said.message.beat);
-            if let Some(process) = said.message.main_pid.and_then(|pid| self.process.move_main(pid))
-            {
-                self.supervisor.handle(Event::MainMoved(process), now, &mut self.actions);
+            // Looked up before the next datagram is taken, and before a barrier's sender goes on.
+            if let Err(why) = self.hear_from(said.speaker, said.message, now) {
+                self.door.refuse(&why, now.mono);
             }
-            self.supervisor.say(said.message, now, &mut self.actions);
         }
+    }
+
+    /// Applies what somebody said, as far as that one may say it.
+    fn hear_from(&mut self, speaker: Speaker, message: Message, now: Now) -> Result<(), NotHeard> {
+        let standing = self.process.standing(speaker.pid);
+        let message = speaker.says(message, standing)?;
+        self.beats += u64::from(message.beat);
+        if let Some(process) = message.main_pid.and_then(|pid| self.process.move_main(pid)) {
+            self.supervisor.handle(Event::MainMoved(process), now, &mut self.actions);
+        }
+        self.supervisor.say(message, now, &mut self.actions);
+        Ok(())
     }
 
     fn tick(&mut self, now: Now) {
@@ -169,9 +201,9 @@ impl Driver {
             self.look(now);
         }
         self.process.follow_job();
-        self.trim_output(now);
+        self.tell_dropped_output(now);
         self.sweep(now);
-        self.note_health();
+        self.note_health(now);
         if let Some(upward) = &mut self.upward {
             upward.tell(self.supervisor.standing(), now.mono);
         }
@@ -185,17 +217,6 @@ impl Driver {
             self.acked_at = now.mono;
             self.outbox.resume();
         }
-    }
-
-    fn note_health(&mut self) {
-        let progress = self.disk.progress();
-        self.supervisor.set_health(Health {
-            datagrams_dropped: self.door.dropped(),
-            writes_failed: progress.failures,
-            events_dropped: self.outbox.dropped(),
-            sick_disk: self.disk.sick().unwrap_or_default(),
-            ..Health::default()
-        });
     }
 
     fn look(&mut self, now: Now) {
@@ -221,8 +242,10 @@ impl Driver {
         match self.process.turn(now.mono) {
             Some(Turn::Ended(exit)) => {
                 info!(%exit, "the agent's process ended");
-                self.events.push_back(Event::MainExited(exit));
+                let left = self.process.still_running();
+                self.events.push_back(Event::MainExited(exit, left));
             }
+            Some(Turn::Nobody(why)) => self.events.push_back(Event::NobodyLaunched(why)),
             Some(Turn::Moved(process)) => self.events.push_back(Event::MainMoved(process)),
             None => {}
         }
@@ -273,8 +296,8 @@ impl Driver {
             Action::Gather(order) => self.gather(order, now),
             Action::Checkpoint => self.checkpoint(),
             Action::RestartElsewhere => self.run_restart_command(),
-            Action::SignalMain(number) => self.process.signal_main(number),
-            Action::SignalTree(number) => self.process.signal_tree(number),
+            Action::SignalMain(number) => self.process.ask_main_to_end(number),
+            Action::SignalTree(number) => self.process.ask_tree_to_end(number),
             Action::KillTree => self.process.kill_tree(now.mono),
             // An answer that waits already is not told twice.
             Action::Emit(_, Happening::Outcome(outcome))
@@ -340,8 +363,10 @@ impl Driver {
 fn log(what: &Happening) {
     match what {
         Happening::Started { process, .. } => info!(pid = process.pid, "started"),
-        Happening::Exited { exit, next, survivors, .. } => {
-            info!(%exit, %next, survivors = survivors.len(), "ended");
+        Happening::Exited { exit, next, survivors, left, .. } => {
+            let left: Vec<String> =
+                left.iter().map(|left| format!("{} ({})", left.pid, left.comm)).collect();
+            info!(%exit, %next, survivors = survivors.len(), ended_with_it = ?left, "ended");
         }
         Happening::Outcome(outcome) => {
             info!(command = %outcome.command, ending = ?outcome.ending, detail = outcome.detail,
@@ -363,10 +388,4 @@ fn log_broken(ready: std::io::Result<()>, what: &str) {
 /// A moment ago enough that everything is due.
 fn long_ago() -> Mono {
     Mono(0)
-}
-
-/// The agent's directories.
-fn parents(config: &Config) -> [PathBuf; 2] {
-    let parent = |path: &PathBuf| path.parent().map(PathBuf::from).unwrap_or_default();
-    [config.state.clone(), parent(&config.socket)]
 }

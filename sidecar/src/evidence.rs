@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lubdub_shared::fs::{Durability, write_atomic};
+use lubdub_shared::fs::{Durability, private_directory, write_atomic};
 use lubdub_shared::id::AgentId;
 use lubdub_shared::session::{BUNDLE_LEN_MAX, Bundle};
 use lubdub_shared::time::{Wall, millis};
@@ -168,7 +168,7 @@ impl Shelf {
     /// Keeps a bundle, and lets the oldest go.
     fn put(&self, id: &str, bytes: &[u8]) -> Result<PathBuf, String> {
         let path = self.directory.join(format!("{id}.json.gz"));
-        let written = crate::socket::private_directory(&self.directory)
+        let written = private_directory(&self.directory)
             .and_then(|()| write_atomic(&path, bytes, 0o600, Durability::Visible));
         written.map_err(|error| format!("{}: {error}", path.display()))?;
         self.trim(&path);

@@ -108,6 +108,7 @@ impl Hook {
             .stdin(Stdio::null())
             .process_group(0)
             .kill_on_drop(true);
+        lubdub_shared::inherited::take().give_back(command.as_std_mut());
         command
     }
 

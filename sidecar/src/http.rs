@@ -9,19 +9,20 @@
 //! ```
 //!
 //! What arrives goes to the driver through a bounded queue: a handler waits while that is full,
-//! and so does its client. Nothing that is said here is stored.
+//! and so does its client. The driver knows who may speak (a stranger gets 403). Nothing that is
+//! said here is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -30,22 +31,23 @@ use lubdub_shared::line::{self, DATAGRAM_LEN_MAX, Message};
 use lubdub_shared::time::{Mono, millis, now};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_stream::StreamExt as _;
 use tracing::warn;
 
+use crate::reserve;
 use crate::socket::PATH_LEN_MAX;
+use crate::speaker::{NotHeard, Speaker};
 use crate::supervisor::Notice;
 
 mod listener;
 mod ping;
 
-use listener::Listener;
+use listener::{Listener, Peer};
 use ping::ping;
 
 /// What may wait for the driver.
 const QUEUE_DEPTH: usize = 64;
-/// Connections at one time; further ones wait at the socket.
-const CONNECTIONS_MAX: usize = 128;
 /// Notices that wait to be taken; the oldest is forgotten.
 const NOTICES_MAX: usize = 16;
 /// Started pings that are remembered.
@@ -56,9 +58,17 @@ const POLL_MAX: Duration = Duration::from_secs(60);
 /// What is not taken is offered again after this.
 const OFFER_EVERY: Duration = Duration::from_secs(5);
 
-/// What came through this door.
+/// What came through this door, from whom, and where the answer goes.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) struct Heard {
+    pub(crate) speaker: Speaker,
+    pub(crate) what: What,
+    pub(crate) answer: oneshot::Sender<Result<(), NotHeard>>,
+}
+
+/// What somebody wants.
+#[derive(Debug)]
+pub(crate) enum What {
     /// As through the other door.
     Said(Box<Message>),
     /// Somebody asks what the agent is to do.
@@ -101,7 +111,7 @@ impl HttpDoor {
         }
         let listener = Listener {
             socket: UnixListener::bind(path)?,
-            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            places: Arc::new(Semaphore::new(reserve::door_share())),
             read: Arc::default(),
         };
         let (read, started) = (Arc::clone(&listener.read), Arc::default());
@@ -121,6 +131,7 @@ impl HttpDoor {
             .layer(DefaultBodyLimit::max(DATAGRAM_LEN_MAX))
             .with_state(shop);
         let serving = tokio::spawn(async move {
+            let router = router.into_make_service_with_connect_info::<Peer>();
             if let Err(error) = axum::serve(listener, router).await {
                 warn!(%error, "the HTTP door is closed");
             }
@@ -172,15 +183,25 @@ struct Shop {
 }
 
 impl Shop {
-    async fn say(&self, message: Message) -> Response {
-        self.tell(Heard::Said(Box::new(message))).await
+    async fn say(&self, peer: Peer, message: Message) -> Response {
+        self.tell(peer, What::Said(Box::new(message))).await
     }
 
-    async fn tell(&self, heard: Heard) -> Response {
-        match self.to_driver.send(heard).await {
-            Ok(()) => (StatusCode::OK, "OK\n").into_response(),
-            Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the sidecar ends"),
+    async fn tell(&self, peer: Peer, what: What) -> Response {
+        match self.ask(peer, what).await {
+            Ok(()) => fine(),
+            Err(refused) => refused,
         }
+    }
+
+    /// The driver knows who may speak.
+    async fn ask(&self, Peer(speaker): Peer, what: What) -> Result<(), Response> {
+        let ends = || problem(StatusCode::SERVICE_UNAVAILABLE, "the sidecar ends");
+        let (answer, answered) = oneshot::channel();
+        let heard = Heard { speaker, what, answer };
+        self.to_driver.send(heard).await.map_err(|_| ends())?;
+        let heard = answered.await.map_err(|_| ends())?;
+        heard.map_err(|why| problem(StatusCode::FORBIDDEN, &why.to_string()))
     }
 
     /// What hangs there, without what was offered a moment ago.
@@ -196,15 +217,33 @@ impl Shop {
         due
     }
 
-    /// Notes a started ping; for one that ends, whether it was started.
-    fn note(&self, name: &str, starts: bool) -> bool {
-        let mut started = self.started.lock().expect("nothing panics while it is held");
-        if starts {
-            started.len() < STARTED_MAX && started.insert(name.to_owned())
-        } else {
-            started.remove(name)
+    fn started(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.started.lock().expect("nothing panics while it is held")
+    }
+
+    /// A ping of this name may begin.
+    fn can_start(&self, name: &str) -> bool {
+        let started = self.started();
+        started.len() < STARTED_MAX && !started.contains(name)
+    }
+
+    fn was_started(&self, name: &str) -> bool {
+        self.started().contains(name)
+    }
+
+    /// A ping of this name has begun, or ended.
+    fn note(&self, name: String, starts: bool) {
+        let mut started = self.started();
+        if !starts {
+            started.remove(&name);
+        } else if started.len() < STARTED_MAX {
+            started.insert(name);
         }
     }
+}
+
+fn fine() -> Response {
+    (StatusCode::OK, "OK\n").into_response()
 }
 
 fn problem(status: StatusCode, detail: &str) -> Response {
@@ -223,7 +262,38 @@ async fn no_such_method() -> Response {
 /// What came, or the answer to what could not be read.
 type Body = Result<Bytes, BytesRejection>;
 
-async fn beat(State(shop): State<Shop>, body: Body) -> Response {
+/// What may come behind the part of a text that is kept: it is read and let go.
+const REST_MAX: usize = 64 << 20;
+
+/// The beginning of a text of any length, as healthchecks.io takes it: a script's output that is
+/// too long is no reason to lose its ping.
+struct Text(String);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let (mut kept, mut rest) = (Vec::new(), 0);
+        let mut pieces = request.into_body().into_data_stream();
+        while let Some(piece) = pieces.next().await {
+            // Whoever breaks off has said what came.
+            let Ok(piece) = piece else { break };
+            let room = DATAGRAM_LEN_MAX.saturating_sub(kept.len()).min(piece.len());
+            kept.extend_from_slice(&piece[..room]);
+            rest += piece.len() - room;
+            if rest > REST_MAX {
+                break;
+            }
+        }
+        Ok(Self(line::clip(String::from_utf8_lossy(&kept).trim().into())))
+    }
+}
+
+async fn beat(
+    State(shop): State<Shop>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Body,
+) -> Response {
     let body = match body {
         Ok(body) => body,
         Err(why) => return problem(why.status(), &why.body_text()),
@@ -233,7 +303,7 @@ async fn beat(State(shop): State<Shop>, body: Body) -> Response {
     }
     match line::parse(&body) {
         // The connection counts what was written, head and all.
-        Ok(message) => shop.say(Message { size: 0, ..message }).await,
+        Ok(message) => shop.say(peer, Message { size: 0, ..message }).await,
         Err(why) => problem(StatusCode::BAD_REQUEST, &why.to_string()),
     }
 }
@@ -260,6 +330,7 @@ struct NoticeJson {
 
 async fn commands(
     State(shop): State<Shop>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     query: Result<Query<Wait>, QueryRejection>,
 ) -> Response {
     let wait = match query {
@@ -269,8 +340,8 @@ async fn commands(
     let Ok(wait) = wait else {
         return problem(StatusCode::BAD_REQUEST, "wait: not a number of seconds");
     };
-    if shop.to_driver.send(Heard::Polled).await.is_err() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the sidecar ends");
+    if let Err(refused) = shop.ask(peer, What::Polled).await {
+        return refused;
     }
     let mut board = shop.board.clone();
     let end = now().mono.after(wait.min(POLL_MAX));
@@ -302,19 +373,15 @@ async fn commands(
 
 async fn taken(
     State(shop): State<Shop>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     axum::extract::Path(id): axum::extract::Path<String>,
-    body: Body,
+    Text(said): Text,
 ) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(why) => return problem(why.status(), &why.body_text()),
-    };
     let Ok(id) = id.parse::<CommandId>() else {
         return problem(StatusCode::BAD_REQUEST, "not the id of a command");
     };
     if !shop.board.borrow().iter().any(|notice| notice.id == id) {
         return problem(StatusCode::NOT_FOUND, "no such command waits");
     }
-    let said = line::clip(String::from_utf8_lossy(&body).trim().into());
-    shop.tell(Heard::Taken(id, said)).await
+    shop.tell(peer, What::Taken(id, said)).await
 }

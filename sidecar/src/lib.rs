@@ -9,11 +9,13 @@
 //!            ◀════════ link ◀── outbox ◀────┘
 //! ```
 //!
-//! One single-threaded runtime, and one thread beside it for what may block. The driver owns
+//! One single-threaded runtime; what may block has threads beside it: the disk, the log, a name
+//! that is looked up, captured output. The driver owns
 //! everything; the supervisor decides; only `process` signals.
 
 use std::io;
 
+use lubdub_shared::inherited;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -28,8 +30,11 @@ mod http;
 mod link;
 mod lock;
 pub mod output;
+mod place;
 pub mod process;
+mod reserve;
 pub mod socket;
+mod speaker;
 pub mod state;
 pub mod supervisor;
 mod ticks;
@@ -41,6 +46,11 @@ mod worker;
 pub use config::Config;
 use driver::Driver;
 pub use link::BadAddress;
+pub use speaker::{NotHeard, Speaker, Standing};
+
+/// Exit code of a sidecar that cannot begin, and may be able to later (`EX_TEMPFAIL`): its agent
+/// was not started, and 1 could be the agent's.
+pub const CANNOT_BEGIN: u8 = 75;
 
 /// Why a sidecar cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +81,11 @@ pub enum BeginError {
         #[source]
         source: io::Error,
     },
+    /// `/proc` does not show this process: no tree can be seen, and so none be ended.
+    #[error(
+        "/proc is not mounted, or not that of this pid namespace: no process can be supervised"
+    )]
+    NoProc,
     /// A collector's address is none.
     #[error(transparent)]
     Address(#[from] BadAddress),
@@ -101,6 +116,11 @@ impl Sidecar {
         Ok(Self { driver: Box::new(Driver::begin(config)?) })
     }
 
+    /// Where its agent is heard.
+    pub fn socket(&self) -> &std::path::Path {
+        self.driver.socket()
+    }
+
     /// Runs until the agent has ended for good, or one of the `signals` ends it. Returns the exit
     /// code that is the agent's.
     pub async fn run(self, signals: mpsc::Receiver<i32>) -> u8 {
@@ -117,21 +137,24 @@ pub fn terminations() -> io::Result<mpsc::Receiver<i32>> {
 }
 
 /// Signals as they come, for [`Sidecar::run`]: TERM and INT end the sidecar and go on to its agent;
-/// HUP has its file read anew, or ends it with its terminal; the others go on to the agent, as from
-/// an init.
+/// HUP has its file read anew, or ends it with its terminal, unless it was ignored at the start
+/// (nohup); the others go on to the agent, as from an init.
 ///
 /// # Errors
 /// The system does not deliver them.
 pub fn signals() -> io::Result<mpsc::Receiver<i32>> {
-    listen(&[
+    let mut kinds = vec![
         SignalKind::terminate(),
         SignalKind::interrupt(),
-        SignalKind::hangup(),
         SignalKind::quit(),
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
         SignalKind::window_change(),
-    ])
+    ];
+    if !inherited::take().hup_ignored {
+        kinds.push(SignalKind::hangup());
+    }
+    listen(&kinds)
 }
 
 fn listen(kinds: &[SignalKind]) -> io::Result<mpsc::Receiver<i32>> {

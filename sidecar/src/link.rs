@@ -17,7 +17,9 @@ use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tracing::{debug, info, warn};
 
+mod dial;
 pub(crate) mod outbox;
+mod pace;
 pub(crate) mod spool;
 
 /// Messages that may wait in one stream. More would only age: reports are coalesced behind it.
@@ -48,6 +50,8 @@ pub(crate) enum FromLink {
     Message(ToSidecar),
     /// The stream is over.
     Down,
+    /// Every address was tried in vain since the last one that answered.
+    Unreachable,
 }
 
 /// The task.
@@ -104,62 +108,61 @@ impl Link {
             // Nobody is to hear of this agent.
             return self.to_driver.closed().await;
         }
-        let mut attempts = 0_u32;
+        let mut backoff = Backoff::default();
         for turn in 0_usize.. {
             let (uri, endpoint) = self.endpoints[turn % self.endpoints.len()].clone();
             let began = time::now().mono;
-            let retry_after = match endpoint.connect().await {
-                Ok(channel) => match self.attach(channel, &uri).await {
-                    Ok(Ended { welcomed, retry_after }) => {
-                        // A welcome that the driver refuses ends at once, again and again.
-                        let stood = welcomed && time::now().mono.since(began) >= STOOD;
-                        attempts = if stood { 0 } else { attempts.saturating_add(1) };
-                        retry_after
-                    }
-                    Err(status) => {
+            let mut ended = Ended { welcomed: false, retry_after: None };
+            match dial::connect(&endpoint).await {
+                Ok(channel) => {
+                    if let Err(status) = self.attach(channel, &uri, &mut ended).await {
                         warn!(%uri, why = status.message(), "the stream ended");
-                        attempts = attempts.saturating_add(1);
-                        None
                     }
-                },
-                Err(error) => {
-                    // Told once for each absence; the attempts go on.
-                    if attempts == 0 {
-                        let error = chain(&error);
-                        warn!(%uri, error, "cannot reach the collector; going on without");
-                    }
-                    attempts = attempts.saturating_add(1);
-                    None
                 }
-            };
+                // Told once for each absence; the attempts go on.
+                Err(error) if backoff.attempts == 0 => {
+                    let error = chain(&error);
+                    warn!(%uri, error, "cannot reach the collector; going on without");
+                }
+                Err(error) => debug!(%uri, error = chain(&error), "cannot reach the collector"),
+            }
             if self.to_driver.is_closed() {
                 return;
             }
-            let ceiling = BACKOFF_MIN.saturating_mul(1 << attempts.min(6)).min(BACKOFF_MAX);
-            let wait = ceiling.mul_f64(self.rng.f64()) + retry_after.unwrap_or_default();
-            tokio::time::sleep(wait).await;
+            backoff.note(&ended, time::now().mono.since(began));
+            if backoff.attempts as usize == self.endpoints.len()
+                && self.to_driver.send(FromLink::Unreachable).await.is_err()
+            {
+                return;
+            }
+            let wait = backoff.ceiling().mul_f64(self.rng.f64());
+            tokio::time::sleep(wait + ended.retry_after.unwrap_or_default()).await;
         }
     }
 
     /// One stream, from Hello to its end.
-    async fn attach(&mut self, channel: Channel, uri: &str) -> Result<Ended, tonic::Status> {
+    async fn attach(
+        &mut self,
+        channel: Channel,
+        uri: &str,
+        ended: &mut Ended,
+    ) -> Result<(), tonic::Status> {
         let mut client = SidecarServiceClient::new(channel).max_decoding_message_size(DOWN_LEN_MAX);
         let (sender, outbound) = mpsc::channel(STREAM_DEPTH);
-        let mut ended = Ended { welcomed: false, retry_after: None };
         if self.to_driver.send(FromLink::Up(sender, uri.to_owned())).await.is_err() {
-            return Ok(ended);
+            return Ok(());
         }
         let (over, is_over) = oneshot::channel();
         let outbound = Outbound { messages: outbound, over: Some(over) };
         let result = tokio::select! {
-            result = self.pump(&mut client, outbound, &mut ended) => result,
+            result = self.pump(&mut client, outbound, ended) => result,
             () = left(is_over) => Ok(()),
         };
         // The driver may be gone already: then nobody needs to know.
         if self.to_driver.send(FromLink::Down).await.is_err() {
             debug!("the driver is gone");
         }
-        result.map(|()| ended)
+        result
     }
 
     async fn pump(
@@ -233,9 +236,45 @@ struct Ended {
     retry_after: Option<Duration>,
 }
 
+/// How long until the next attempt, at most (full jitter).
+#[derive(Debug, Default)]
+struct Backoff {
+    /// Attempts since a stream last stood.
+    attempts: u32,
+}
+
+impl Backoff {
+    /// What stood was a good one, however it ended: somebody on the way may cut it again and again.
+    /// A welcome that the driver refuses ends at once.
+    fn note(&mut self, ended: &Ended, lasted: Duration) {
+        let stood = ended.welcomed && lasted >= STOOD;
+        self.attempts = if stood { 0 } else { self.attempts.saturating_add(1) };
+    }
+
+    fn ceiling(&self) -> Duration {
+        BACKOFF_MIN.saturating_mul(1 << self.attempts.min(6)).min(BACKOFF_MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn backoff_knows_what_stood_and_not_how_it_ended() {
+        let seconds = Duration::from_secs;
+        let mut backoff = Backoff::default();
+        let ceilings = [(false, 0, 1), (false, 0, 2), (true, 1, 4), (true, 12, 0), (true, 12, 0)];
+        for (welcomed, lasted, ceiling) in ceilings {
+            backoff.note(&Ended { welcomed, retry_after: None }, seconds(lasted));
+            let expected = if ceiling == 0 { BACKOFF_MIN } else { seconds(ceiling) };
+            assert_eq!(backoff.ceiling(), expected, "{welcomed} {lasted}");
+        }
+        for _ in 0..40 {
+            backoff.note(&Ended { welcomed: false, retry_after: None }, seconds(60));
+        }
+        assert_eq!(backoff.ceiling(), BACKOFF_MAX);
+    }
 
     #[test]
     fn addresses_of_collectors() {

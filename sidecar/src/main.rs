@@ -1,19 +1,24 @@
 //! `lubdub-sidecar`: arguments, logs, a runtime, signals, and the agent's exit code.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use lubdub_shared::telemetry;
-use lubdub_sidecar::cli::{Cli, Verb};
-use lubdub_sidecar::{BeginError, Config, Sidecar};
+use lubdub_sidecar::cli::{Cli, NoPlace, Verb};
+use lubdub_sidecar::{BeginError, CANNOT_BEGIN, Config, Sidecar};
 
 /// Exit code of usage and configuration mistakes (sysexits' `EX_USAGE`).
 const USAGE: u8 = 64;
-/// Exit code of a sidecar that cannot begin, and may be able to later (`EX_TEMPFAIL`): its agent
-/// was not started, and 1 could be the agent's.
-const CANNOT_BEGIN: u8 = 75;
 
 fn main() -> ExitCode {
+    lubdub_shared::inherited::take();
+    let code = run();
+    telemetry::flush();
+    code
+}
+
+fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
 fn begin(config: anyhow::Result<Config>) -> ExitCode {
     match config {
         Ok(config) => supervise(config),
+        Err(error) if error.is::<NoPlace>() => failed(&error, CANNOT_BEGIN),
         Err(error) => failed(&error, USAGE),
     }
 }
@@ -46,7 +52,7 @@ fn supervise(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into(), CANNOT_BEGIN),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let sidecar = match Sidecar::begin(config) {
             Ok(sidecar) => sidecar,
             Err(error @ BeginError::Address(_)) => return failed(&error.into(), USAGE),
@@ -56,18 +62,21 @@ fn supervise(config: Config) -> ExitCode {
             Ok(signals) => ExitCode::from(sidecar.run(signals).await),
             Err(error) => failed(&error.into(), CANNOT_BEGIN),
         }
-    })
+    });
+    // What still hangs somewhere is not waited for.
+    runtime.shutdown_background();
+    code
 }
 
-#[expect(clippy::print_stderr, reason = "the one line that a person reads")]
+/// The one line that a person reads.
 fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("lubdub-sidecar: {error:#}");
+    telemetry::say(&format!("lubdub-sidecar: {error:#}"));
     ExitCode::from(code)
 }
 
 fn usage(error: &clap::Error) -> ExitCode {
     // A beat with --quiet never fails the script it is in, not even by a wrong option.
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let quiet =
         words.first().is_some_and(|verb| verb == "beat") && words.iter().any(|w| w == "--quiet");
     // Help and version are asked for; everything else is a mistake.

@@ -1,128 +1,168 @@
-//! Captured output (`[output] capture = true`): the agent writes into memory, the sidecar copies it
-//! to its own stdout and stderr and keeps the newest for evidence.
+//! Captured output (`[output] capture = true`): the agent writes into a pipe for each stream, the
+//! sidecar passes it on to its own stdout and stderr and keeps the newest for evidence.
 //!
-//! Each stream is a memfd that is only appended to. A write there never blocks and never fails for
-//! want of a reader: a sidecar that is stopped or gone, a full disk and a slow terminal hurt no
-//! agent. What was copied is freed by punching holes; a new sidecar opens the same memory through
-//! `/proc/PID/fd` and goes on where the last one stood.
+//! The agent holds its pipe for reading and writing at once, so that the death of the sidecar
+//! breaks nobody's pipe: what is written meanwhile waits in it, up to its size (1 MiB where the
+//! system allows that), and the next sidecar opens the same pipe through `/proc/PID/fd`. A program
+//! may open `/dev/stdout` anew, and empty it, as often as it likes: a pipe cannot be cut, and has
+//! no position.
+//!
+//! A piece is copied out of the pipe, written, and only then taken out of it: a sidecar that is
+//! killed says a piece again and loses none. Where nobody takes what the sidecar writes, it is kept
+//! in memory instead, so that the agent never waits for a slow reader; of more than `max` the older
+//! half is dropped, at whatever speed it comes.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::FileExt as _;
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, OFlags, fallocate, fcntl_setfl, memfd_create};
+use lubdub_shared::fs::{Durability, read_own, write_atomic};
+use lubdub_shared::time;
+use rustix::fs::OFlags;
+use rustix::io::ioctl_fionread;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-mod follower;
+mod pump;
 
-use follower::Follower;
-
-/// The newest of each stream, kept for evidence.
-const TAIL: u64 = 64 * 1024;
-/// Name of the file that says how far each stream was copied.
-const POSITIONS: &str = "output.at";
-
-/// stdout and stderr.
-const NAMES: [&str; 2] = ["lubdub-stdout", "lubdub-stderr"];
+/// The newest of each stream, kept for evidence, bytes.
+const TAIL: usize = 64 * 1024;
+/// What a pipe is asked to hold, bytes; what the system refuses stays at 64 KiB.
+const PIPE_SIZE: usize = 1 << 20;
+/// Name of the file that says which pipes are the streams, by inode.
+const PIPES: &str = "output.pipes";
+/// How long the end waits for somebody to take something.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How output is captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capture {
-    /// Where the positions are kept.
+    /// For the lives to come.
+    pub wanted: bool,
+    /// Where it is remembered which pipes are the streams.
     pub state: PathBuf,
-    /// Of one stream, bytes that may wait to be copied; beyond it the oldest are dropped.
+    /// Of one stream, bytes that may wait in memory; beyond it the oldest are dropped.
     pub max: u64,
 }
 
-/// One stream.
+/// One stream: its pipe, and what was taken out of it.
 #[derive(Debug)]
 struct Stream {
-    memory: File,
-    /// Copied up to here.
-    at: AtomicU64,
-    /// What lies before this was dropped.
-    floor: AtomicU64,
+    /// Reads without waiting. Another description than the agent's, so that its flags are ours.
+    pipe: File,
+    max: usize,
+    kept: Mutex<Kept>,
+    /// Something in `kept` has changed.
+    changed: Condvar,
     dropped: AtomicU64,
-    /// Holes reach up to here.
-    freed: AtomicU64,
+    ending: AtomicBool,
 }
 
-/// Captured output, followed until this is dropped.
+/// What one thread takes out of the pipe and another writes. A lock, because both are threads that
+/// may block for long elsewhere; neither holds it while it reads or writes.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Waits to be written.
+    queue: VecDeque<u8>,
+    /// Is being written now, bytes.
+    writing: usize,
+    /// Nobody will ever read it again.
+    broken: bool,
+    tail: VecDeque<u8>,
+}
+
+/// Captured output, followed until the process ends.
 #[derive(Debug)]
 pub(crate) struct Output {
-    streams: Arc<[Stream; 2]>,
-    ending: Arc<AtomicBool>,
-    max: u64,
+    streams: [Arc<Stream>; 2],
+    /// What the agent is given.
+    ends: [File; 2],
     told: u64,
-    follower: Option<Follower>,
 }
 
 impl Output {
-    /// Memory for all lives that this sidecar starts: what one wrote comes out before the next.
+    /// Pipes for all lives that this sidecar starts: what one wrote comes out before the next.
     ///
     /// # Errors
     /// The kernel gives none.
     pub(crate) fn new(capture: &Capture) -> io::Result<Self> {
-        let memory = |name| {
-            let memory = memfd_create(name, MemfdFlags::CLOEXEC)?;
-            // Several processes write to it: none may write over another.
-            fcntl_setfl(&memory, OFlags::APPEND)?;
-            Ok::<_, io::Error>(File::from(memory))
-        };
-        // Positions in another memory are none in this one.
-        drop(std::fs::remove_file(capture.state.join(POSITIONS)));
-        Self::follow(capture, [memory(NAMES[0])?, memory(NAMES[1])?], [0, 0])
+        Self::follow(capture, [pipe()?, pipe()?])
     }
 
-    /// What an agent writes into, as its stdout and its stderr.
+    /// Writes down which pipes the streams are. Without it the next sidecar finds none to follow:
+    /// this one goes on.
+    pub(crate) fn remember(&self, capture: &Capture) {
+        let inode = |end: &File| end.metadata().map_or(0, |about| about.ino());
+        let text = format!("{} {}\n", inode(&self.ends[0]), inode(&self.ends[1]));
+        let path = capture.state.join(PIPES);
+        if let Err(error) = write_atomic(&path, text.as_bytes(), 0o600, Durability::Visible) {
+            let path = path.display();
+            tracing::warn!(%error, %path, "a next sidecar will not find the output");
+        }
+    }
+
+    /// What an agent writes into, as its stdout and its stderr: descriptions of its own, whose
+    /// flags end with it.
     ///
     /// # Errors
     /// There are too many open files.
     pub(crate) fn ends(&self) -> io::Result<[OwnedFd; 2]> {
-        let [out, err] = &*self.streams;
-        Ok([out.memory.try_clone()?.into(), err.memory.try_clone()?.into()])
+        let fresh =
+            |end: &File| Ok::<_, io::Error>(open(&path_of(end), true, OFlags::empty())?.into());
+        let [out, err] = &self.ends;
+        Ok([fresh(out)?, fresh(err)?])
     }
 
-    /// The memory of a life that an earlier sidecar started: found among the descriptors of its
-    /// processes. `None` where its output was not captured.
+    /// The pipes of a life that an earlier sidecar started: found among the descriptors of its
+    /// processes. `None` where its output was not captured. A stream that it has sent elsewhere
+    /// gets a new pipe, for the lives to come.
     pub(crate) fn reopen(capture: &Capture, pids: &[u32]) -> Option<Self> {
-        let memories = [find(NAMES[0], pids)?, find(NAMES[1], pids)?];
-        let mut at = [0; 2];
-        if let Ok(bytes) = std::fs::read(capture.state.join(POSITIONS)) {
-            for (at, word) in at.iter_mut().zip(bytes.chunks_exact(8)) {
-                *at = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        let text = String::from_utf8(read_own(&capture.state.join(PIPES)).ok()??).ok()?;
+        let mut inodes = text.split_ascii_whitespace().map(str::parse::<u64>);
+        let paths = [(); 2].map(|()| find(inodes.next()?.ok()?, pids));
+        if paths.iter().all(Option::is_none) {
+            return None;
+        }
+        let [out, err] = paths.map(|path| path.map_or_else(pipe, |path| both_ends(&path)));
+        let followed = out.and_then(|out| Self::follow(capture, [out, err?]));
+        if let Err(error) = &followed {
+            tracing::error!(%error, "nobody takes what the agent writes: it will wait");
+        }
+        followed.ok()
+    }
+
+    fn follow(capture: &Capture, pipes: [(File, File); 2]) -> io::Result<Self> {
+        let [(out, out_end), (err, err_end)] = pipes;
+        let max = usize::try_from(capture.max).unwrap_or(usize::MAX);
+        let stream = |pipe| {
+            Arc::new(Stream {
+                pipe,
+                max,
+                kept: Mutex::default(),
+                changed: Condvar::new(),
+                dropped: AtomicU64::new(0),
+                ending: AtomicBool::new(false),
+            })
+        };
+        let output = Self { streams: [out, err].map(stream), ends: [out_end, err_end], told: 0 };
+        for (index, stream) in output.streams.iter().enumerate() {
+            if let Err(error) = pump::start(stream, own(index)) {
+                output.streams.iter().for_each(|stream| stream.give_up());
+                return Err(error);
             }
         }
-        Self::follow(capture, memories, at).ok()
+        output.remember(capture);
+        Ok(output)
     }
 
-    fn follow(capture: &Capture, memories: [File; 2], at: [u64; 2]) -> io::Result<Self> {
-        let positions = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(capture.state.join(POSITIONS))?;
-        let [out, err] = memories;
-        let stream = |memory: File, at: u64| {
-            let at = at.min(memory.metadata().map_or(0, |about| about.len()));
-            let (at, floor) = (AtomicU64::new(at), AtomicU64::new(0));
-            Stream { memory, at, floor, dropped: AtomicU64::new(0), freed: AtomicU64::new(0) }
-        };
-        let streams = Arc::new([stream(out, at[0]), stream(err, at[1])]);
-        let ending = Arc::new(AtomicBool::new(false));
-        let follower = Follower::start(Arc::clone(&streams), Arc::clone(&ending), positions)?;
-        Ok(Self { streams, ending, max: capture.max, told: 0, follower: Some(follower) })
-    }
-
-    /// Frees what was copied, drops what is too much, and says how many bytes were dropped so far,
-    /// when that has grown. Never blocks: nobody may read what the follower writes.
-    pub(crate) fn trim(&mut self) -> Option<u64> {
-        for stream in self.streams.iter() {
-            stream.trim(self.max);
-        }
+    /// How many bytes were dropped so far, when that has grown.
+    pub(crate) fn dropped(&mut self) -> Option<u64> {
         let dropped = self.streams.iter().map(|s| s.dropped.load(Ordering::Relaxed)).sum();
         (std::mem::replace(&mut self.told, dropped) < dropped).then_some(dropped)
     }
@@ -139,71 +179,89 @@ impl Output {
     }
 
     /// Waits until the rest is passed on, as long as somebody takes it. What nobody took, bytes.
-    pub(crate) fn finish(mut self) -> u64 {
-        self.ending.store(true, Ordering::Release);
-        let left = |streams: &[Stream; 2]| -> u64 {
-            streams.iter().map(|s| s.len().saturating_sub(s.at.load(Ordering::Acquire))).sum()
-        };
-        if let Some(follower) = self.follower.take() {
-            let mut before = left(&self.streams);
-            while !follower.is_done_soon() {
-                let now = left(&self.streams);
-                if now >= before {
-                    break;
-                }
-                before = now;
+    pub(crate) fn finish(self) -> u64 {
+        let left = || self.streams.iter().map(|stream| stream.left()).sum::<u64>();
+        for stream in &self.streams {
+            stream.ending.store(true, Ordering::Release);
+            stream.changed.notify_all();
+        }
+        let mut before = left();
+        let mut moved = time::now().mono;
+        while before > 0 && time::now().mono.since(moved) < PATIENCE {
+            time::pause(LOOK_EVERY);
+            let now = left();
+            if now < before {
+                (before, moved) = (now, time::now().mono);
             }
         }
-        left(&self.streams)
+        left()
     }
 }
 
 impl Stream {
-    fn len(&self) -> u64 {
-        self.memory.metadata().map_or(0, |about| about.len())
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Whoever panicked left bytes in order.
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn trim(&self, max: u64) {
-        let len = self.len();
-        let at = self.at.load(Ordering::Acquire).max(self.floor.load(Ordering::Acquire)).min(len);
-        let mut free = at.min(len.saturating_sub(TAIL));
-        if len.saturating_sub(at) > max {
-            // Nobody takes it fast enough: half of what is kept is the newest.
-            let floor = len - max / 2;
-            self.floor.store(floor, Ordering::Release);
-            free = floor;
+    /// Its threads end: nothing of it is in use.
+    fn give_up(&self) {
+        self.kept().broken = true;
+        self.ending.store(true, Ordering::Release);
+        self.changed.notify_all();
+    }
+
+    /// Written by the agent and not passed on, bytes.
+    fn left(&self) -> u64 {
+        let kept = self.kept();
+        if kept.broken {
+            return 0;
         }
-        // Whole pages, each once.
-        let free = free & !0xfff;
-        if free > self.freed.swap(free, Ordering::Relaxed) {
-            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            let (Ok(()) | Err(_)) = fallocate(self.memory.as_fd(), hole, 0, free);
-        }
+        let waits = (kept.queue.len() + kept.writing) as u64;
+        drop(kept);
+        // A piece that is being written is in the pipe as well, until it is taken out.
+        waits.max(ioctl_fionread(self.pipe.as_fd()).unwrap_or(0))
     }
 
     fn tail(&self) -> Vec<u8> {
-        let len = self.len();
-        let start = len.saturating_sub(TAIL).max(self.floor.load(Ordering::Acquire).min(len));
-        let mut tail = vec![0; usize::try_from(len - start).unwrap_or(0)];
-        // The memory only grows: what was there is still there.
-        match self.memory.read_exact_at(&mut tail, start) {
-            Ok(()) => tail,
-            Err(_) => Vec::new(),
-        }
+        self.kept().tail.iter().copied().collect()
     }
 }
 
-/// One of our memories, by its name, among the descriptors of these processes.
-fn find(name: &str, pids: &[u32]) -> Option<File> {
-    let wanted = PathBuf::from(format!("/memfd:{name} (deleted)"));
-    let of = |pid: &u32| {
-        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-        entries.filter_map(|entry| Some(entry.ok()?.path())).find(|path| is_link(path, &wanted))
-    };
-    let path = pids.iter().find_map(of)?;
-    File::options().read(true).write(true).open(path).ok()
+/// The sidecar's own stdout or stderr.
+fn own(index: usize) -> rustix::fd::BorrowedFd<'static> {
+    [rustix::stdio::stdout(), rustix::stdio::stderr()][index]
 }
 
-fn is_link(path: &Path, to: &Path) -> bool {
-    std::fs::read_link(path).is_ok_and(|target| target == to)
+/// A pipe: our end for reading, and the agent's for both.
+fn pipe() -> io::Result<(File, File)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (Ok(_) | Err(_)) = fcntl_setpipe_size(&write, PIPE_SIZE);
+    both_ends(&path_of(&read))
+}
+
+fn both_ends(path: &Path) -> io::Result<(File, File)> {
+    Ok((open(path, false, OFlags::NONBLOCK)?, open(path, true, OFlags::empty())?))
+}
+
+/// Who opens it gets a description of its own.
+fn path_of(file: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// A description of its own of a pipe that is open elsewhere.
+fn open(path: &Path, write: bool, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::CLOEXEC).bits().cast_signed();
+    File::options().read(true).write(write).custom_flags(flags).open(path)
+}
+
+/// The pipe with this inode among the descriptors of these processes.
+fn find(inode: u64, pids: &[u32]) -> Option<PathBuf> {
+    let wanted = PathBuf::from(format!("pipe:[{inode}]"));
+    let of = |pid: &u32| {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        paths.find(|path| std::fs::read_link(path).is_ok_and(|target| target == wanted))
+    };
+    pids.iter().find_map(of)
 }

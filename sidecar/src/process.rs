@@ -17,13 +17,18 @@ use lubdub_shared::time::Mono;
 
 use crate::evidence::Whom;
 use crate::output::Output;
+use crate::reserve;
+use crate::speaker::Standing;
 use crate::vitals::groups::oom_kills;
 use crate::vitals::network::Network;
 use crate::vitals::{self, Groups, TreeSample};
 
+mod activation;
+mod claim;
 mod daemon;
 mod exit;
 mod leaf;
+mod leftovers;
 mod selector;
 mod signal;
 mod spawn;
@@ -31,17 +36,19 @@ mod sweep;
 pub mod terminal;
 mod tree;
 
+use claim::Claim;
+pub use claim::owner_of;
 use daemon::Launched;
 pub use daemon::{Kind, Turn};
 use exit::Foreign;
 use leaf::Leaf;
 pub use leaf::Limits;
+pub use leftovers::{Marked, door_of, find_marked, main_of, sweep_leftovers};
 pub use selector::{NotOne, Selector};
 pub use spawn::{Spec, StartError};
 pub use sweep::Sweep;
 use sweep::{Killing, SURVIVORS_MAX, survivors};
 use tree::Tree;
-pub use tree::{find_agent, find_main, sweep_leftovers};
 
 /// How often the limit of memory is looked for: it rarely changes.
 const LIMIT_EVERY: Duration = Duration::from_secs(60);
@@ -63,9 +70,13 @@ pub struct Process {
     network: Network,
     /// When the limit of memory was last looked for.
     limit_looked: Option<Mono>,
+    /// Looks that could not see everything: what they missed may have been active.
+    blind_looks: u64,
     /// As the last close look found it.
     frozen: bool,
     killing: Killing,
+    /// As the terminal was, where the agent gets it.
+    terminal: Option<terminal::Settings>,
 }
 
 /// The main process.
@@ -76,6 +87,13 @@ struct Main {
     launches: bool,
     /// Not our child: an earlier sidecar started it, or another supervisor.
     foreign: Option<Foreign>,
+    claim: Claim,
+}
+
+impl Main {
+    fn new(process: ProcessId, launches: bool, foreign: Option<Foreign>) -> Self {
+        Self { process, launches, foreign, claim: Claim::on(process) }
+    }
 }
 
 impl Process {
@@ -88,6 +106,7 @@ impl Process {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         Ok(Self {
             tree: Tree::new(spec.interactive || spec.attaches),
+            terminal: spec.interactive.then(terminal::Settings::save).flatten(),
             spec,
             leaf: None,
             output: None,
@@ -97,9 +116,15 @@ impl Process {
             launched: None,
             network: Network::default(),
             limit_looked: None,
+            blind_looks: 0,
             frozen: false,
             killing: Killing::default(),
         })
+    }
+
+    /// Where the next life is told to speak.
+    pub(crate) fn set_doors(&mut self, socket: PathBuf, http: Option<PathBuf>) {
+        (self.spec.socket, self.spec.http) = (socket, http);
     }
 
     /// What the next life's tree may use.
@@ -123,17 +148,19 @@ impl Process {
             complaints.push(format!("its output is not captured: {error}"));
             None
         });
-        let main = spawn::spawn(&self.spec, life, &leaf, ends)?;
-        self.begin(life, Main { process: main, launches: true, foreign: None }, leaf);
+        let main = reserve::with_room(|| spawn::spawn(&self.spec, life, &leaf, ends))?;
+        self.begin(life, Main::new(main, true, None), leaf);
         self.began = Some(now);
         Ok((main, complaints))
     }
 
     /// What the next life writes into, where its output is captured.
     fn captured(&mut self) -> io::Result<Option<[OwnedFd; 2]>> {
-        let Some(capture) = &self.spec.capture else { return Ok(None) };
+        if !self.spec.capture.wanted {
+            return Ok(None);
+        }
         if self.output.is_none() {
-            self.output = Some(Output::new(capture)?);
+            self.output = Some(Output::new(&self.spec.capture)?);
         }
         self.output.as_ref().map(Output::ends).transpose()
     }
@@ -150,14 +177,21 @@ impl Process {
     ) -> io::Result<()> {
         let foreign = Some(Foreign::open(process)?);
         let leaf = Leaf::reopen(&self.spec.agent, life.id);
-        self.begin(life, Main { process, launches: false, foreign }, leaf);
+        self.begin(life, Main::new(process, false, foreign), leaf);
         // Those whose parents are gone are found by their marker, or were remembered.
         self.tree.remember(orphans);
         let members = self.tree.marked_members();
         let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
-        let capture = self.spec.capture.as_ref();
-        self.output = capture.and_then(|capture| Output::reopen(capture, &pids));
+        // Captured once, it must be taken out of the pipes whatever holds for the lives to come.
+        self.output = Output::reopen(&self.spec.capture, &pids);
         Ok(())
+    }
+
+    /// The state directory was made anew.
+    pub(crate) fn remember_output(&self) {
+        if let Some(output) = &self.output {
+            output.remember(&self.spec.capture);
+        }
     }
 
     fn begin(&mut self, life: Life, main: Main, leaf: Leaf) {
@@ -185,10 +219,15 @@ impl Process {
     /// Takes hold of a process that somebody else started, as a life.
     ///
     /// # Errors
-    /// It is gone.
+    /// It is gone, or another sidecar's agent.
     pub fn attach(&mut self, life: Life, process: ProcessId) -> io::Result<()> {
+        if let Some(owner) = owner_of(process) {
+            return Err(io::Error::other(format!(
+                "it is the agent of the sidecar with pid {owner}"
+            )));
+        }
         let foreign = Some(Foreign::open(process)?);
-        self.begin(life, Main { process, launches: false, foreign }, Leaf::none());
+        self.begin(life, Main::new(process, false, foreign), Leaf::none());
         Ok(())
     }
 
@@ -197,12 +236,12 @@ impl Process {
         if self.launched.is_some() {
             return self.find_daemon(now);
         }
-        let launches = self.main.as_ref().is_some_and(|main| main.launches)
-            || self.began.is_some_and(|began| now.since(began) < daemon::PATIENCE);
+        let launches = self.main.as_ref().is_some_and(|main| main.launches);
+        let is_early = self.began.is_some_and(|began| now.since(began) < daemon::PATIENCE);
         let exit = self.try_exit()?;
         let forking = matches!(self.spec.kind, Kind::Forking(_));
-        if forking && launches && exit.how == ExitHow::Code(0) {
-            self.launched = Some(Launched { since: now, exit });
+        if forking && (launches || is_early) && exit.how == ExitHow::Code(0) {
+            self.launched = Some(Launched { since: now, exit: (!launches).then_some(exit) });
             return self.find_daemon(now);
         }
         self.tree.main_is_gone();
@@ -217,6 +256,9 @@ impl Process {
         };
         if self.spec.interactive {
             terminal::take_back(main.process);
+        }
+        if let Some(terminal) = &self.terminal {
+            terminal.restore();
         }
         self.main = None;
         let oom = self.was_out_of_memory(&exit);
@@ -240,6 +282,7 @@ impl Process {
         now: Mono,
     ) -> Option<TreeSample> {
         let main = self.main()?;
+        self.main.iter().for_each(|main| main.claim.drain());
         let members = self.tree.members();
         let due = self.limit_looked.is_none_or(|looked| now.since(looked) >= LIMIT_EVERY);
         let groups = closely.then(|| Groups::of(main.pid.get())).flatten();
@@ -256,7 +299,16 @@ impl Process {
             sample.memory_limit = groups.memory_limit();
         }
         sample.fds = closely.then(|| vitals::count_fds(main.pid.get())).flatten();
+        self.blind_looks +=
+            u64::from(self.tree.blind().is_some() || vitals::take_unread().is_some());
+        sample.counters.unreadable += self.blind_looks;
         Some(sample)
+    }
+
+    /// Why the newest look may have missed somebody.
+    pub(crate) fn blind(&self) -> Option<String> {
+        self.main.as_ref()?;
+        self.tree.blind().map(str::to_owned)
     }
 
     /// A person may have stopped the job in the terminal: then the sidecar stops with it, and
@@ -267,6 +319,11 @@ impl Process {
         if stopped && terminal::stop_with(main) {
             self.signal_tree(signal::CONT);
         }
+    }
+
+    /// What the process with this pid is to the agent.
+    pub(crate) fn standing(&mut self, pid: u32) -> Standing {
+        self.tree.standing(pid)
     }
 
     /// The main process, while it lives.
@@ -282,7 +339,7 @@ impl Process {
     /// Signals the main process.
     pub fn signal_main(&self, number: i32) {
         if let Some(main) = self.main() {
-            signal::send(main, number);
+            drop(signal::send(main, number));
         }
     }
 
@@ -291,8 +348,31 @@ impl Process {
         let mut members = self.tree.members();
         self.tree.let_go(&mut members);
         for member in members {
-            signal::send_to(&member, number);
+            drop(signal::send_to(&member, number));
         }
+    }
+
+    /// Asks the main process to end. One that is stopped goes on for that: it could not hear.
+    pub fn ask_main_to_end(&self, number: i32) {
+        self.signal_main(number);
+        let stat = self.main().and_then(|main| vitals::stat(main.pid.get()));
+        if stat.is_some_and(|stat| stat.state == 'T') {
+            self.signal_main(signal::CONT);
+        }
+    }
+
+    /// Asks every member to end, likewise.
+    pub fn ask_tree_to_end(&mut self, number: i32) {
+        self.signal_tree(number);
+        let stopped = self.tree.members().into_iter().filter(|member| member.state == 'T');
+        stopped.for_each(|member| drop(signal::send_to(&member, signal::CONT)));
+    }
+
+    /// Who of the tree still runs.
+    pub(crate) fn still_running(&mut self) -> Vec<Survivor> {
+        let mut members = self.tree.members();
+        members.retain(|member| !self.tree.is_known_kept(member));
+        survivors(&members)
     }
 
     /// Who lives on because the agent keeps it on purpose.
@@ -306,10 +386,9 @@ impl Process {
         self.tree.orphans().iter().copied().take(SURVIVORS_MAX).collect()
     }
 
-    /// Frees what was passed on of captured output; how many bytes were dropped so far, when that
-    /// has grown.
-    pub(crate) fn trim_output(&mut self) -> Option<u64> {
-        self.output.as_mut()?.trim()
+    /// How many bytes of captured output were dropped so far, when that has grown.
+    pub(crate) fn dropped_output(&mut self) -> Option<u64> {
+        self.output.as_mut()?.dropped()
     }
 
     /// The sidecar ends: what was captured is to be passed on before.

@@ -1,11 +1,12 @@
 //! The local door: a unix datagram socket in a private directory.
 //!
-//! Who may speak is settled by the directory (0700, the agent's user) and by the sender's uid,
-//! which the kernel attests. What is said is parsed in `shared::line`.
+//! The directory is closed to others (0700), and the kernel attests the sender's pid and uid:
+//! whether it is heard is settled by the driver, which knows the tree. What is said is parsed in
+//! `shared::line`.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,8 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, 
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tracing::warn;
+
+use crate::speaker::Speaker;
 
 /// Longest path of a unix socket, bytes, without its terminator.
 pub(crate) const PATH_LEN_MAX: usize = 107;
@@ -36,7 +39,6 @@ pub struct Door {
     inode: u64,
     buffer: Vec<u8>,
     control: Vec<u8>,
-    uids: [u32; 2],
     dropped: Dropping,
 }
 
@@ -65,6 +67,8 @@ pub enum Heard {
 pub struct Said {
     /// What.
     pub message: Message,
+    /// Who, as the kernel attests it.
+    pub speaker: Speaker,
     /// Closed when this is dropped, so that a barrier's sender goes on.
     _descriptors: Descriptors,
 }
@@ -106,7 +110,6 @@ impl Door {
             inode,
             buffer: vec![0; DATAGRAM_LEN_MAX + 1],
             control: nix::cmsg_space!(UnixCredentials, [i32; FDS_MAX]),
-            uids: allowed_uids(),
             dropped: Dropping::default(),
         })
     }
@@ -127,12 +130,17 @@ impl Door {
     /// # Errors
     /// The system refuses; the old one stays.
     pub fn reopen(&mut self) -> io::Result<()> {
-        let mut new = Self::open(&self.path)?;
+        let new = Self::open(&self.path)?;
+        self.replace(new);
+        Ok(())
+    }
+
+    /// Another one from now on; what was dropped at this one still counts.
+    pub(crate) fn replace(&mut self, mut new: Self) {
         new.dropped = std::mem::take(&mut self.dropped);
         // The old one must not take the new path with it.
         self.path = PathBuf::new();
         *self = new;
-        Ok(())
     }
 
     /// Datagrams dropped so far.
@@ -155,26 +163,27 @@ impl Door {
         let fd = self.socket.as_raw_fd();
         let received = self.socket.try_io(Interest::READABLE, || receive(fd, buffer, control));
         let Ok((length, sender, descriptors)) = received else { return Heard::Nothing };
-        match self.judge(length, sender.as_ref()) {
-            Ok(message) => Heard::Said(Said { message, _descriptors: descriptors }),
-            Err(why) => {
-                self.dropped.note(&why, now);
+        let read = length.ok_or(Dropped::TooLong).and_then(|length| parse(&self.buffer[..length]));
+        match (read, sender) {
+            (Ok(message), Some(sender)) => {
+                let pid = u32::try_from(sender.pid()).unwrap_or(0);
+                let speaker = Speaker { pid, uid: sender.uid() };
+                Heard::Said(Said { message, speaker, _descriptors: descriptors })
+            }
+            (Err(why), _) => {
+                self.refuse(&why, now);
+                Heard::Dropped
+            }
+            (Ok(_), None) => {
+                self.refuse(&"its sender is not known", now);
                 Heard::Dropped
             }
         }
     }
 
-    fn judge(
-        &self,
-        length: Option<usize>,
-        sender: Option<&UnixCredentials>,
-    ) -> Result<Message, NotHeard> {
-        let uid = sender.map(UnixCredentials::uid);
-        if !uid.is_some_and(|uid| self.uids.contains(&uid)) {
-            return Err(NotHeard::Stranger(uid));
-        }
-        let length = length.ok_or(NotHeard::Dropped(Dropped::TooLong))?;
-        parse(&self.buffer[..length]).map_err(NotHeard::Dropped)
+    /// Something was not heard: it is counted, and told at most once a minute.
+    pub(crate) fn refuse(&mut self, why: &dyn std::fmt::Display, now: Mono) {
+        self.dropped.note(why, now);
     }
 }
 
@@ -189,16 +198,8 @@ impl Drop for Door {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum NotHeard {
-    #[error("{0}")]
-    Dropped(Dropped),
-    #[error("sender of uid {0:?}")]
-    Stranger(Option<u32>),
-}
-
 impl Dropping {
-    fn note(&mut self, why: &NotHeard, now: Mono) {
+    fn note(&mut self, why: &dyn std::fmt::Display, now: Mono) {
         self.total += 1;
         self.untold += 1;
         if self.told.is_none_or(|told| now.since(told) >= LOG_EVERY) {
@@ -227,37 +228,4 @@ fn receive(fd: i32, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Receive
     }
     let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
     Ok((whole.then_some(message.bytes), sender, descriptors))
-}
-
-/// Who may speak: the agent's user, and root.
-pub(crate) fn allowed_uids() -> [u32; 2] {
-    [rustix::process::geteuid().as_raw(), 0]
-}
-
-/// Makes a directory that only its owner may enter, or checks the one that is there.
-///
-/// # Errors
-/// It cannot be made, or is somebody else's.
-pub fn private_directory(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let metadata = std::fs::symlink_metadata(path)?;
-    let own = rustix::process::geteuid().as_raw();
-    if !metadata.is_dir() || metadata.uid() != own {
-        let why = format!("{} is not a directory of uid {own}", path.display());
-        return Err(io::Error::other(why));
-    }
-    Ok(())
-}
-
-/// Where the socket of an agent goes: the runtime directory, else the state directory, else a
-/// private directory in the temp folder when the path would be too long for a socket.
-pub fn choose_path(runtime: Option<&Path>, state: &Path, agent: &str) -> PathBuf {
-    const NAME: &str = "notify.sock";
-    let fits = |path: &PathBuf| path.as_os_str().len() <= PATH_LEN_MAX;
-    let in_runtime = runtime.map(|directory| directory.join("lubdub").join(agent).join(NAME));
-    let in_state = state.join(NAME);
-    let uid = rustix::process::geteuid().as_raw();
-    in_runtime.filter(fits).or_else(|| Some(in_state).filter(fits)).unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("lubdub-{uid}")).join(agent).join(NAME)
-    })
 }

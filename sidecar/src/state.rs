@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use lubdub_shared::beat::Evidence;
 use lubdub_shared::command::{Command, Outcome};
-use lubdub_shared::id::{AgentId, Life, LifeId, ProcessId, StoreId};
+use lubdub_shared::fs::read_own;
+use lubdub_shared::id::{AgentId, CommandId, Life, LifeId, ProcessId, StoreId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::Ledger;
 use lubdub_shared::session::Hold;
@@ -78,6 +79,10 @@ pub struct Memory {
     /// The command under way.
     #[serde(default)]
     pub intent: Option<Intent>,
+    /// Commands that asked for what the one under way does: each, and that one. They get its
+    /// answer.
+    #[serde(default)]
+    pub joined: Vec<(CommandId, CommandId)>,
     /// How the newest commands ended, so that a repeated one is answered and not repeated.
     #[serde(default)]
     pub outcomes: VecDeque<Outcome>,
@@ -123,6 +128,7 @@ impl Memory {
             epochs: BTreeMap::new(),
             home: None,
             intent: None,
+            joined: Vec::new(),
             outcomes: VecDeque::new(),
             spending: Spending::default(),
             policy: None,
@@ -171,25 +177,25 @@ impl Memory {
     /// The directory or file cannot be read at all.
     pub fn load(directory: &Path) -> io::Result<Found> {
         let path = directory.join(FILE_NAME);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        let why = match read_own(&path) {
+            Ok(None) => return Ok(Found::Nothing),
+            Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(memory) => return Ok(Found::Whole(memory)),
+                Err(error) => error.to_string(),
+            },
+            // It names pids: what a stranger wrote is not to be followed.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
             Err(error) => return Err(error),
         };
-        match serde_json::from_slice(&bytes) {
-            Ok(memory) => Ok(Found::Whole(memory)),
-            Err(error) => {
-                let aside = directory.join(format!("{FILE_NAME}.corrupt"));
-                fs::rename(&path, &aside)?;
-                Ok(Found::Corrupt(format!("{error}; put aside as {}", aside.display())))
-            }
-        }
+        let aside = directory.join(format!("{FILE_NAME}.corrupt"));
+        fs::rename(&path, &aside)?;
+        Ok(Found::Corrupt(format!("{why}; put aside as {}", aside.display())))
     }
 }
 
 /// The hold of a tombstone in a state directory: it counts also where the state file is lost.
 pub fn buried(directory: &Path) -> Option<Hold> {
-    let bytes = fs::read(directory.join(TOMBSTONE)).ok()?;
+    let bytes = read_own(&directory.join(TOMBSTONE)).ok()??;
     let tombstone: Tombstone = serde_json::from_slice(&bytes).ok()?;
     Some(tombstone.hold)
 }

@@ -75,10 +75,13 @@ use report::Telling;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a first start waits for a collector's policy.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a first start waits once no collector could be reached: one that is just being started
+/// has this long to listen.
+const REFUSED_PATIENCE: Duration = Duration::from_millis(500);
 /// Reports whose sending times are remembered, so that a stale command can be told.
 const SENT_MAX: usize = 256;
 /// Outcomes that are remembered, so that a repeated command is answered and not repeated.
-const OUTCOMES_MAX: usize = 32;
+const OUTCOMES_MAX: usize = 128;
 
 /// Where the process is.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +100,14 @@ enum State {
     Stopping { process: ProcessId, kill_at: Mono, then: Then },
     /// It is gone, or being killed; its tree is swept. `kill_at` is `None` once the kill was
     /// ordered.
-    Sweeping { exit: Option<Exit>, kill_at: Option<Mono>, asked: bool, then: Then },
+    /// `left` still ran when the main process had ended by itself.
+    Sweeping {
+        exit: Option<Exit>,
+        kill_at: Option<Mono>,
+        asked: bool,
+        left: Vec<Survivor>,
+        then: Then,
+    },
     /// Held down.
     Held(Hold),
     /// The sidecar ends; how its agent did.
@@ -165,6 +175,8 @@ pub struct Supervisor {
     stuck: Vec<Survivor>,
     /// Its only life took too long.
     timed_out: bool,
+    /// That its own stop takes too long was told.
+    told_of_stopping: bool,
     number: u64,
     sent: VecDeque<(u64, Mono)>,
     /// Since when no collector is heard.
@@ -217,6 +229,7 @@ impl Supervisor {
             ran: false,
             stuck: Vec::new(),
             timed_out: false,
+            told_of_stopping: false,
             number: 0,
             sent: VecDeque::new(),
             alone_since: Some(ticks),
@@ -246,7 +259,9 @@ impl Supervisor {
             Event::Started(process) => self.started(process, out),
             Event::StartFailed(code, why) => self.start_failed(code, &why, out),
             Event::MainMoved(process) => self.main_moved(process, out),
-            Event::MainExited(exit) => self.main_exited(exit, out),
+            Event::Unreachable => self.wait_no_more(),
+            Event::MainExited(exit, left) => self.main_exited(exit, left, out),
+            Event::NobodyLaunched(why) => self.nobody_launched(why, out),
             Event::TreeGone(survivors) => self.tree_gone(survivors, out),
             Event::Unkillable(survivors, plight) => self.unkillable(survivors, plight, out),
             Event::Gathered(gathered) => self.gathered(*gathered, out),
@@ -334,6 +349,7 @@ impl Supervisor {
                 self.prove(out);
                 self.judge_alone(out);
                 self.end_in_time(process, out);
+                self.judge_stopping(out);
             }
             State::Preparing { until, step, .. } if self.ticks >= *until => {
                 let step = *step;
@@ -341,7 +357,7 @@ impl Supervisor {
             }
             State::Stopping { kill_at, then, .. } if self.ticks >= *kill_at => {
                 let then = then.clone();
-                self.state = State::Sweeping { exit: None, kill_at: None, asked: true, then };
+                self.state = killed(then);
                 out.push(Action::KillTree);
             }
             State::Sweeping { kill_at, .. } if kill_at.is_some_and(|at| self.ticks >= at) => {
@@ -364,10 +380,29 @@ impl Supervisor {
         self.keep(out);
     }
 
+    /// How long a first start waits for its policy at most, where it has none.
+    pub(crate) fn waits_for_policy(&self) -> Option<Duration> {
+        let none = self.memory.policy.is_none() && self.local.once.is_none();
+        let State::Unborn { patience } = self.state else { return None };
+        none.then(|| patience.since(self.ticks))
+    }
+
+    /// A first start waits for a collector that answers, not for one that refuses.
+    fn wait_no_more(&mut self) {
+        if let State::Unborn { patience } = &mut self.state {
+            *patience = (*patience).min(self.ticks.after(REFUSED_PATIENCE));
+        }
+    }
+
     fn spread(&mut self, delay: Duration) -> Duration {
         let unit = self.rng.f64();
         jittered(delay, self.policy().restart.delay.jitter, unit)
     }
+}
+
+/// The kill of all that is left was ordered.
+fn killed(then: Then) -> State {
+    State::Sweeping { exit: None, kill_at: None, asked: true, left: Vec::new(), then }
 }
 
 #[cfg(test)]

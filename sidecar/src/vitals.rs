@@ -1,10 +1,16 @@
 //! One look at a tree: what the kernel tells of its processes. Parsing is in the pure files below;
 //! this one only reads.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+use crate::reserve::try_with_room;
 
 pub mod activity;
 pub mod cgroup;
@@ -48,6 +54,10 @@ pub fn look(members: &[Stat], main: u32, churn: u64, frozen: bool) -> TreeSample
     let mut pages = 0;
     for member in members {
         let io = read(member.pid, "io").and_then(|text| procfs::parse_io(&text));
+        if io.is_none() {
+            // Another user's, or not dumpable: whether it runs can be seen, and no more.
+            sample.counters.unreadable += runs(member.pid);
+        }
         let io = io.unwrap_or_default();
         cpu_ticks += member.cpu_ticks;
         pages += member.rss_pages;
@@ -72,10 +82,66 @@ pub fn count_fds(pid: u32) -> Option<u32> {
     u32::try_from(count).ok()
 }
 
+/// How often the threads of a process were given a processor: `task/TID/schedstat`, which everybody
+/// may read, else the context switches in `status`.
+fn runs(pid: u32) -> u64 {
+    let of = |thread: PathBuf| -> Option<u64> {
+        let told = slurp_text(thread.join("schedstat")).ok();
+        let counted = told.and_then(|text| text.split_ascii_whitespace().nth(2)?.parse().ok());
+        counted.or_else(|| {
+            let status = slurp_text(thread.join("status")).ok()?;
+            let switches = status.lines().filter(|line| line.contains("ctxt_switches:"));
+            Some(switches.filter_map(|line| line.rsplit('\t').next()?.parse::<u64>().ok()).sum())
+        })
+    };
+    list(Path::new(&format!("/proc/{pid}/task"))).into_iter().filter_map(of).sum()
+}
+
 /// All pids.
 pub fn pids() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    let entries = list(Path::new("/proc")).into_iter();
+    entries.filter_map(|path| path.file_name()?.to_str()?.parse().ok())
+}
+
+/// What is in a directory of the kernel's.
+pub fn list(directory: &Path) -> Vec<PathBuf> {
+    let read = || {
+        let entries = fs::read_dir(directory)?;
+        Ok(entries.flatten().map(|entry| entry.path()).collect())
+    };
+    noted(directory, try_with_room(read)).unwrap_or_default()
+}
+
+thread_local! {
+    /// What could not be read since that was last asked, and why. Of the thread that looks.
+    static UNREAD: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// What is gone is gone, and what is another's is no secret of ours: neither is a failure to look.
+fn noted<T>(path: &Path, read: io::Result<T>) -> io::Result<T> {
+    if let Err(error) = &read {
+        let known = [Errno::NOENT, Errno::SRCH, Errno::ACCESS, Errno::PERM];
+        if !known.iter().any(|known| error.raw_os_error() == Some(known.raw_os_error())) {
+            UNREAD.set(Some(format!("{}: {error}", path.display())));
+        }
+    }
+    read
+}
+
+/// What could not be read since this was last asked, though it may be there.
+pub fn take_unread() -> Option<String> {
+    UNREAD.take()
+}
+
+/// A process that `/proc` does not show, now or ever, is gone only by the kernel's word.
+pub fn unseen_but_there(pid: u32) -> bool {
+    stat(pid).is_none() && exists(pid)
+}
+
+/// The kernel knows a process with this pid, whether or not it shows it.
+pub fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// Those above a process: its parent, that one's parent, and so on.
@@ -91,6 +157,13 @@ pub fn read_own(pid: u32, file: &str) -> Option<Vec<u8>> {
     slurp(format!("/proc/{pid}/{file}")).ok()
 }
 
+/// `/proc` is there, and shows this process under its own pid.
+pub fn sees_itself() -> bool {
+    let own = std::process::id();
+    let link = fs::read_link("/proc/self").ok();
+    link.and_then(|link| link.to_str()?.parse().ok()) == Some(own) && stat(own).is_some()
+}
+
 /// `/proc/PID/stat`, parsed; `None` when it is gone.
 pub fn stat(pid: u32) -> Option<Stat> {
     read(pid, "stat").and_then(|text| procfs::parse_stat(&text))
@@ -103,10 +176,14 @@ pub fn read(pid: u32, file: &str) -> Option<String> {
 
 /// A whole file of the kernel's, of any length, mostly in one read.
 pub fn slurp(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(KERNEL_FILE);
-    // Not the file's own `read_to_end`: that asks for its size first.
-    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let path = path.as_ref();
+    let read = || {
+        let mut bytes = Vec::with_capacity(KERNEL_FILE);
+        // Not the file's own `read_to_end`: that asks for its size first.
+        File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    noted(path, try_with_room(read))
 }
 
 /// The same as text; what is not UTF-8 shows as U+FFFD.

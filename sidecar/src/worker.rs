@@ -2,7 +2,9 @@
 //! beat. How far it got is told through a watch; what it cannot write is counted and logged once a
 //! minute; nothing dies of it.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -65,6 +67,8 @@ pub(crate) struct Progress {
     pub(crate) failures: u64,
     /// Why the state directory cannot be written: the newest try of some file there failed.
     pub(crate) sick: Option<String>,
+    /// Why the heartbeat file cannot be written.
+    pub(crate) heartbeat: Option<String>,
 }
 
 /// The thread's handle. Dropping it waits until what was queued is written.
@@ -152,8 +156,13 @@ impl Files {
                     self.sick.tombstone = self.note(&self.tombstone.clone(), done);
                 }
                 Job::Heartbeat { path, bytes, mode } => {
-                    let done = write_atomic(&path, &bytes, mode, Durability::Visible);
-                    self.note(&path, done);
+                    let done = write_heartbeat(&path, &bytes, mode);
+                    let why = self.note(&path, done);
+                    self.progress.send_if_modified(|progress| {
+                        let changed = progress.heartbeat != why;
+                        progress.heartbeat = why;
+                        changed
+                    });
                 }
                 Job::NoHeartbeat(path) => {
                     let done = remove(&path);
@@ -222,6 +231,20 @@ impl Files {
             }
             changed
         });
+    }
+}
+
+/// Its directory may have been taken away. The new one is open to whom the file is open to.
+fn write_heartbeat(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let write = || write_atomic(path, bytes, mode, Durability::Visible);
+    match write() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let Some(directory) = path.parent() else { return Err(error) };
+            let enter = (mode & 0o444) >> 2;
+            let made = DirBuilder::new().recursive(true).mode(mode | enter).create(directory);
+            made.and_then(|()| write())
+        }
+        done => done,
     }
 }
 

@@ -1,23 +1,30 @@
 //! The HTTP door, as curl, Node and Python use it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use harness::{World, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn door(world: &World, id: &str) -> PathBuf {
-    let path = world.state(id).join("http.sock");
-    eventually("a door", SOON, || path.exists().then_some(()));
-    path
+fn door<'a>(world: &'a World, id: &'a str) -> Tools<'a> {
+    let door = world.state(id).join("http.sock");
+    eventually("a door", SOON, || door.exists().then_some(()));
+    Tools { world, id, door }
+}
+
+/// An agent's own tools.
+struct Tools<'a> {
+    world: &'a World,
+    id: &'a str,
+    door: PathBuf,
 }
 
 /// What curl prints, and the status code.
-fn curl(door: &Path, path: &str, more: &[&str]) -> (u16, String) {
+fn curl(Tools { world, id, door }: &Tools<'_>, path: &str, more: &[&str]) -> (u16, String) {
     let url = format!("http://agent{path}");
-    let output = Command::new("curl")
+    let output = world
+        .as_member(id, "curl")
         .args(["-sS", "--max-time", "40", "-w", "\n%{http_code}", "--unix-socket"])
         .arg(door)
         .args(more)
@@ -61,6 +68,16 @@ fn curl_beats_pings_and_is_told_what_is_wrong() {
     assert_eq!(curl(&door, "/ping/job", &["-I"]).0, 200, "HEAD");
     open(0);
     assert_eq!(world.agent("c")["vitals"]["tasks"]["done"], 1);
+
+    // What a script prints may be long: its ping counts all the same.
+    let printed = world.path().join("printed");
+    std::fs::write(&printed, "x".repeat(3_000_000)).expect("a file");
+    let printed = format!("@{}", printed.display());
+    assert_eq!(curl(&door, "/ping/backup/1", &["--data-binary", &printed]).0, 200);
+    eventually("its failure", SOON, || {
+        world.agent("c")["findings"].to_string().contains("check backup").then_some(())
+    });
+    assert_eq!(curl(&door, "/ping/backup", &[]).0, 200);
 
     let long = format!("{{\"status\":\"{}\"}}", "x".repeat(100_000));
     std::fs::write(world.path().join("long"), long).expect("a file");
@@ -115,7 +132,7 @@ fn many_idle_connections_do_not_close_the_door() {
     let world = World::under("heartbeat_deadline = \"20s\"\n");
     let _sidecar = world.toy("i", &["hang"]);
     let door = door(&world, "i");
-    let connect = |_| std::os::unix::net::UnixStream::connect(&door).expect("a connection");
+    let connect = |_| std::os::unix::net::UnixStream::connect(&door.door).expect("a connection");
     let idle: Vec<_> = (0..100).map(connect).collect();
     let body = "{\"phase\":\"working\"}";
     assert_eq!(curl(&door, "/v1/beat", &["-d", body]).0, 200, "beside {} others", idle.len());

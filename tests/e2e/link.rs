@@ -68,3 +68,38 @@ fn a_killed_sidecar_makes_its_agent_unreachable_and_hurts_it_not() {
     second.wait(SOON);
     assert!(matches!(harness::stat_state(pid), None | Some('Z')), "it ends with its sidecar");
 }
+
+/// Nobody waits for a collector that refuses; what it waits for is said.
+#[test]
+fn a_first_start_waits_for_no_collector_that_refuses() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let begun = directory.path().join("begun");
+    let mut command = std::process::Command::new(harness::binary("lubdub-sidecar"));
+    command.args(["run", "--id", "r", "--collector", "http://127.0.0.1:1", "--state-dir"]);
+    command.arg(directory.path()).args(["--", "touch"]).arg(&begun);
+    let began = std::time::Instant::now();
+    let mut sidecar = harness::Daemon::start(directory.path(), "r", &mut command);
+    eventually("a start", SOON, || begun.exists().then_some(()));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    sidecar.wait(SOON);
+    let log = sidecar.log();
+    assert!(log.contains("cannot reach the collector") && log.contains("waits"), "{log}");
+}
+
+/// A proxy on the way cuts what is silent in one direction.
+#[test]
+fn something_goes_down_a_quiet_stream() {
+    let world = World::new("");
+    let rng = &mut fastrand::Rng::with_seed(1);
+    let (hello, _) = harness::sample::hello(0, rng);
+    let spool = hello.spool;
+    let stream = harness::RawStream::attach(world.grpc());
+    let hello = lubdub_shared::session::FromSidecar::Hello(Box::new(hello));
+    stream.say(prost::Message::encode_to_vec(&lubdub_shared::pb::FromSidecar::from(hello)));
+    let again =
+        stream.hear("an ack of nothing", |down: lubdub_shared::pb::ToSidecar| match down.message {
+            Some(lubdub_shared::pb::to_sidecar::Message::Ack(ack)) => Some(ack),
+            _ => None,
+        });
+    assert_eq!((again.spool.as_slice(), again.number), (spool.as_bytes().as_slice(), 0));
+}

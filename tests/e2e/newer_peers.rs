@@ -42,30 +42,8 @@ fn a_newer_sidecar_is_served() {
     for number in 2..5 {
         say(FromSidecar::Report(Box::new(sample::report(life, number))));
     }
-    let pid = NonZeroU32::MIN;
-    let exit = Exit::of(ExitHow::Code(0));
-    let whats = [
-        Happening::Started { process: ProcessId { pid, start_time: 5 }, used: 0 },
-        Happening::Outcome(Outcome {
-            command: CommandId::random(rng),
-            ending: Ending::Done,
-            detail: "d".to_owned(),
-            previous: Lifecycle::Running,
-            task_cancelled: false,
-            survivors: Vec::new(),
-            to: None,
-        }),
-        Happening::Held(Hold {
-            lifecycle: Lifecycle::Quarantined,
-            reason: "x".to_owned(),
-            requested_by: "p".to_owned(),
-            crash_loop: false,
-        }),
-        Happening::Note { text: "of a newer kind".to_owned() },
-        Happening::Exited { exit, clean: true, next: Lifecycle::Stopped, survivors: vec![] },
-    ];
     let event = |(number, what)| Event { number, at: Wall(0), life: Some(life), what };
-    let events: Vec<Event> = (1..).zip(whats).map(event).collect();
+    let events: Vec<Event> = (1..).zip(whats(rng)).map(event).collect();
     say(FromSidecar::Events { spool, events: events.clone() });
     let note = Event { number: 6, ..events[3].clone() };
     let batch = pb::EventBatch { spool: spool.as_bytes().to_vec(), events: vec![note.into()] };
@@ -89,6 +67,38 @@ fn a_newer_sidecar_is_served() {
     eventually("a goodbye for a reason that is not known", SOON, || {
         (world.agent("n1")["link"] == "lost").then_some(())
     });
+}
+
+/// One of each kind of event.
+fn whats(rng: &mut fastrand::Rng) -> [Happening; 5] {
+    let pid = NonZeroU32::MIN;
+    let exit = Exit::of(ExitHow::Code(0));
+    [
+        Happening::Started { process: ProcessId { pid, start_time: 5 }, used: 0 },
+        Happening::Outcome(Outcome {
+            command: CommandId::random(rng),
+            ending: Ending::Done,
+            detail: "d".to_owned(),
+            previous: Lifecycle::Running,
+            task_cancelled: false,
+            survivors: Vec::new(),
+            to: None,
+        }),
+        Happening::Held(Hold {
+            lifecycle: Lifecycle::Quarantined,
+            reason: "x".to_owned(),
+            requested_by: "p".to_owned(),
+            crash_loop: false,
+        }),
+        Happening::Note { text: "of a newer kind".to_owned() },
+        Happening::Exited {
+            exit,
+            clean: true,
+            next: Lifecycle::Stopped,
+            survivors: vec![],
+            left: vec![],
+        },
+    ]
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Files that earlier versions wrote are read (`tests/old/README.md` says what is in them).
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,7 +26,9 @@ fn put(world: &World, from: &str, agent: &str) {
     fs::create_dir_all(&to).expect("a directory");
     for entry in fs::read_dir(old(from)).expect("a fixture") {
         let file = entry.expect("a file").path();
-        fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("a copy");
+        let copy = to.join(file.file_name().expect("a name"));
+        fs::copy(&file, &copy).expect("a copy");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).expect("ours");
     }
 }
 
@@ -114,7 +117,11 @@ fn a_memory_in_each_lifecycle_is_read() {
     for entry in fs::read_dir(old("state")).expect("fixtures") {
         let directory = entry.expect("a fixture").path();
         let name = directory.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
-        let found = Memory::load(&directory).expect("it can be read");
+        let copy = tempfile::tempdir().expect("a directory");
+        let file = copy.path().join("state.json");
+        fs::copy(directory.join("state.json"), &file).expect("a copy");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+        let found = Memory::load(copy.path()).expect("it can be read");
         let Found::Whole(memory) = found else { panic!("{name}: {found:?}") };
         let begun = memory.intent.as_ref().map(|intent| (intent.begun, intent.signalled));
         let expected = match name.as_str() {

@@ -1,12 +1,21 @@
 //! Compare-and-kill: what the agent did between the decision and the act counts.
 
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use harness::{Proxy, World, eventually};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
+
+/// Says one datagram, and waits until it was heard.
+const SAY: &str = "import os, socket, sys\n\
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+    read, write = os.pipe()\n\
+    to = os.environ['NOTIFY_SOCKET']\n\
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, write.to_bytes(4, sys.byteorder))]\n\
+    door.sendmsg([sys.argv[1].encode()], rights, 0, to)\n\
+    os.close(write)\n\
+    os.read(read, 1)\n";
 
 /// Lets the collector decide on a restart whose command is held on its way; then lets the agent
 /// speak, which `counter` of its heartbeat file shows; then lets the command go. Returns the agent
@@ -30,8 +39,9 @@ fn decide_then_speak(world: &World, steps: &[&str], word: &str, counter: &str) -
         serde_json::from_str::<Value>(&text).ok()?[counter].as_u64()
     };
     let before = heard();
-    let voice = UnixDatagram::unbound().expect("a socket");
-    voice.send_to(word.as_bytes(), world.socket("p")).expect("the door");
+    let mut voice = world.as_member("p", "python3");
+    let said = voice.arg("-c").arg(SAY).arg(word).status().expect("python3 runs");
+    assert!(said.success());
     // What the agent said has arrived before the command is let go.
     eventually("the word was heard", SOON, || (heard() > before).then_some(()));
     proxy.release();

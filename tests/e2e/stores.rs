@@ -92,6 +92,26 @@ fn a_state_directory_that_is_wiped_under_its_sidecar_costs_nothing_but_memory() 
     drop(sidecar);
 }
 
+/// A directory that is locked itself is nobody else's when the file in it goes.
+#[test]
+fn what_lies_in_a_state_directory_is_made_anew_without_it() {
+    let world = World::new("");
+    let sidecar = world.toy("w", &["beat:200ms:1h"]);
+    let before = world.until("w", "lifecycle", "running", SOON);
+    for entry in std::fs::read_dir(world.state("w")).expect("there") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    let lock = world.state("w").join("lock");
+    eventually("its lock is there again", SOON, || lock.exists().then_some(()));
+    eventually("it can write", SOON, || world.state("w").join("state.json").exists().then_some(()));
+    let done = world.lubdub(&["restart", "w", "--reason", "believed", "--wait"]);
+    assert!(done.status.success(), "{done:?}: {}", sidecar.log());
+    assert_ne!(world.agent("w")["life"], before["life"]);
+}
+
 #[test]
 fn a_state_directory_that_is_lost_between_two_sidecars_is_an_event() {
     let world = World::new("");

@@ -22,7 +22,8 @@ use tonic::{Request, Response, Status, Streaming};
 /// The word more.
 const WORD: i32 = 99;
 const METHOD: &str = "/lubdub.v1.SidecarService/Attach";
-const SOON: Duration = Duration::from_secs(20);
+/// Longer than anything is silent.
+const SOON: Duration = Duration::from_secs(40);
 
 /// The newer protocol.
 #[derive(Debug)]

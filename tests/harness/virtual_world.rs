@@ -26,6 +26,8 @@
 //! wall SIGN D             the wall clock steps
 //! rival                   another sidecar instance says hello
 //! disk sick WHY | disk well
+//! door shut WHY | door open    the sidecar cannot hear the agent, or can again
+//! ails D WHY | well           the sidecar cannot do its own work, and could not for so long
 //! ```
 
 use std::collections::BTreeMap;
@@ -242,7 +244,7 @@ impl VirtualWorld {
             "oom" => {
                 self.alive = false;
                 let exit = Exit { oom: true, ..Exit::of(ExitHow::Signal(9)) };
-                self.tell(Told::MainExited(exit));
+                self.tell(Told::MainExited(exit, Vec::new()));
             }
             "undying" => self.undying = true,
             "stuck" => self.tell(Told::Unkillable(Vec::new(), rest.to_owned())),
@@ -251,6 +253,16 @@ impl VirtualWorld {
                 let sick_disk = rest.strip_prefix("sick ").unwrap_or_default().to_owned();
                 self.supervisor.set_health(Health { sick_disk, ..Health::default() });
             }
+            "door" => {
+                let unheard = rest.strip_prefix("shut ").unwrap_or_default().to_owned();
+                self.supervisor.set_health(Health { unheard, ..Health::default() });
+            }
+            "ails" => {
+                let (span, why) = rest.split_once(' ').expect("D WHY");
+                let (sick, sick_for) = (why.to_owned(), duration(span));
+                self.supervisor.set_health(Health { sick, sick_for, ..Health::default() });
+            }
+            "well" => self.supervisor.set_health(Health::default()),
             "repeat" => {
                 let mut words = rest.splitn(3, ' ');
                 let times: u32 = words.next().and_then(|n| n.parse().ok()).expect("a number");
@@ -386,7 +398,7 @@ impl VirtualWorld {
 
     fn ends(&mut self, how: ExitHow) {
         self.alive = false;
-        self.tell(Told::MainExited(Exit::of(how)));
+        self.tell(Told::MainExited(Exit::of(how), Vec::new()));
     }
 
     /// Time passes; everybody looks at each tick.

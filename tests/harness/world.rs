@@ -317,6 +317,24 @@ impl World {
         self.state(id).join("notify.sock")
     }
 
+    /// A program that belongs to the tree of an agent that runs, though the test starts it: it has
+    /// the marker of its life, and is told of the doors.
+    #[track_caller]
+    pub fn as_member(&self, id: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let life = eventually("a life", SOON, || {
+            let agent = self.agent(id);
+            agent["pid"].as_u64()?;
+            agent["life"].as_str().map(str::to_owned)
+        });
+        let mut command = Command::new(program);
+        command
+            .env("LUBDUB_LIFE", life)
+            .env("LUBDUB_SOCKET", self.socket(id))
+            .env("NOTIFY_SOCKET", self.socket(id))
+            .env("LUBDUB_HTTP", self.state(id).join("http.sock"));
+        command
+    }
+
     /// Runs `lubdub`.
     pub fn lubdub(&self, args: &[&str]) -> Output {
         Command::new(binary("lubdub"))

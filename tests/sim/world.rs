@@ -329,7 +329,11 @@ impl World {
                     let exit = Exit { by_us: true, ..Exit::of(how) };
                     self.over = true;
                     self.score.restarted(self.truth);
-                    self.supervisor.handle(Told::MainExited(exit), self.now, &mut self.actions);
+                    self.supervisor.handle(
+                        Told::MainExited(exit, Vec::new()),
+                        self.now,
+                        &mut self.actions,
+                    );
                 }
             }
             Action::Tell(_)

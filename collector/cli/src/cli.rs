@@ -122,8 +122,11 @@ pub fn run() -> ExitCode {
     };
     let done = match cli.verb {
         Verb::Up(args) => {
+            lubdub_shared::inherited::take();
             telemetry::init(Some(std::env::var("LUBDUB_LOG").as_deref().unwrap_or("warn")));
-            return up::run(*args);
+            let code = up::run(*args);
+            telemetry::flush();
+            return code;
         }
         Verb::Demo(args) => return demo::run(&args),
         Verb::DemoSidecar(args) => return demo::sidecar(*args),
@@ -158,7 +161,7 @@ pub fn run() -> ExitCode {
 fn usage_code(error: &clap::Error) -> u8 {
     match error.use_stderr() {
         false => 0,
-        true if std::env::args().any(|word| word == "--exit-code") => 3,
+        true if std::env::args_os().any(|word| word == "--exit-code") => 3,
         true => USAGE,
     }
 }

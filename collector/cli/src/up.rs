@@ -8,7 +8,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use lubdub_collector::config::Flags;
@@ -16,6 +17,7 @@ use lubdub_collector::{Config, Transitions};
 use lubdub_shared::fs::state_root;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::status::Lifecycle;
+use lubdub_shared::telemetry::{Lines, Target};
 use lubdub_shared::view::TransitionView;
 use lubdub_sidecar::config::{File, name_of};
 use lubdub_sidecar::{Config as SidecarConfig, Sidecar};
@@ -46,9 +48,14 @@ pub(crate) struct Up {
     command: Vec<OsString>,
 }
 
+/// How long the end waits for its last lines to be read.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Runs both halves; the agent's exit code.
 pub(crate) fn run(args: Up) -> ExitCode {
-    match start(args) {
+    let done = start(args);
+    said().flush(FLUSH_PATIENCE);
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(failed) => render::failed(&failed),
     }
@@ -108,14 +115,15 @@ async fn supervise(
         ..file
     };
     let config = SidecarConfig::new(agent, command, root, file);
+    let heartbeat = config.heartbeat_file.clone();
+    let begun = Sidecar::begin(config).context("cannot begin");
+    let sidecar = begun.map_err(|error| Failed::refused(format!("{error:#}")))?;
     let places = [
         format!("grpc http://{}", standing.grpc),
         format!("http http://{}", standing.http),
-        format!("socket {}", config.socket.display()),
-        format!("heartbeat {}", config.heartbeat_file.display()),
+        format!("socket {}", sidecar.socket().display()),
+        format!("heartbeat {}", heartbeat.display()),
     ];
-    let begun = Sidecar::begin(config).context("cannot begin");
-    let sidecar = begun.map_err(|error| Failed::refused(format!("{error:#}")))?;
     places.iter().for_each(|place| say(place));
     let signals = lubdub_sidecar::signals()
         .map_err(|error| Failed::refused(format!("no signals: {error}")))?;
@@ -144,9 +152,14 @@ pub(crate) fn sentence(transition: &Arc<TransitionView>) -> String {
     format!("{at} {agent} {to} ({lifecycle}){after}")
 }
 
-/// Whoever read along may have gone; the agent goes on.
+/// Whoever read along may have gone, or not read any more; the agent goes on.
 fn say(text: &str) {
-    let (Ok(()) | Err(_)) = render::try_put(&format!("lubdub: {text}\n"));
+    said().put(format!("lubdub: {text}\n").into_bytes());
+}
+
+fn said() -> &'static Lines {
+    static SAID: LazyLock<Lines> = LazyLock::new(|| Lines::to(Target::Stdout));
+    &SAID
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, Failed> {

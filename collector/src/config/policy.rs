@@ -73,12 +73,22 @@ pub struct Table {
     #[serde(default)]
     check: BTreeMap<String, CheckTable>,
     #[serde(default)]
-    phase: BTreeMap<Phase, SpanOrNone>,
+    phase: BTreeMap<ChosenPhase, SpanOrNone>,
     #[serde(default)]
-    act: BTreeMap<Cause, Act>,
+    act: BTreeMap<ChosenCause, Act>,
     #[serde(default)]
     restart: RestartTable,
 }
+
+/// One that this version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+struct ChosenPhase(#[serde(deserialize_with = "Phase::chosen")] Phase);
+
+/// One that this version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+struct ChosenCause(#[serde(deserialize_with = "Cause::chosen")] Cause);
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +104,7 @@ struct RestartTable {
     per_day_max: Option<u32>,
     stop_signal: Option<StopSignal>,
     term_grace: Option<Span>,
+    stopping_max: Option<Span>,
     exhausted: Option<Exhausted>,
 }
 
@@ -239,9 +250,9 @@ impl Table {
     fn over(self, base: &Policy) -> Result<Policy, String> {
         let span = |own: Option<Span>, base: Duration| own.map_or(base, |span| span.0);
         let mut phase = base.phase.clone();
-        phase.extend(self.phase.into_iter().map(|(phase, span)| (phase, span.0)));
+        phase.extend(self.phase.into_iter().map(|(phase, span)| (phase.0, span.0)));
         let mut act = base.act.clone();
-        act.extend(self.act);
+        act.extend(self.act.into_iter().map(|(cause, act)| (cause.0, act)));
         let limits = limits::Tables {
             looping: self.looping,
             energy: self.energy,
@@ -298,6 +309,7 @@ impl RestartTable {
             per_day_max: self.per_day_max.unwrap_or(base.per_day_max),
             stop_signal: self.stop_signal.map_or(base.stop_signal, |signal| signal as i32),
             term_grace: span(self.term_grace, base.term_grace),
+            stopping_max: span(self.stopping_max, base.stopping_max),
             exhausted: self.exhausted.unwrap_or(base.exhausted),
         }
     }

@@ -112,6 +112,8 @@ pub struct Ages {
     pub spent: bool,
     /// Nothing is owed: the policy's quiet hours.
     pub resting: bool,
+    /// Of waits for a rate limit that were renewed without progress between them: their sum.
+    pub waited: Duration,
     /// A new sidecar took the agent over and has heard no beat since. The agent may hold a socket
     /// of the sidecar before: its silence is told, and leads to nothing.
     pub unheard: bool,

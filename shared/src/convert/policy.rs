@@ -99,6 +99,7 @@ impl From<RestartPolicy> for pb::RestartPolicy {
             per_day_max: restart.per_day_max,
             stop_signal: restart.stop_signal,
             term_grace_ms: ms(restart.term_grace),
+            stopping_max_ms: Some(ms(restart.stopping_max)),
             exhausted: restart.exhausted.to_wire(),
             permanent_exit: restart.permanent_exit.into_iter().map(i32::from).collect(),
             unknown_exit: restart.unknown_exit.to_wire(),
@@ -133,6 +134,9 @@ impl TryFrom<pb::RestartPolicy> for RestartPolicy {
             per_day_max: restart.per_day_max,
             stop_signal: restart.stop_signal,
             term_grace: duration(restart.term_grace_ms),
+            stopping_max: restart
+                .stopping_max_ms
+                .map_or_else(|| Self::default().stopping_max, duration),
             exhausted: Exhausted::from_wire("restart.exhausted", restart.exhausted)?,
         })
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
+
 use super::words::Word as _;
 use super::{Invalid, Required as _, duration, id, ms, pb, process, stamp, wall};
 use crate::line::clip;
@@ -80,6 +82,13 @@ impl From<Hello> for pb::Hello {
             shown: Some(hello.shown.into()),
             held: hello.held.map(Into::into),
         }
+    }
+}
+
+impl Hello {
+    /// Its size on the wire, bytes.
+    pub fn wire_len(&self) -> usize {
+        pb::Hello::from(self.clone()).encoded_len()
     }
 }
 
@@ -249,12 +258,15 @@ impl From<Event> for pb::Event {
                 start_time: process.start_time,
                 used,
             })),
-            Happening::Exited { exit, clean, next, survivors } => Some(What::Exited(pb::Exited {
-                exit: Some(exit.into()),
-                clean,
-                next: next.to_wire(),
-                survivors: survivors.into_iter().map(Into::into).collect(),
-            })),
+            Happening::Exited { exit, clean, next, survivors, left } => {
+                Some(What::Exited(pb::Exited {
+                    exit: Some(exit.into()),
+                    clean,
+                    next: next.to_wire(),
+                    survivors: survivors.into_iter().map(Into::into).collect(),
+                    left: left.into_iter().map(Into::into).collect(),
+                }))
+            }
             Happening::Outcome(outcome) => Some(What::Outcome(outcome.into())),
             Happening::Held(hold) => Some(What::Held(hold.into())),
             Happening::Evidence(bundle) => Some(What::Evidence(bundle.into())),
@@ -286,6 +298,7 @@ impl TryFrom<pb::Event> for Event {
                 clean: exited.clean,
                 next: Lifecycle::from_wire("exited.next", exited.next)?,
                 survivors: exited.survivors.into_iter().map(Into::into).collect(),
+                left: exited.left.into_iter().map(Into::into).collect(),
             },
             Some(What::Outcome(outcome)) => Happening::Outcome(outcome.try_into()?),
             Some(What::Held(held)) => Happening::Held(held.try_into()?),

@@ -8,7 +8,9 @@ use crate::beat::{
     ActivityKind, Ages, Deadline, Evidence, Exit, ExitHow, FailedCheck, Health, LastActivity,
     Lease, Phase, Progress, Report, ResponseTime, Vitals,
 };
-use crate::command::{Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester};
+use crate::command::{
+    Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester, Survivor,
+};
 use crate::id::Life;
 use crate::incident::Cause;
 use crate::policy::{
@@ -76,6 +78,7 @@ fn report(rng: &mut fastrand::Rng) -> Report {
             spent: true,
             resting: true,
             unheard: true,
+            waited: second,
             beat_gaps: GapStats { count: 9, longest: second, p999: second },
             progress_gaps: GapStats { count: 3, longest: second, p999: second },
             ..Ages::default()
@@ -152,9 +155,16 @@ fn what_goes_up_comes_back() {
     up(&FromSidecar::Goodbye { reason: GoodbyeReason::AgentEnded, back_within: None });
     let exit = Exit { by_us: true, oom: true, ..Exit::of(ExitHow::Signal(9)) };
     let pid = NonZeroU32::MIN;
+    let gone = Survivor { pid: 9, comm: "x".to_owned(), start_time: 5 };
     let whats = [
         Happening::Started { process: ProcessId { pid, start_time: 5 }, used: 2 },
-        Happening::Exited { exit, clean: false, next: Lifecycle::Restarting, survivors: vec![] },
+        Happening::Exited {
+            exit,
+            clean: false,
+            next: Lifecycle::Restarting,
+            survivors: vec![],
+            left: vec![gone],
+        },
         Happening::Outcome(outcome(rng)),
         Happening::Held(Hold {
             lifecycle: Lifecycle::Quarantined,

@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use serde::Deserialize;
 
 use super::{
-    CUSTOM_VITALS_MAX, Check, Deed, Dropped, Message, NAME_LEN_MAX, Spent, Step, Task, TaskStep,
-    Until, bad, clip, name, phase, ratio, seconds, trigger,
+    CUSTOM_VITALS_MAX, Check, DURATION_MAX, Deed, Dropped, Message, NAME_LEN_MAX, Spent, Step,
+    Task, TaskStep, Until, bad, clip, name, phase, ratio, seconds, trigger,
 };
 use crate::time::Wall;
 
@@ -89,6 +89,10 @@ pub(super) fn parse(text: &str) -> Result<Message, Dropped> {
     }
     let until = match json.until {
         None => None,
+        // A wait is bounded where it is granted: here nothing is too long.
+        Some(JsonUntil::Seconds(s)) if s >= DURATION_MAX.as_secs_f64() => {
+            Some(Until::In(DURATION_MAX))
+        }
         Some(JsonUntil::Seconds(s)) => Some(Until::In(seconds("until", s)?)),
         Some(JsonUntil::At(text)) => Some(Until::At(
             Wall::parse(&text).ok_or_else(|| bad("until", "neither seconds nor RFC 3339"))?,

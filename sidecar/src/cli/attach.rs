@@ -10,7 +10,7 @@ use lubdub_shared::id::AgentId;
 
 use super::{Common, Origin};
 use crate::config::{Config, RestartBy, Starts};
-use crate::process::Selector;
+use crate::process::{Selector, owner_of};
 use crate::state;
 
 /// Flags of `attach`.
@@ -67,7 +67,10 @@ impl Attach {
     pub fn find(&self) -> anyhow::Result<Config> {
         let config = self.config()?;
         if !config.state.join(state::FILE_NAME).exists() {
-            self.named.selector().resolve()?;
+            let process = self.named.selector().resolve()?;
+            if let Some(owner) = owner_of(process) {
+                bail!("pid {} is the agent of the sidecar with pid {owner}", process.pid);
+            }
         }
         Ok(config)
     }

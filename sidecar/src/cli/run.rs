@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use lubdub_shared::fs::temp_roots;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::strict_toml::parse_span;
 
 use super::{Common, Origin};
 use crate::config::{Config, File, RestartBy, name_of};
+use crate::place;
 use crate::process::terminal;
+use crate::socket::PATH_LEN_MAX;
 use crate::supervisor::Once;
 
 /// Flags of `run`.
@@ -77,15 +80,37 @@ fn nameless(
     file: File,
     once: Option<Once>,
 ) -> anyhow::Result<Config> {
-    let private = Permissions::from_mode(0o700);
-    let scratch = tempfile::Builder::new().prefix("lubdub-run-").permissions(private).tempdir();
-    let scratch = scratch.context("cannot make a directory")?;
+    let scratch = scratch()?;
     let file = File { die_with_sidecar: true, heartbeat_directory: None, ..file };
     let mut config = Config::new(agent, command, scratch.path(), file);
-    config.socket = scratch.path().join("notify.sock");
-    config.http = config.http.map(|_| scratch.path().join("http.sock"));
+    config.door = Some(scratch.path().join(place::DOOR));
     config.collectors.clear();
     config.scratch = Some(Arc::new(scratch));
     config.local.once = once;
     Ok(config)
+}
+
+/// Nowhere is a directory to be had for what a run needs.
+#[derive(Debug, thiserror::Error)]
+#[error("no directory can be made for this run: {0}")]
+pub struct NoPlace(String);
+
+/// In the first temp folder that takes one and whose path leaves room for a socket's address.
+fn scratch() -> Result<tempfile::TempDir, NoPlace> {
+    const PREFIX: &str = "lubdub-run-";
+    let mut why = Vec::new();
+    for root in temp_roots() {
+        // Six letters are added, and the name of the door.
+        if root.as_os_str().len() + PREFIX.len() + place::DOOR.len() + 8 > PATH_LEN_MAX {
+            why.push(format!("{} is too long for a socket", root.display()));
+            continue;
+        }
+        let private = Permissions::from_mode(0o700);
+        let mut builder = tempfile::Builder::new();
+        match builder.prefix(PREFIX).permissions(private).tempdir_in(&root) {
+            Ok(scratch) => return Ok(scratch),
+            Err(error) => why.push(format!("{}: {error}", root.display())),
+        }
+    }
+    Err(NoPlace(why.join("; ")))
 }

@@ -127,9 +127,9 @@ pub struct OutputTable {
 }
 
 impl OutputTable {
-    pub(super) fn resolved(self, state: &Path) -> Option<Capture> {
+    pub(super) fn resolved(self, state: &Path) -> Capture {
         let max = self.max.map_or(64 << 20, |bytes| bytes.0);
-        self.capture.then(|| Capture { state: state.to_owned(), max })
+        Capture { wanted: self.capture, state: state.to_owned(), max }
     }
 }
 

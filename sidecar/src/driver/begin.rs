@@ -1,48 +1,59 @@
 //! Everything before the first event: directories, lock, memory, leftovers, door.
 
-use std::path::PathBuf;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lubdub_shared::fs::{check_above, private_directory};
 use lubdub_shared::id::{InstanceId, SpoolId};
 use lubdub_shared::time::{self, TICK};
+use rustix::process::geteuid;
+use tracing::warn;
 
+use super::Ailments;
 use super::Awaited;
 use super::Notices;
 use super::recall::{Recalled, recall};
 use super::{
     Config, Disk, Door, Driver, Event, Link, LinkState, Outbox, Pace, Process, SignalKind,
-    Supervisor, Ticks, VecDeque, Worker, long_ago, parents, signal,
+    Supervisor, Ticks, VecDeque, Worker, long_ago, signal,
 };
 use crate::BeginError;
 use crate::http::HttpDoor;
 use crate::link::spool;
 use crate::lock::{self, Lock, Locked};
+use crate::place::{self, Place};
 use crate::process::Spec;
-use crate::socket::private_directory;
+use crate::reserve;
 use crate::upward::Upward;
+use crate::vitals;
 
 /// Tries to get the lock: half a second in all.
-const LOCK_TRIES: u32 = 25;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const LOCK_TRIES: u32 = 25;
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 impl Driver {
     pub(crate) fn begin(mut config: Config) -> Result<Self, BeginError> {
-        let state_error = |source| BeginError::State { path: config.state.clone(), source };
-        for directory in parents(&config) {
-            private_directory(&directory)
-                .map_err(|source| BeginError::State { path: directory.clone(), source })?;
+        if !vitals::sees_itself() {
+            return Err(BeginError::NoProc);
         }
+        reserve::keep();
+        let mut notes = closed(&mut config)?;
         let lock = lock(&config)?;
-        let Recalled { memory, mut notes, unseen, lives, attaches } =
-            recall(&config).map_err(state_error)?;
+        let place = Place::new(config.state.clone(), config.agent.clone());
+        let Recalled { memory, notes: recalled, unseen, lives, door, attaches } =
+            recall(&config, &place)?;
+        notes.extend(recalled);
         config.attach = config.attach.take().filter(|_| attaches);
+        let state_error = |source| BeginError::State { path: config.state.clone(), source };
         let contents = spool::load(&config.state).map_err(state_error)?;
         if let Some(damage) = &contents.damage {
             notes.push(format!("the spool was damaged, events may be lost: {damage}"));
         }
-        let door_error = |source| BeginError::Door { path: config.socket.clone(), source };
-        let door = Door::open(&config.socket).map_err(door_error)?;
-        let http = open_http(&config, &mut notes);
+        let door = open_door(&config, &place, door.as_deref())?;
+        let http = open_http(&config, &door, &mut notes);
         let system = |what| move |source| BeginError::System { what, source };
         let mut rng = fastrand::Rng::new();
         let (link, from_link) = Link::new(&config.collectors, rng.u64(..))?;
@@ -53,8 +64,9 @@ impl Driver {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             instance: InstanceId::random(&mut rng),
             supervisor: Supervisor::new(memory, config.local, rng.u64(..), now.mono),
-            process: Process::new(spec_of(&config, http.as_ref().map(|(_, path)| path)))
+            process: Process::new(spec_of(&config, &door, http.as_ref().map(|(_, path)| path)))
                 .map_err(system("adopt orphans"))?,
+            place,
             door,
             disk: Disk::new(worker, progress),
             outbox,
@@ -75,6 +87,8 @@ impl Driver {
             gathering: 0,
             transcript: None,
             complaints: Vec::new(),
+            ailments: Ailments::default(),
+            deaf: None,
             upward: config.local.once.is_none().then(Upward::new).flatten(),
             rng,
             asked_to_end: false,
@@ -101,7 +115,7 @@ fn lock(config: &Config) -> Result<Lock, BeginError> {
     // One that was killed just now may still hold it for a moment.
     let mut tries = 0..LOCK_TRIES;
     loop {
-        match lock::try_lock(&config.state).map_err(state_error)? {
+        match lock::try_lock(&config.state, None).map_err(state_error)? {
             Locked::Ours(lock) => return Ok(lock),
             Locked::Theirs(_) if tries.next().is_some() => time::pause(LOCK_PAUSE),
             Locked::Theirs(owner) => {
@@ -111,11 +125,11 @@ fn lock(config: &Config) -> Result<Lock, BeginError> {
     }
 }
 
-fn spec_of(config: &Config, http: Option<&PathBuf>) -> Spec {
+fn spec_of(config: &Config, door: &Door, http: Option<&PathBuf>) -> Spec {
     Spec {
         agent: config.agent.clone(),
         command: config.command.clone(),
-        socket: config.socket.clone(),
+        socket: door.path().to_owned(),
         http: http.cloned(),
         heartbeat_file: config.heartbeat_file.clone(),
         watchdog: None,
@@ -128,9 +142,80 @@ fn spec_of(config: &Config, http: Option<&PathBuf>) -> Spec {
     }
 }
 
+/// The directories of the agent are there, and closed to others. What a person should know.
+fn closed(config: &mut Config) -> Result<Vec<String>, BeginError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BeginError::State { path, source }
+    };
+    let mut notes = Vec::new();
+    let state = config.state.clone();
+    if let Some(agents) = state.parent() {
+        if let Some(root) = agents.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed(root))?;
+            keep_others_out(root).map_err(failed(root))?;
+        }
+        // Several users may share it, where its owner lets nobody move what is another's.
+        DirBuilder::new().recursive(true).mode(0o700).create(agents).map_err(failed(agents))?;
+        keep_others_out(agents).map_err(failed(agents))?;
+    }
+    private_directory(&state).map_err(failed(&state))?;
+    config.state = state.canonicalize().map_err(failed(&state))?;
+    if config.scratch.is_none()
+        && let Err(why) = check_above(&config.state)
+    {
+        notes.push(format!("{why} (the agent's state directory among it)"));
+    }
+    if let Ok(name) = config.heartbeat_file.strip_prefix(&state) {
+        config.heartbeat_file = config.state.join(name);
+    }
+    Ok(notes)
+}
+
+/// In this folder nobody but us and root can move what is ours. Our own is closed for that.
+fn keep_others_out(folder: &Path) -> io::Result<()> {
+    let about = std::fs::metadata(folder)?;
+    let open = about.mode() & 0o022 != 0 && about.mode() & 0o1000 == 0;
+    if !open {
+        return Ok(());
+    }
+    if about.uid() == geteuid().as_raw() {
+        let mode = about.mode() & 0o7777 & !0o022;
+        return std::fs::set_permissions(folder, Permissions::from_mode(mode));
+    }
+    // A group may be of one's own making; everybody is not.
+    match about.mode() & 0o002 {
+        0 => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "everybody may change what lies in {}, and it is uid {}'s",
+            folder.display(),
+            about.uid()
+        ))),
+    }
+}
+
+/// Where the agent that lives on was told to speak, else in the first place that is fit for it.
+fn open_door(config: &Config, place: &Place, told: Option<&Path>) -> Result<Door, BeginError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BeginError::Door { path, source }
+    };
+    if let Some(door) = &config.door {
+        return Door::open(door).map_err(failed(door));
+    }
+    if let Some(door) = told {
+        match place.prepare(door).and_then(|()| Door::open(door)) {
+            Ok(door) => return Ok(door),
+            Err(error) => warn!(%error, door = %door.display(), "cannot be opened again"),
+        }
+    }
+    let opened = place.open(config.runtime.as_deref(), Door::open);
+    opened.map(|(_, door)| door).map_err(|(path, source)| BeginError::Door { path, source })
+}
+
 /// The door for HTTP, where it is wanted and can be had. Agents do without it.
-fn open_http(config: &Config, notes: &mut Vec<String>) -> Option<(HttpDoor, PathBuf)> {
-    let path = config.http.clone()?;
+fn open_http(config: &Config, door: &Door, notes: &mut Vec<String>) -> Option<(HttpDoor, PathBuf)> {
+    let path = config.http.then(|| door.path().with_file_name(place::HTTP))?;
     match HttpDoor::open(&path) {
         Ok(door) => Some((door, path)),
         Err(error) => {

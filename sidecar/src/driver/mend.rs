@@ -1,18 +1,28 @@
 //! The directories of the agent, or files in them, were taken away under the sidecar: they are made
-//! anew, which costs nothing but memory of what was in them, and is told.
+//! anew, which costs nothing but memory of what was in them, and is told. Where the door cannot be
+//! made anew the sidecar is deaf, and says so: silence is nobody's fault then.
 
 use std::io;
+use std::path::PathBuf;
 
+use lubdub_shared::fs::private_directory;
 use lubdub_shared::session::Happening;
 use lubdub_shared::time::Now;
 use tracing::{error, warn};
 
-use super::{Driver, parents};
+use super::Driver;
 use crate::http::HttpDoor;
 use crate::link::spool;
 use crate::lock::{self, Locked};
-use crate::socket::private_directory;
+use crate::place;
+use crate::socket::Door;
 use crate::state;
+
+/// The door is gone.
+#[derive(Debug)]
+pub(super) struct Deaf {
+    why: String,
+}
 
 impl Driver {
     /// Looks whether door and lock are where they were.
@@ -22,7 +32,7 @@ impl Driver {
         let kept = kept.map(|name| self.config.state.join(name)).all(|path| path.exists());
         let doors = self.door.is_there() && self.has_http_where_wanted();
         if locked && doors && (kept || !self.disk.is_well()) {
-            return;
+            return self.hear_again();
         }
         match self.make_anew(locked) {
             Ok(()) => {
@@ -32,8 +42,15 @@ impl Driver {
                 self.outbox.push(now.wall, life, Happening::Note { text });
                 self.outbox.rewrite();
                 self.disk.persist();
+                self.process.remember_output();
+                self.hear_again();
             }
             Err(why) => {
+                if self.deaf.is_none() && !self.door.is_there() {
+                    let path = self.door.path().display();
+                    let why = format!("its socket {path} is gone, and cannot be made anew: {why}");
+                    self.deaf = Some(Deaf { why });
+                }
                 // A read-only or full disk says so by itself; somebody else's directory does not.
                 if !std::mem::replace(&mut self.told_unmended, true) {
                     error!(%why, "the agent's directory is gone, and cannot be made anew");
@@ -42,18 +59,58 @@ impl Driver {
         }
     }
 
+    fn hear_again(&mut self) {
+        if self.deaf.take().is_some() {
+            warn!("the agent can be heard again");
+        }
+    }
+
+    /// Why the agent cannot be heard now, in words. Who was connected before is heard still, which
+    /// says nothing of those who connect for each beat.
+    pub(super) fn unheard(&self) -> Option<String> {
+        self.deaf.as_ref().map(|deaf| deaf.why.clone())
+    }
+
+    /// The life that is to come is told of a door that is there.
+    pub(super) fn move_door(&mut self) {
+        if self.door.is_there() || self.config.door.is_some() {
+            return;
+        }
+        match self.place.open(self.config.runtime.as_deref(), Door::open) {
+            Ok((path, door)) => {
+                warn!(path = %path.display(), "the door is here from this life on");
+                self.door.replace(door);
+                let http = self.http_path().filter(|path| match HttpDoor::open(path) {
+                    Ok(door) => {
+                        self.notices.set_door(door);
+                        true
+                    }
+                    Err(error) => {
+                        warn!(%error, path = %path.display(), "no HTTP");
+                        false
+                    }
+                });
+                self.process.set_doors(path, http);
+                self.hear_again();
+            }
+            Err((path, error)) => error!(%error, path = %path.display(), "no door can be opened"),
+        }
+    }
+
+    fn http_path(&self) -> Option<PathBuf> {
+        self.config.http.then(|| self.door.path().with_file_name(place::HTTP))
+    }
+
     /// The socket for HTTP is there, if it ever was.
     fn has_http_where_wanted(&self) -> bool {
-        let path = self.config.http.as_ref().filter(|_| self.notices.has_door());
+        let path = self.http_path().filter(|_| self.notices.has_door());
         path.is_none_or(|path| path.exists())
     }
 
     fn make_anew(&mut self, locked: bool) -> io::Result<()> {
-        for directory in parents(&self.config) {
-            private_directory(&directory)?;
-        }
+        private_directory(&self.config.state)?;
         if !locked {
-            match lock::try_lock(&self.config.state)? {
+            match lock::try_lock(&self.config.state, Some(&self.lock))? {
                 Locked::Ours(lock) => self.lock = lock,
                 Locked::Theirs(owner) => {
                     // Two that write the same files would spoil both.
@@ -64,9 +121,12 @@ impl Driver {
             }
         }
         if !self.door.is_there() {
+            if self.config.door.is_none() {
+                self.place.prepare(self.door.path())?;
+            }
             self.door.reopen()?;
         }
-        if let Some(path) = self.config.http.clone().filter(|_| !self.has_http_where_wanted()) {
+        if let Some(path) = self.http_path().filter(|_| !self.has_http_where_wanted()) {
             self.notices.set_door(HttpDoor::open(&path)?);
         }
         self.told_unmended = false;

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use lubdub_shared::command::CommandKind;
 use lubdub_shared::id::CommandId;
+use lubdub_shared::line::Message;
 use lubdub_shared::time::Now;
 use tokio::sync::mpsc;
 use tracing::info;
 
 use super::Driver;
 use crate::hook::Hook;
-use crate::http::{Heard, HttpDoor};
+use crate::http::{Heard, HttpDoor, What};
+use crate::speaker::{NotHeard, Speaker};
 use crate::supervisor::{Event, Gathered, Notice};
 
 /// An agent that polled within this time listens: the longest poll, and time to come back.
@@ -81,20 +83,14 @@ impl Driver {
     /// What came through the HTTP door is heard like a datagram.
     pub(super) fn on_news(&mut self, news: News, now: Now) {
         match news {
-            News::Http(Heard::Said(message)) => {
+            News::Http(Heard { speaker, what, answer }) => {
                 self.hear_door();
-                self.beats += u64::from(message.beat);
-                self.supervisor.say(*message, now, &mut self.actions);
-            }
-            News::Http(Heard::Polled) => {
-                self.supervisor.hear_request();
-                self.notices.polled = Some(now.mono);
-            }
-            News::Http(Heard::Taken(id, said)) => {
-                if self.notices.door.as_ref().is_some_and(|door| door.take(id)) {
-                    let how = if said.is_empty() { "the agent took it".to_owned() } else { said };
-                    self.events.push_back(Event::Noticed(id, Ok(how)));
+                let heard = self.hear_request(speaker, what, now);
+                if let Err(why) = &heard {
+                    self.door.refuse(why, now.mono);
                 }
+                // Whoever asked may be gone.
+                let (Ok(()) | Err(_)) = answer.send(heard);
             }
             News::Nudged(id, result) => self.events.push_back(Event::Noticed(id, result)),
             News::Gathered(gathered) => {
@@ -106,6 +102,25 @@ impl Driver {
             News::Checkpointed(done) => self.events.push_back(Event::Checkpointed(done)),
         }
         self.note_listeners(now);
+    }
+
+    /// What somebody wants at the HTTP door, where that one may want it.
+    fn hear_request(&mut self, speaker: Speaker, what: What, now: Now) -> Result<(), NotHeard> {
+        let message = match what {
+            What::Said(message) => return self.hear_from(speaker, *message, now),
+            What::Polled | What::Taken(..) => Message::default(),
+        };
+        speaker.says(message, self.process.standing(speaker.pid))?;
+        if let What::Taken(id, said) = what {
+            if self.notices.door.as_ref().is_some_and(|door| door.take(id)) {
+                let how = if said.is_empty() { "the agent took it".to_owned() } else { said };
+                self.events.push_back(Event::Noticed(id, Ok(how)));
+            }
+        } else {
+            self.supervisor.hear_request();
+            self.notices.polled = Some(now.mono);
+        }
+        Ok(())
     }
 
     /// What came through the HTTP door, head and all, is no activity of the agent's.

@@ -58,7 +58,9 @@ impl Driver {
         self.process.set_limits(config.limits);
         self.config = Config {
             collectors: old.collectors.clone(),
-            http: old.http.clone(),
+            http: old.http,
+            state: old.state.clone(),
+            door: old.door.clone(),
             heartbeat_file: old.heartbeat_file.clone(),
             labels: old.labels.clone(),
             attach: old.attach.clone(),

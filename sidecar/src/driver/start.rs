@@ -9,8 +9,10 @@ use lubdub_shared::telemetry::chain;
 use lubdub_shared::time::{Mono, Now};
 use tracing::{error, info, warn};
 
+use super::ailments::Work;
 use super::notices::News;
 use super::{Driver, LOOK_EVERY};
+use crate::CANNOT_BEGIN;
 use crate::config::Starts;
 use crate::process::Selector;
 use crate::supervisor::Event;
@@ -19,12 +21,15 @@ use crate::transcript::Transcript;
 /// How long a start waits for the port of the life before to be free.
 const PORT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How soon a start is tried again that the sidecar could not make.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// A start that waits for something.
 #[derive(Debug)]
 pub(super) struct Begun {
     life: Life,
     since: Mono,
-    /// When a process was last looked for: that reads of every process there is.
+    /// When a process was last looked for, or a start was last tried: both cost something.
     looked: Option<Mono>,
     told: bool,
 }
@@ -48,6 +53,7 @@ impl Driver {
             return self.events.push_back(Event::StartFailed(0, why));
         }
         info!(life = life.ordinal, "starting");
+        self.move_door();
         self.pace.reset();
         self.forget_notices();
         self.disk.write(crate::worker::Job::NoHeartbeat(self.config.heartbeat_file.clone()));
@@ -77,11 +83,19 @@ impl Driver {
             Starts::Own => match self.port_is_taken() {
                 true if waited < PORT_PATIENCE => return,
                 taken => {
+                    let Some(begun) = &mut self.awaited.begun else { return };
+                    if begun.looked.is_some_and(|tried| now.mono.since(tried) < RETRY_AFTER) {
+                        return;
+                    }
+                    begun.looked = Some(now.mono);
                     if taken {
                         let text = "its port is still taken; it starts all the same".to_owned();
                         self.note(life, text, now);
                     }
-                    self.spawn(life, now)
+                    match self.spawn(life, now) {
+                        Some(event) => event,
+                        None => return,
+                    }
                 }
             },
             Starts::ByCommand { selector, within, .. }
@@ -104,24 +118,32 @@ impl Driver {
 
     /// A start that waits is given up.
     pub(super) fn abandon_start(&mut self) {
-        if self.awaited.begun.take().is_some() {
+        if let Some(begun) = self.awaited.begun.take() {
+            self.ailments.note(Work::Start, None, begun.since);
             let why = "the sidecar was told to end".to_owned();
             self.events.push_back(Event::StartFailed(0, why));
         }
     }
 
-    fn spawn(&mut self, life: Life, now: Now) -> Event {
-        match self.process.start(life, now.mono) {
+    /// `None` where the sidecar itself has not what it takes: that is no failure of the agent's,
+    /// and is tried again. Who asked for one run waits for no other try.
+    fn spawn(&mut self, life: Life, now: Now) -> Option<Event> {
+        let started = self.process.start(life, now.mono);
+        let (why, code) = match started {
             Ok((process, complaints)) => {
+                self.ailments.note(Work::Start, None, now.mono);
                 self.complain(life, complaints, now);
-                Event::Started(process)
+                return Some(Event::Started(process));
             }
-            Err(failed) => {
-                let why = chain(&failed);
-                error!("{why}");
-                Event::StartFailed(failed.exit_code(), why)
+            Err(failed) if failed.is_ours() && self.config.local.once.is_none() => {
+                self.ailments.note(Work::Start, Some(chain(&failed)), now.mono);
+                return None;
             }
-        }
+            Err(failed) if failed.is_ours() => (chain(&failed), CANNOT_BEGIN),
+            Err(failed) => (chain(&failed), failed.exit_code()),
+        };
+        error!("{why}");
+        Some(Event::StartFailed(code, why))
     }
 
     /// Somebody else starts it: exactly one process must fit, and not the one before.
@@ -199,9 +221,9 @@ impl Driver {
         }
     }
 
-    /// Captured output is passed on by a thread of its own; here it is bounded.
-    pub(super) fn trim_output(&mut self, now: Now) {
-        let dropped = self.process.trim_output();
+    /// Captured output is passed on, and bounded, by threads of its own.
+    pub(super) fn tell_dropped_output(&mut self, now: Now) {
+        let dropped = self.process.dropped_output();
         if let (Some(dropped), Some(life)) = (dropped, self.supervisor.life()) {
             let text = format!("nobody takes its output fast enough: {dropped} bytes were dropped");
             self.note(life, text, now);

@@ -25,17 +25,20 @@ impl Driver {
     pub(super) fn on_link(&mut self, heard: Option<FromLink>, now: Now) {
         match heard {
             Some(FromLink::Up(sender, address)) => {
-                let hello = FromSidecar::Hello(Box::new(self.hello(now)));
-                if sender.try_send(hello).is_ok() {
+                let hello = Box::new(self.hello(now));
+                let size = hello.wire_len();
+                if sender.try_send(FromSidecar::Hello(hello)).is_ok() {
+                    self.outbox.hello(size, now.mono);
                     self.link = LinkState::Greeting(sender, address);
                 }
             }
+            Some(FromLink::Unreachable) => self.events.push_back(Event::Unreachable),
             Some(FromLink::Message(ToSidecar::Welcome(welcome))) => {
                 self.on_welcome(welcome, now);
             }
             Some(FromLink::Message(ToSidecar::Ack { spool, number })) => {
                 self.acked_at = now.mono;
-                self.outbox.ack(spool, number);
+                self.outbox.ack(spool, number, now.mono);
             }
             Some(FromLink::Message(ToSidecar::Command(command))) => {
                 info!(id = %command.id, kind = %command.kind, by = %command.requested_by,
@@ -80,6 +83,7 @@ impl Driver {
                 "refused: the addresses lead to different stores"
             );
         }
+        self.outbox.welcomed(now.mono);
         self.outbox.resume();
         self.acked_at = now.mono;
         self.link = LinkState::Up(sender);

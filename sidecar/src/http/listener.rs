@@ -1,4 +1,5 @@
-//! Connections at the door: of the agent's user and of root, so many at a time, none idle for long.
+//! Connections at the door: so many at a time, none idle for long. Each is known by the process
+//! that made it.
 
 use std::io;
 use std::pin::Pin;
@@ -7,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use lubdub_shared::time::now;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::SocketAddr;
@@ -14,12 +17,22 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
-use crate::socket::allowed_uids;
+use crate::speaker::Speaker;
 
 /// A connection on which nothing moves for so long ends: longer than any poll.
 const IDLE_MAX: Duration = Duration::from_secs(90);
 
-/// Takes connections of the agent's user and of root only, so many at a time.
+/// Who made a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) Speaker);
+
+impl Connected<IncomingStream<'_, Listener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        Self(stream.io().peer)
+    }
+}
+
+/// Takes connections, so many at a time.
 pub(super) struct Listener {
     pub(super) socket: UnixListener,
     pub(super) places: Arc<Semaphore>,
@@ -44,14 +57,12 @@ impl axum::serve::Listener for Listener {
                     continue;
                 }
             };
-            match stream.peer_cred() {
-                Ok(peer) if allowed_uids().contains(&peer.uid()) => {
-                    let idle = Box::pin(tokio::time::sleep(IDLE_MAX));
-                    let read = Arc::clone(&self.read);
-                    return (Connection { stream, idle, read, _place: place }, address);
-                }
-                Ok(_) | Err(_) => {}
-            }
+            let Ok(peer) = stream.peer_cred() else { continue };
+            let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+            let peer = Speaker { pid, uid: peer.uid() };
+            let idle = Box::pin(tokio::time::sleep(IDLE_MAX));
+            let read = Arc::clone(&self.read);
+            return (Connection { stream, peer, idle, read, _place: place }, address);
         }
     }
 
@@ -63,6 +74,7 @@ impl axum::serve::Listener for Listener {
 /// A connection that holds its place, counts what comes, and ends when nothing moves for long.
 pub(super) struct Connection {
     stream: UnixStream,
+    peer: Speaker,
     idle: Pin<Box<tokio::time::Sleep>>,
     read: Arc<AtomicUsize>,
     _place: OwnedSemaphorePermit,

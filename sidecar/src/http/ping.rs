@@ -1,11 +1,11 @@
 //! healthchecks.io's shape: `/ping[/CHECK][/start|/fail|/log|/0..255]`.
 
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use lubdub_shared::line::{self, Check, Message, TaskStep};
 
-use super::{Body, Shop, problem};
+use super::{Peer, Shop, Text, What, fine, problem};
 
 /// Check of a ping without a name.
 const PING: &str = "ping";
@@ -21,13 +21,10 @@ enum Ping {
 
 pub(super) async fn ping(
     State(shop): State<Shop>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     path: Option<Path<String>>,
-    body: Body,
+    Text(text): Text,
 ) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(why) => return problem(why.status(), &why.body_text()),
-    };
     let path = path.map(|Path(rest)| rest).unwrap_or_default();
     let Some((name, what)) = read_ping(&path) else {
         return problem(StatusCode::BAD_REQUEST, "not /ping[/CHECK][/start|/fail|/log|/0..255]");
@@ -36,28 +33,39 @@ pub(super) async fn ping(
         Ok(check) => check,
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why.to_string()),
     };
-    let text = line::clip(String::from_utf8_lossy(&body).trim().into());
+    // Only what will be known when it ends is begun; only what was begun is a task: a ping now and
+    // then is no work done.
     let task = match what {
-        // Only what will be known when it ends.
-        Ping::Start if shop.note(&check, true) => Some(TaskStep::Start),
-        // Only what was started is a task: a ping now and then is no work done.
-        Ping::Success if shop.note(&check, false) => Some(TaskStep::Done),
-        Ping::Fail if shop.note(&check, false) => Some(TaskStep::Fail),
-        Ping::Start | Ping::Success | Ping::Fail | Ping::Log => None,
+        Ping::Start => shop.can_start(&check).then_some(TaskStep::Start),
+        Ping::Success => shop.was_started(&check).then_some(TaskStep::Done),
+        Ping::Fail => shop.was_started(&check).then_some(TaskStep::Fail),
+        Ping::Log => None,
     };
     let ok = match what {
         Ping::Success => Some(true),
         Ping::Fail => Some(false),
         Ping::Start | Ping::Log => None,
     };
-    shop.say(Message {
+    let message = Message {
         beat: what != Ping::Log,
         task: task.map(|step| line::Task { id: check.clone(), step, took: None }),
-        check: ok.map(|ok| Check { name: check, ok, trigger: false, message: text.clone() }),
+        check: ok.map(|ok| Check {
+            name: check.clone(),
+            ok,
+            trigger: false,
+            message: text.clone(),
+        }),
         text: Some(text).filter(|text| !text.is_empty()),
         ..Message::default()
-    })
-    .await
+    };
+    if let Err(refused) = shop.ask(peer, What::Said(Box::new(message))).await {
+        return refused;
+    }
+    // Remembered once it is known that a member said it.
+    if let Some(step) = task {
+        shop.note(check, step == TaskStep::Start);
+    }
+    fine()
 }
 
 /// `[CHECK][/start|/fail|/log|/0..255]`.

@@ -19,6 +19,7 @@ use lubdub_shared::id::{CommandId, Life, SpoolId};
 use lubdub_shared::session::{EVENT_BATCH_MAX, Event, FromSidecar, Happening};
 use lubdub_shared::time::{Mono, Wall};
 
+use super::pace::{Answer, Pace};
 use super::spool::{Contents, Line};
 
 /// Waiting events that carry a bundle of evidence.
@@ -77,6 +78,7 @@ pub(crate) struct Outbox {
     /// Since when the oldest event that may not go waits for the disk.
     waiting_since: Option<Mono>,
     report: Option<Box<Report>>,
+    pace: Pace,
 }
 
 impl Outbox {
@@ -102,6 +104,7 @@ impl Outbox {
             untold: 0,
             waiting_since: None,
             report: None,
+            pace: Pace::default(),
         }
     }
 
@@ -225,8 +228,20 @@ impl Outbox {
         self.report = Some(Box::new(report));
     }
 
+    /// A stream begins with a Hello of so many bytes.
+    pub(crate) fn hello(&mut self, bytes: usize, now: Mono) {
+        self.pace.begin();
+        self.pace.sent(bytes, Answer::Welcome, now);
+    }
+
+    /// It was answered.
+    pub(crate) fn welcomed(&mut self, now: Mono) {
+        self.pace.answered(Answer::Welcome, now);
+    }
+
     /// Events of a spool up to this number are durable at the collector.
-    pub(crate) fn ack(&mut self, spool: SpoolId, number: u64) {
+    pub(crate) fn ack(&mut self, spool: SpoolId, number: u64, now: Mono) {
+        self.pace.answered(Answer::Ack(spool, number), now);
         let before = self.events.len();
         while self.events.front().is_some_and(|(own, e)| *own == spool && e.number <= number) {
             self.events.pop_front();
@@ -243,9 +258,28 @@ impl Outbox {
         }
     }
 
-    /// A stream begins: what was not acked goes again.
+    /// A stream begins: what was not acked goes again. A bundle that did not get through stays on
+    /// the host: it may be what ended the stream before.
     pub(crate) fn resume(&mut self) {
+        for (_, event) in self.events.range_mut(..self.sent) {
+            if let Happening::Evidence(bundle) = &mut event.what {
+                bundle.sent = Vec::new();
+            }
+        }
         self.sent = 0;
+    }
+
+    /// The next event carries a bundle: it goes when nothing else is on its way, and without the
+    /// bundle where the link cannot carry that in a moment. False while it waits.
+    fn fit_bundle(&mut self) -> bool {
+        let on_its_way = self.sent > 0;
+        let Some((_, event)) = self.events.get_mut(self.sent) else { return true };
+        let Happening::Evidence(bundle) = &mut event.what else { return true };
+        if self.pace.carries(bundle.sent.len()) {
+            return bundle.sent.is_empty() || !on_its_way;
+        }
+        bundle.sent = Vec::new();
+        true
     }
 
     /// The next message: events before the report that may rest on them. A report waits for events
@@ -256,7 +290,7 @@ impl Outbox {
             (true, true) => self.sent,
             (false, _) => self.safe,
         };
-        if self.sent < end {
+        if self.sent < end && self.fit_bundle() {
             let spool = self.events[self.sent].0;
             let run = self.events.range(self.sent..end).take_while(|(own, _)| *own == spool);
             // A bundle goes alone: with others the message might be too large.
@@ -268,9 +302,11 @@ impl Outbox {
             let rest = rest.take(EVENT_BATCH_MAX - 1).cloned();
             let events: Vec<Event> = first.into_iter().chain(rest).collect();
             self.sent += events.len();
+            let last = events.last().map_or(0, |event| event.number);
+            self.pace.sent(events.iter().map(len).sum(), Answer::Ack(spool, last), now);
             return Some(FromSidecar::Events { spool, events });
         }
-        if self.sent == self.events.len() {
+        if self.sent == self.events.len() || self.sent < end {
             self.waiting_since = None;
         } else if now.since(*self.waiting_since.get_or_insert(now)) < REPORT_PATIENCE {
             return None;
@@ -355,6 +391,13 @@ impl Outbox {
             (*spool, event.number) = (fresh, self.last);
         }
     }
+}
+
+/// About how large it is on the wire, bytes.
+fn len(event: &Event) -> usize {
+    const REST: usize = 100;
+    let carried = if let Happening::Evidence(bundle) = &event.what { bundle.sent.len() } else { 0 };
+    REST + carried
 }
 
 #[cfg(test)]

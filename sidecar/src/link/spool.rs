@@ -14,9 +14,9 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use lubdub_shared::fs::{Durability, write_atomic};
+use lubdub_shared::fs::{Durability, read_own, write_atomic};
 use lubdub_shared::id::SpoolId;
-use lubdub_shared::session::Event;
+use lubdub_shared::session::{Event, Happening};
 use serde::{Deserialize, Serialize};
 
 /// Name of the file in the agent's state directory.
@@ -49,7 +49,15 @@ impl Line {
         if sum != crc32fast::hash(json.as_bytes()) {
             return None;
         }
-        serde_json::from_str(json).ok()
+        serde_json::from_str(json).ok().or_else(|| Self::of_a_newer_kind(json))
+    }
+
+    /// An event of a kind that only newer sidecars write keeps its number.
+    fn of_a_newer_kind(json: &str) -> Option<Self> {
+        let mut line: serde_json::Value = serde_json::from_str(json).ok()?;
+        let what = line.get_mut("event")?.get_mut("what")?;
+        *what = serde_json::to_value(Happening::Other).ok()?;
+        serde_json::from_value(line).ok()
     }
 }
 
@@ -102,12 +110,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Contents {
 /// It cannot be read at all, or not be put aside.
 pub(crate) fn load(directory: &Path) -> io::Result<Contents> {
     let path = directory.join(FILE_NAME);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
+    let mut contents = match read_own(&path) {
+        Ok(None) => return Ok(Contents::default()),
+        Ok(Some(bytes)) => parse(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Contents { damage: Some(error.to_string()), ..Contents::default() }
+        }
         Err(error) => return Err(error),
     };
-    let mut contents = parse(&bytes);
     if let Some(damage) = &mut contents.damage {
         let aside = directory.join(format!("{FILE_NAME}.corrupt"));
         fs::rename(&path, &aside)?;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lubdub_shared::beat::{Exit, ExitHow};
+use lubdub_shared::beat::Exit;
 use lubdub_shared::id::ProcessId;
 use lubdub_shared::time::Mono;
 
@@ -37,13 +37,16 @@ pub enum Turn {
     Ended(Exit),
     /// Another one is the main process from now on.
     Moved(ProcessId),
+    /// Its launcher ended well, and no main process was found; why.
+    Nobody(String),
 }
 
 /// A main process that has ended well, and may have been a daemon's launcher.
 #[derive(Debug)]
 pub(super) struct Launched {
     pub(super) since: Mono,
-    pub(super) exit: Exit,
+    /// How it ended, where it was the main process already: it may have been the agent after all.
+    pub(super) exit: Option<Exit>,
 }
 
 impl Process {
@@ -69,16 +72,17 @@ impl Process {
         }
         let launched = self.launched.as_ref()?;
         if members.is_empty() && now.since(launched.since) >= SETTLE {
-            // It left nobody: it was the agent, and this is how it ended.
-            let exit = self.launched.take().map(|launched| launched.exit)?;
+            let exit = launched.exit.clone();
+            self.launched = None;
             self.tree.main_is_gone();
-            return Some(Turn::Ended(exit));
+            let why = || Turn::Nobody("its launcher ended well and left nobody running".to_owned());
+            return Some(exit.map_or_else(why, Turn::Ended));
         }
         if now.since(launched.since) >= PATIENCE {
             self.launched = None;
             self.tree.main_is_gone();
             let why = "its launcher ended, and no main process was found".to_owned();
-            return Some(Turn::Ended(Exit::of(ExitHow::Unknown(why))));
+            return Some(Turn::Nobody(why));
         }
         None
     }
@@ -103,7 +107,7 @@ impl Process {
         if !ours && foreign.is_none() {
             return false;
         }
-        self.main = Some(Main { process, foreign, launches: false });
+        self.main = Some(Main::new(process, false, foreign));
         self.tree.move_main(process);
         true
     }

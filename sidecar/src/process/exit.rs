@@ -7,11 +7,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::id::ProcessId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::signal;
 use crate::vitals;
 
 /// Reaps a child of ours, if it has ended. Never waits, and never takes another child's status.
@@ -47,10 +49,12 @@ pub(super) fn reap(pid: u32) {
 
 /// A process that is not our child: its end is seen through a pidfd, its status only where the
 /// kernel keeps it for those who hold one.
+///
+/// Where the system gives no pidfd it is known by pid and start time, and looked for each tick.
 #[derive(Debug)]
 pub(super) struct Foreign {
-    pidfd: AsyncFd<OwnedFd>,
-    pid: u32,
+    pidfd: Option<AsyncFd<OwnedFd>>,
+    process: ProcessId,
 }
 
 impl Foreign {
@@ -59,9 +63,16 @@ impl Foreign {
     /// # Errors
     /// It is gone, or its pid is another's by now.
     pub(super) fn open(process: ProcessId) -> io::Result<Self> {
-        let gone = || io::Error::from(rustix::io::Errno::SRCH);
+        let gone = || io::Error::from(Errno::SRCH);
         let pid = i32::try_from(process.pid.get()).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Some(pidfd),
+            Err(Errno::SRCH) => return Err(gone()),
+            Err(error) => {
+                signal::do_without(error);
+                None
+            }
+        };
         // Compared after it was opened: from here on the descriptor names what was compared.
         let same = vitals::stat(process.pid.get())
             .is_some_and(|stat| stat.start_time == process.start_time);
@@ -70,18 +81,35 @@ impl Foreign {
         }
         // SAFETY: an `OwnedFd` stays open, and the same, for as long as it is owned.
         #[expect(unsafe_code, reason = "tokio takes the word of whoever knows the type")]
-        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
-        Ok(Self { pidfd, pid: process.pid.get() })
+        let register =
+            |pidfd| unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+        Ok(Self { pidfd: pidfd.map(register).transpose()?, process })
     }
 
     /// Waits for its end. Safe to cancel.
     pub(super) async fn ended(&self) {
-        let (Ok(_) | Err(_)) = self.pidfd.readable().await;
+        match &self.pidfd {
+            Some(pidfd) => {
+                let (Ok(_) | Err(_)) = pidfd.readable().await;
+            }
+            None => std::future::pending().await,
+        }
     }
 
     /// How it ended, if it has.
     pub(super) fn try_exit(&self) -> Option<Exit> {
-        let pidfd = self.pidfd.get_ref();
+        let unknown = || {
+            let why = "another's child: nobody was told how".to_owned();
+            Exit::of(ExitHow::Unknown(why))
+        };
+        let pid = self.process.pid.get();
+        let Some(pidfd) = &self.pidfd else {
+            let stat = vitals::stat(pid);
+            let same = stat.filter(|stat| stat.start_time == self.process.start_time);
+            let lives = same.map_or_else(|| vitals::unseen_but_there(pid), |stat| stat.is_alive());
+            return (!lives).then(|| zombie_status(pid).map_or_else(unknown, from_status));
+        };
+        let pidfd = pidfd.get_ref();
         let mut ready = [PollFd::new(pidfd, PollFlags::IN)];
         // An interrupted look is none: whoever lives must not be taken for dead.
         if !matches!(poll(&mut ready, Some(&Timespec::default())), Ok(1..)) {
@@ -89,11 +117,8 @@ impl Foreign {
         }
         // It may be reaped between the two questions: then the kernel keeps the answer.
         let status =
-            kept_status(pidfd).or_else(|| zombie_status(self.pid)).or_else(|| kept_status(pidfd));
-        Some(status.map_or_else(
-            || Exit::of(ExitHow::Unknown("another's child: nobody was told how".to_owned())),
-            from_status,
-        ))
+            kept_status(pidfd).or_else(|| zombie_status(pid)).or_else(|| kept_status(pidfd));
+        Some(status.map_or_else(unknown, from_status))
     }
 }
 

@@ -161,7 +161,8 @@ fn kill_frozen(group: &Path) -> io::Result<()> {
         }
     }
     for member in pids_in(group).into_iter().filter_map(vitals::stat) {
-        signal::send_to(&member, signal::KILL);
+        // Who may not be killed is found by the sweep, and told there.
+        drop(signal::send_to(&member, signal::KILL));
     }
     write(&state, "THAWED")
 }

@@ -12,8 +12,8 @@ use crate::vitals::procfs::{Stat, topmost};
 use crate::vitals::{self, Groups};
 
 const INIT: u32 = 1;
-/// Of a pidfile.
-const PIDFILE_MAX: u64 = 64;
+/// Of a pidfile, bytes: its first line is well within.
+const PIDFILE_MAX: u64 = 256;
 /// Processes that an error lists.
 const LISTED_MAX: usize = 20;
 
@@ -105,12 +105,19 @@ pub(super) fn by_file(path: &Path) -> Result<Stat, NotOne> {
     // The agent writes it: it may be anything, and must not hold us up.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let text = fs::File::options().read(true).custom_flags(flags).open(path).and_then(|file| {
-        let mut text = String::new();
-        file.take(PIDFILE_MAX).read_to_string(&mut text).map(|_| text)
+        let mut bytes = Vec::new();
+        file.take(PIDFILE_MAX).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     });
     let text = text.map_err(|error| failed(error.to_string()))?;
-    let pid: u32 = text.trim().parse().map_err(|_| failed("it holds no pid".to_owned()))?;
+    let pid = first_pid(&text).ok_or_else(|| failed("its first line is no pid".to_owned()))?;
     vitals::stat(pid).ok_or_else(|| failed(format!("its pid {pid} is gone")))
+}
+
+/// The first line that is not empty; what follows it (postmaster.pid has more) is no pid.
+fn first_pid(text: &str) -> Option<u32> {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Processes in the unit's groups that nobody else there started.
@@ -147,4 +154,26 @@ fn highest(pids: impl Iterator<Item = u32>) -> Vec<Stat> {
 fn command_line(pid: u32) -> String {
     let line = vitals::read_own(pid, "cmdline").unwrap_or_default();
     String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pidfile_begins_with_the_pid() {
+        for (text, pid) in [
+            ("42", Some(42)),
+            ("42\n", Some(42)),
+            ("  42 \r\n", Some(42)),
+            ("42\n/var/lib/pg\n1700000000\n5432\n", Some(42)),
+            ("\n42\n", Some(42)),
+            ("42 postgres", Some(42)),
+            ("", None),
+            ("postgres\n42\n", None),
+            ("-42", None),
+        ] {
+            assert_eq!(first_pid(text), pid, "{text:?}");
+        }
+    }
 }

@@ -11,11 +11,13 @@ use std::process::Command;
 
 use lubdub_shared::id::{AgentId, Life, ProcessId};
 use lubdub_shared::time::millis;
+use rustix::io::Errno;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
 
 use super::leaf::{Leaf, Limits};
-use super::{Kind, terminal, tree};
+use super::{Kind, activation, terminal, tree};
 use crate::output::Capture;
+use crate::reserve;
 use crate::vitals;
 
 /// What is started, in every life.
@@ -39,8 +41,8 @@ pub struct Spec {
     pub kind: Kind,
     /// It gets the terminal's foreground, in the sidecar's session.
     pub interactive: bool,
-    /// How its output is captured.
-    pub capture: Option<Capture>,
+    /// Whether its output is captured, and how.
+    pub capture: Capture,
     /// What its tree may use.
     pub limits: Limits,
     /// The main process ends with the thread that starts it (`lubdub up`).
@@ -57,6 +59,11 @@ pub struct StartError {
 }
 
 impl StartError {
+    /// It was not the command: the sidecar itself has no descriptors, processes or memory for it.
+    pub fn is_ours(&self) -> bool {
+        reserve::is_used_up(&self.source)
+    }
+
     /// The exit code that a shell would give: 127 not found, 126 not runnable.
     pub fn exit_code(&self) -> u8 {
         if self.source.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
@@ -121,7 +128,8 @@ pub(super) fn spawn(
         if die_with_sidecar {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             if getppid() != Some(parent) {
-                return Err(io::Error::other("the sidecar is gone already"));
+                // No text: nothing may be allocated here.
+                return Err(Errno::SRCH.into());
             }
         }
         Ok(())
@@ -130,6 +138,10 @@ pub(super) fn spawn(
     #[expect(unsafe_code, reason = "a session of its own needs code between fork and exec")]
     unsafe {
         command.pre_exec(prepare);
+    }
+    lubdub_shared::inherited::take().give_back(&mut command);
+    if activation::is_ours() {
+        activation::hand_on(&mut command).map_err(failed)?;
     }
     let child = command.spawn().map_err(failed)?;
     let pid = NonZeroU32::new(child.id()).expect("a child has a pid");

@@ -26,7 +26,8 @@ pub enum Sweep {
     NotYet,
     /// Nothing is left but these, which fit no rule of membership or do not die.
     Gone(Vec<Survivor>),
-    /// What was killed does not end; who is left, and in which state the first of them hangs.
+    /// What was killed does not end; who is left, and in which state the first of them hangs, or
+    /// why it cannot be seen whether anybody is left.
     Stuck(Vec<Survivor>, String),
 }
 
@@ -36,6 +37,8 @@ pub(super) struct Killing {
     since: Option<Mono>,
     /// When it was last repeated.
     last: Option<Mono>,
+    /// Why somebody could not be signalled at all.
+    refused: Option<signal::NotSent>,
     /// That it does not help was told.
     told: bool,
 }
@@ -63,7 +66,8 @@ impl Process {
             leaf.let_go();
         }
         let populated = self.leaf.as_ref().is_some_and(Leaf::is_populated);
-        if left.is_empty() && self.main.is_none() && !populated {
+        let blind = self.why_blind();
+        if left.is_empty() && self.main.is_none() && !populated && blind.is_none() {
             // Whoever restarts it may do so by a command of ours: that starts the next life.
             let escaped = if self.spec.attaches { Vec::new() } else { self.tree.strays() };
             self.leaf = None;
@@ -75,30 +79,41 @@ impl Process {
             self.killing.last = Some(now);
             self.kill(&left, populated);
         }
-        if now.since(since) >= KILL_PATIENCE { self.out_of_patience(&left) } else { Sweep::NotYet }
+        if now.since(since) < KILL_PATIENCE {
+            return Sweep::NotYet;
+        }
+        self.out_of_patience(&left, blind)
     }
 
-    fn kill(&self, left: &[Stat], populated: bool) {
+    /// Why nobody can say that nobody is left.
+    fn why_blind(&self) -> Option<String> {
+        let blind = self.tree.blind().map(str::to_owned);
+        let gone = || "/proc does not show the sidecar itself".to_owned();
+        blind.or_else(|| (!vitals::sees_itself()).then(gone))
+    }
+
+    fn kill(&mut self, left: &[Stat], populated: bool) {
         // A main process whose first thread has ended looks dead in /proc while others run.
-        if let Some(main) = self.main() {
-            signal::send(main, signal::KILL);
-        }
-        for member in left {
-            signal::send_to(member, signal::KILL);
-        }
+        let main = self.main().map(|main| signal::send(main, signal::KILL));
+        let members = left.iter().map(|member| signal::send_to(member, signal::KILL));
+        self.killing.refused = main.into_iter().chain(members).find_map(Result::err);
         if let Some(leaf) = self.leaf.as_ref().filter(|_| populated) {
             leaf.kill();
         }
     }
 
-    fn out_of_patience(&mut self, left: &[Stat]) -> Sweep {
+    fn out_of_patience(&mut self, left: &[Stat], blind: Option<String>) -> Sweep {
         if std::mem::replace(&mut self.killing.told, true) {
             return Sweep::NotYet;
         }
         let main = self.main().map(|main| main.pid.get());
         let stuck = main.or_else(|| left.first().map(|member| member.pid));
-        let plight = stuck.map_or_else(|| "somebody in its group".to_owned(), vitals::plight);
-        Sweep::Stuck(survivors(left), plight)
+        let somebody = || blind.unwrap_or_else(|| "somebody in its group".to_owned());
+        let plight = stuck.map_or_else(somebody, vitals::plight);
+        let refused = self.killing.refused.as_ref();
+        let refused =
+            refused.map_or_else(String::new, |why| format!("; it may not be killed: {why}"));
+        Sweep::Stuck(survivors(left), plight + &refused)
     }
 }
 

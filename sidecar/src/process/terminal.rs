@@ -7,7 +7,10 @@ use lubdub_shared::id::ProcessId;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal, sigprocmask};
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, setpgid};
 use rustix::stdio::stdin;
-use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp,
+};
+use tracing::debug;
 
 /// This process stands in the foreground of the terminal that is its stdin.
 pub fn is_ours() -> bool {
@@ -20,6 +23,24 @@ pub(super) fn take_foreground() -> io::Result<()> {
     let ours = tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp());
     setpgid(None, None)?;
     if ours { give(getpid()) } else { Ok(()) }
+}
+
+/// How the terminal was set when the sidecar began.
+#[derive(Debug, Clone)]
+pub(super) struct Settings(Termios);
+
+impl Settings {
+    pub(super) fn save() -> Option<Self> {
+        tcgetattr(stdin()).ok().map(Self)
+    }
+
+    /// An agent that was killed in the middle of its work leaves the terminal as it had set it.
+    pub(super) fn restore(&self) {
+        // At once: output that is held back (Ctrl-S) is not waited for.
+        if let Err(error) = tcsetattr(stdin(), OptionalActions::Now, &self.0) {
+            debug!(%error, "the terminal's settings stay as they are");
+        }
+    }
 }
 
 /// The sidecar's own group is in the foreground again, if the agent's was.

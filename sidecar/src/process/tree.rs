@@ -10,21 +10,18 @@
 //! `LUBDUB_DETACH=1` in its environment.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
-use lubdub_shared::id::{AgentId, LifeId, ProcessId};
-use lubdub_shared::time;
+use lubdub_shared::id::{LifeId, ProcessId};
 
-use super::{exit, leaf, signal, spawn};
+use super::{exit, spawn};
 use crate::hook;
+use crate::speaker::Standing;
 use crate::vitals;
 use crate::vitals::procfs::{Stat, environ_holds, parse_children, topmost};
 
-/// Kills of what an earlier life left behind, and the time between them: two seconds in all.
-const LEFTOVER_TRIES: usize = 100;
-const LEFTOVER_PAUSE: Duration = Duration::from_millis(20);
+/// Strangers that are remembered between two looks.
+const REFUSED_MAX: usize = 256;
 /// In the environment of who is kept on purpose.
 pub(super) const DETACH: &str = "LUBDUB_DETACH";
 
@@ -54,6 +51,10 @@ pub(super) struct Tree {
     asked: HashSet<(u32, u64)>,
     /// As the newest look found them.
     orphans: Vec<ProcessId>,
+    /// Why the newest look may have missed somebody.
+    blind: Option<String>,
+    /// Processes that spoke and are no members, since the newest look.
+    refused: HashSet<u32>,
     churn: u64,
 }
 
@@ -76,8 +77,15 @@ impl Tree {
             detached: HashSet::new(),
             asked: HashSet::new(),
             orphans: Vec::new(),
+            blind: None,
+            refused: HashSet::new(),
             churn: 0,
         }
+    }
+
+    /// Why the newest look may have missed somebody: what could not be read is not gone.
+    pub(super) fn blind(&self) -> Option<&str> {
+        self.blind.as_deref()
     }
 
     pub(super) fn begin(&mut self, main: ProcessId, life: LifeId) {
@@ -86,8 +94,28 @@ impl Tree {
         self.seen = HashMap::from([(main.pid.get(), main.start_time)]);
         self.detached.clear();
         self.asked.clear();
+        self.refused.clear();
         self.orphans.clear();
         self.churn = 0;
+    }
+
+    /// What the process with this pid is to the agent. Members that were seen before are known
+    /// by pid and start time; who is none is not looked up again for a while.
+    pub(super) fn standing(&mut self, pid: u32) -> Standing {
+        if self.refused.contains(&pid) {
+            return Standing::Stranger;
+        }
+        let Some(stat) = vitals::stat(pid).filter(Stat::is_alive) else { return Standing::Gone };
+        match () {
+            () if self.seen.get(&pid) == Some(&stat.start_time) => Standing::Member,
+            () if self.member(pid).is_some() => Standing::Member,
+            () => {
+                if self.refused.len() < REFUSED_MAX {
+                    self.refused.insert(pid);
+                }
+                Standing::Stranger
+            }
+        }
     }
 
     /// The member with this pid: a descendant of the main process, or one that has the marker.
@@ -95,7 +123,9 @@ impl Tree {
         let stat = vitals::stat(pid).filter(Stat::is_alive)?;
         let main = self.main.map(|main| main.pid.get());
         let descends = vitals::above(pid).any(|above| Some(above) == main);
-        let ours = descends || self.is_member(&stat);
+        // Only whoever came to us can be an orphan of ours.
+        let ours = descends
+            || if stat.parent == self.me { self.is_member(&stat) } else { self.is_known(&stat) };
         (ours && pid != self.me && !self.ancestors.contains(&pid)).then_some(stat)
     }
 
@@ -118,6 +148,8 @@ impl Tree {
 
     /// Living members, the main process first.
     pub(super) fn members(&mut self) -> Vec<Stat> {
+        drop(vitals::take_unread());
+        self.refused.clear();
         let main = self.main.map(|main| main.pid.get());
         let mut roots: Vec<u32> = main.into_iter().collect();
         roots.extend(self.adopted().iter().filter(|s| self.is_member(s)).map(|s| s.pid));
@@ -140,12 +172,13 @@ impl Tree {
         self.seen.extend(known);
     }
 
-    fn is_known_kept(&self, stat: &Stat) -> bool {
+    pub(super) fn is_known_kept(&self, stat: &Stat) -> bool {
         self.detached.contains(&(stat.pid, stat.start_time))
     }
 
     /// The same, and whoever carries the marker anywhere on the machine.
     pub(super) fn marked_members(&mut self) -> Vec<Stat> {
+        drop(vitals::take_unread());
         let marked = marked(&self.marker);
         let mut roots: Vec<u32> = marked.iter().map(|stat| stat.pid).collect();
         // Who is just starting a program has no environment for a moment.
@@ -175,8 +208,8 @@ impl Tree {
         }
         let main = main.map_or(0, |main| main.pid.get());
         for child in children_of(self.me).into_iter().filter_map(vitals::stat) {
-            let stranger = self.strangers.contains(&(child.pid, child.start_time));
-            if child.state == 'Z' && child.pid != main && !stranger && !hook::runs(child.pid) {
+            // Whoever has such children was replaced by us (exec), and waits for them no more.
+            if child.state == 'Z' && child.pid != main && !hook::runs(child.pid) {
                 exit::reap(child.pid);
             }
         }
@@ -231,15 +264,22 @@ impl Tree {
         stats.filter(Stat::is_alive).collect()
     }
 
-    fn is_member(&self, stat: &Stat) -> bool {
+    /// It was seen as a member, or carries the marker.
+    fn is_known(&self, stat: &Stat) -> bool {
         self.seen.get(&stat.pid) == Some(&stat.start_time)
             || (!self.marker.is_empty() && holds_marker(stat.pid, &self.marker))
-            || self.takes_orphans && is_nobodys(stat.pid)
+    }
+
+    /// Of a child of ours.
+    fn is_member(&self, stat: &Stat) -> bool {
+        self.is_known(stat) || self.takes_orphans && is_nobodys(stat.pid)
     }
 
     /// Everybody below the roots, each once. Whoever is found is remembered.
     fn walk(&mut self, roots: Vec<u32>) -> Vec<Stat> {
         let mut found: Vec<Stat> = Vec::new();
+        let mut hidden: HashSet<u32> = HashSet::new();
+        self.blind = None;
         let mut visited: HashSet<u32> = HashSet::new();
         let roots = roots.into_iter().map(|pid| (pid, None));
         let mut queue: std::collections::VecDeque<(u32, Option<u32>)> = roots.collect();
@@ -248,7 +288,14 @@ impl Tree {
             if above || !visited.insert(pid) {
                 continue;
             }
-            let Some(stat) = vitals::stat(pid) else { continue };
+            let Some(stat) = vitals::stat(pid) else {
+                // A /proc that hides other users' processes shows none who has become one.
+                if self.seen.contains_key(&pid) && vitals::exists(pid) {
+                    hidden.insert(pid);
+                    self.blind = Some(format!("{pid} is there, and /proc does not show it"));
+                }
+                continue;
+            };
             let known = self.seen.get(&pid).copied();
             // Its pid was another's when its parent was asked, or when it was seen first.
             let another = known.is_some_and(|start_time| start_time != stat.start_time)
@@ -274,16 +321,21 @@ impl Tree {
         }
         let before = self.seen.len();
         let main = self.main.map(|main| main.pid.get());
-        self.seen.retain(|pid, _| Some(*pid) == main || found.iter().any(|stat| stat.pid == *pid));
+        self.seen.retain(|pid, _| {
+            Some(*pid) == main || hidden.contains(pid) || found.iter().any(|stat| stat.pid == *pid)
+        });
         self.churn += (before - self.seen.len()) as u64;
+        if let Some(unread) = vitals::take_unread() {
+            self.blind = Some(format!("cannot read {unread}"));
+        }
         found
     }
 }
 
 /// Children of every thread: they belong to the thread that forked them.
 fn children_of(pid: u32) -> Vec<u32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    threads.flatten().flat_map(|thread| children_of_thread(&thread.path())).collect()
+    let threads = vitals::list(Path::new(&format!("/proc/{pid}/task")));
+    threads.iter().flat_map(|thread| children_of_thread(thread)).collect()
 }
 
 fn children_of_thread(thread: &Path) -> Vec<u32> {
@@ -300,7 +352,7 @@ fn holds_marker(pid: u32, marker: &str) -> bool {
     environ_of(pid).is_some_and(|environ| environ_holds(&environ, marker.as_bytes()))
 }
 
-fn environ_of(pid: u32) -> Option<Vec<u8>> {
+pub(super) fn environ_of(pid: u32) -> Option<Vec<u8>> {
     vitals::read_own(pid, "environ")
 }
 
@@ -312,45 +364,4 @@ pub(super) fn is_detached(pid: u32) -> bool {
 fn marked(marker: &str) -> Vec<Stat> {
     let marked = vitals::pids().filter(|pid| holds_marker(*pid, marker));
     marked.filter_map(vitals::stat).filter(Stat::is_alive).collect()
-}
-
-/// The main process of a life that runs under no sidecar.
-pub fn find_main(life: LifeId) -> Option<ProcessId> {
-    main_of(&marked(&spawn::marker(life)))
-}
-
-/// The main process that was given this door by a sidecar that is gone.
-pub fn find_agent(door: &Path) -> Option<ProcessId> {
-    main_of(&marked(&format!("LUBDUB_SOCKET={}", door.display())))
-}
-
-/// Of those that carry a marker, the one whose parent does not.
-fn main_of(marked: &[Stat]) -> Option<ProcessId> {
-    topmost(marked).find(|stat| !is_detached(stat.pid))?.id()
-}
-
-/// Kills what an earlier life left behind when its sidecar was killed, until nobody is left or it
-/// takes too long. How many there were, and who does not die.
-pub fn sweep_leftovers(agent: &AgentId, life: LifeId, orphans: &[ProcessId]) -> (usize, Vec<u32>) {
-    let mut found = HashSet::new();
-    for _ in 0..LEFTOVER_TRIES {
-        leaf::sweep_leftover(agent, life);
-        let mut left = marked(&spawn::marker(life));
-        let known = orphans.iter().filter_map(|orphan| {
-            vitals::stat(orphan.pid.get()).filter(|stat| stat.start_time == orphan.start_time)
-        });
-        left.extend(known.filter(Stat::is_alive));
-        left.retain(|stat| !is_detached(stat.pid));
-        if left.is_empty() {
-            leaf::remove_leftovers(agent);
-            return (found.len(), Vec::new());
-        }
-        for stat in &left {
-            found.insert(stat.pid);
-            signal::send_to(stat, signal::KILL);
-        }
-        time::pause(LEFTOVER_PAUSE);
-    }
-    let left = found.iter().copied().filter(|pid| vitals::stat(*pid).is_some_and(|s| s.is_alive()));
-    (found.len(), left.collect())
 }

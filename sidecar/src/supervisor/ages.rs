@@ -53,6 +53,8 @@ pub(super) struct LifeClocks {
     paused_since: Option<Mono>,
     /// The policy's quiet hours hold.
     resting: bool,
+    /// The sidecar cannot hear the agent: what it does not say is nobody's fault.
+    deaf: bool,
     /// Time of this life in which it was neither paused nor at rest, and in which clocks ran.
     awake: Duration,
     charged: Duration,
@@ -84,6 +86,7 @@ impl LifeClocks {
             leases: Leases::default(),
             paused_since: None,
             resting: false,
+            deaf: false,
             awake: Duration::ZERO,
             charged: Duration::ZERO,
             checks: Checks::default(),
@@ -125,6 +128,13 @@ impl LifeClocks {
         self.looked = now;
         if self.paused_since.is_some() {
             self.gap_is_plain = false;
+            return self.leases.pause(passed);
+        }
+        if self.deaf {
+            // What is seen is seen all the same.
+            self.quiet += passed;
+            self.gap_is_plain = false;
+            // It cannot renew what it has.
             return self.leases.pause(passed);
         }
         if !self.resting {
@@ -199,6 +209,22 @@ impl LifeClocks {
         self.label(message);
     }
 
+    /// It said so itself.
+    fn is_stopping(&self) -> bool {
+        self.phase == Some(Phase::Stopping)
+    }
+
+    /// For how long it has been on its way out, while it runs.
+    pub(super) fn stopping_for(&self, now: Mono) -> Option<Duration> {
+        let stopping = self.is_stopping() && self.paused_since.is_none();
+        stopping.then(|| now.since(self.phase_since))
+    }
+
+    /// A wait was asked for that is longer than any may be.
+    pub(super) fn take_capped(&mut self) -> bool {
+        self.leases.take_capped()
+    }
+
     /// What is only shown.
     fn label(&mut self, message: Message) {
         self.energy = message.energy.or(self.energy);
@@ -217,6 +243,11 @@ impl LifeClocks {
             (false, Some(_)) => self.paused_since = None,
             (true, Some(_)) | (false, None) => {}
         }
+    }
+
+    /// The agent cannot be heard, or can again.
+    pub(super) fn set_deaf(&mut self, deaf: bool) {
+        self.deaf = deaf;
     }
 
     /// Quiet hours begin or end.
@@ -280,7 +311,8 @@ impl LifeClocks {
         let on_purpose = self.beats >= ARMED_BEATS
             || self.explicit.is_some()
             || policy.expect_beats == ExpectBeats::Always;
-        let oldest_task = self.work.tasks.oldest_open();
+        // Whoever is on its way out owes nothing more but its end.
+        let oldest_task = self.work.tasks.oldest_open().filter(|_| !self.is_stopping());
         Ages {
             up: self.up(now),
             phase: self.phase,
@@ -298,6 +330,7 @@ impl LifeClocks {
             paused: self.paused_since.map(|since| now.since(since)),
             failed: self.checks.failed(),
             repeats: self.work.repeats(),
+            waited: self.leases.waited(),
             oldest_task: oldest_task.map(|begun| self.charged.saturating_sub(begun)),
             checks: self.checks.expected(&policy.limits, (now, self.began, self.awake)),
             resting: self.resting,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lubdub_shared::incident::Cause;
 use lubdub_shared::late::{Late, Silence};
-use lubdub_shared::policy::{Act, Mode};
+use lubdub_shared::policy::{Act, Mode, RestartOn};
 use lubdub_shared::schedule::Next;
 use lubdub_shared::session::Happening;
 use lubdub_shared::time::words;
@@ -52,14 +52,22 @@ impl Supervisor {
         })
     }
 
+    /// Why the sidecar itself must end the agent, if it still must.
+    pub(super) fn condemned_for(&self) -> Option<String> {
+        self.silent_alone().or_else(|| self.never_stops())
+    }
+
     /// The reason is written down, or cannot be; then nothing is done, and it is tried again.
-    pub(super) fn end_alone(&mut self, written: bool, out: &mut Vec<Action>) {
+    pub(super) fn end_condemned(&mut self, written: bool, out: &mut Vec<Action>) {
         let condemned = std::mem::take(&mut self.condemned);
         if !matches!(self.state, State::Running(_)) {
             return;
         }
-        let Some(why) = self.silent_alone().filter(|_| condemned && written) else { return };
-        let (then, counts) = match self.memory.ledger.next(&self.policy().restart) {
+        let Some(why) = self.condemned_for().filter(|_| condemned && written) else { return };
+        let restart = &self.policy().restart;
+        let stays = restart.on == RestartOn::Never && self.never_stops().is_some();
+        let (then, counts) = match self.memory.ledger.next(restart) {
+            _ if stays => (Then::End, false),
             Next::After(delay) => (Then::Start { after: self.spread(delay) }, true),
             Next::Spent(spent) => (Then::Hold(self.exhausted(format!("{spent}; {why}"))), false),
         };

@@ -19,6 +19,7 @@ impl Supervisor {
         self.recent = Recent::default();
         self.sample = None;
         self.unproven_until = Duration::ZERO;
+        self.told_of_stopping = false;
         self.memory.starting = true;
         out.push(Action::Persist);
         out.push(Action::Start(life));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use lubdub_shared::command::{
     Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester,
 };
+use lubdub_shared::id::CommandId;
 use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
@@ -17,6 +18,9 @@ use lubdub_shared::time::{Mono, words};
 
 use super::{Action, OUTCOMES_MAX, Purpose, State, Supervisor, Then};
 use crate::state::Intent;
+
+/// Commands that may join the one under way; as many people as ask at one time.
+const JOINED_MAX: usize = 64;
 
 type Refused = (Ending, String);
 
@@ -32,10 +36,14 @@ impl Supervisor {
             return out.push(Action::Emit(self.memory.life, again));
         }
         if self.memory.intent.as_ref().is_some_and(|intent| intent.command.id == command.id)
+            || self.memory.joined.iter().any(|(joined, _)| *joined == command.id)
             || self.is_nudging(command.id)
             || self.capturing.as_ref().is_some_and(|asked| asked.command == command.id)
         {
             return;
+        }
+        if self.joins(&command, now) {
+            return out.push(Action::Persist);
         }
         let mut outcome = Outcome {
             command: command.id,
@@ -78,6 +86,25 @@ impl Supervisor {
         }
     }
 
+    /// The same wish as the one under way: a person's, for the same. It is not done twice; it gets
+    /// the same answer.
+    fn joins(&mut self, command: &Command, now: Mono) -> bool {
+        let Some(under_way) = self.memory.intent.as_ref().map(|intent| &intent.command) else {
+            return false;
+        };
+        let same = under_way.kind == command.kind && !command.dry_run;
+        // The engine's own may yet be withdrawn by a beat.
+        let asked = |command: &Command| matches!(command.requested_by, Requester::Person(_));
+        let person = asked(command) && asked(under_way);
+        let room = self.memory.joined.len() < JOINED_MAX;
+        let joins = same && person && room && self.check(command, Duration::ZERO, now).is_ok();
+        let to = under_way.id;
+        if joins {
+            self.memory.joined.push((command.id, to));
+        }
+        joins
+    }
+
     /// The intent is on disk, or cannot be: the agent may have moved on meanwhile.
     pub(super) fn intended(
         &mut self,
@@ -86,7 +113,7 @@ impl Supervisor {
         out: &mut Vec<Action>,
     ) {
         let Some(intent) = self.memory.intent.take_if(|intent| !intent.begun) else {
-            return self.end_alone(written.is_ok(), out);
+            return self.end_condemned(written.is_ok(), out);
         };
         let Intent { command, mut outcome, .. } = intent;
         let waited = now.since(self.arrived);
@@ -340,6 +367,19 @@ impl Supervisor {
 
     /// A command has ended: it is remembered, and the collector is told.
     pub(super) fn finish(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
+        let (ended, left) = std::mem::take(&mut self.memory.joined)
+            .into_iter()
+            .partition(|(_, to)| *to == outcome.command);
+        self.memory.joined = left;
+        let ended: Vec<(CommandId, CommandId)> = ended;
+        for (command, to) in ended {
+            let detail = format!("{}, together with {to}", outcome.detail);
+            self.answer(Outcome { command, detail, ..outcome.clone() }, out);
+        }
+        self.answer(outcome, out);
+    }
+
+    fn answer(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
         if self.memory.outcomes.len() == OUTCOMES_MAX {
             self.memory.outcomes.pop_front();
         }

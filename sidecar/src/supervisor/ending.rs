@@ -6,10 +6,11 @@ use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{CommandKind, Ending, Outcome, Survivor};
 use lubdub_shared::id::ProcessId;
 use lubdub_shared::line::clip;
-use lubdub_shared::policy::{Exhausted, RestartOn, UnknownExit};
+use lubdub_shared::policy::{Exhausted, Mode, RestartOn, UnknownExit};
 use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
+use lubdub_shared::time::words;
 
 use super::command::hold_of;
 use super::{Action, PATIENCE, Purpose, State, Step, Supervisor, Then};
@@ -26,6 +27,8 @@ struct Ended {
     /// What a shell would say, where it never ran.
     code: Option<u8>,
     asked: bool,
+    /// Who still ran when the main process had ended by itself.
+    left: Vec<Survivor>,
     then: Then,
 }
 
@@ -46,7 +49,8 @@ impl Supervisor {
         };
         let then = self.memory.hold.clone().map_or(then, Then::Hold);
         let at_once = then == Then::Start { after: Duration::ZERO };
-        self.ended_with(Ended { exit, code: None, asked, then }, Vec::new(), out);
+        let left = Vec::new();
+        self.ended_with(Ended { exit, code: None, asked, left, then }, Vec::new(), out);
         if at_once {
             // As any first start: what waited for this sidecar, a stop perhaps, comes before it.
             self.state = State::Unborn { patience: self.ticks.after(PATIENCE) };
@@ -78,10 +82,45 @@ impl Supervisor {
         let then = if first || shutdown.is_some() { Then::End } else { self.after_failure() };
         let code = Some(code);
         let asked = shutdown.is_some();
-        self.ended_with(Ended { exit, code, asked, then }, Vec::new(), out);
+        let left = Vec::new();
+        self.ended_with(Ended { exit, code, asked, left, then }, Vec::new(), out);
     }
 
-    pub(super) fn main_exited(&mut self, exit: Exit, out: &mut Vec<Action>) {
+    /// For how long it has said STOPPING, where that is too long.
+    pub(super) fn stopping_too_long(&self) -> Option<Duration> {
+        let most = self.policy().restart.stopping_max;
+        let over = self.clocks.stopping_for(self.ticks).filter(|age| *age >= most);
+        over.filter(|_| matches!(self.state, State::Running(_)))
+    }
+
+    /// It said STOPPING itself, and does not end: that has a bound of its own, then it is stopped
+    /// as by anybody. Where nothing may be done to living agents it is told.
+    pub(super) fn judge_stopping(&mut self, out: &mut Vec<Action>) {
+        let Some(age) = self.stopping_too_long() else { return };
+        if !std::mem::replace(&mut self.told_of_stopping, true) {
+            let text = format!("it said STOPPING {} ago, and has not ended", words(age));
+            out.push(Action::Emit(self.memory.life, Happening::Note { text }));
+        }
+        if !self.condemned && self.never_stops().is_some() {
+            self.condemned = true;
+            out.push(Action::Persist);
+            out.push(Action::Intend);
+        }
+    }
+
+    /// Why it must be stopped, as far as that may be done.
+    pub(super) fn never_stops(&self) -> Option<String> {
+        let may = self.policy().mode == Mode::Enforce && self.memory.intent.is_none();
+        let over = may && self.stopping_too_long().is_some();
+        over.then(|| "it said STOPPING and did not end within stopping_max".to_owned())
+    }
+
+    /// A start that left nobody is one that failed, whatever its launcher's exit code.
+    pub(super) fn nobody_launched(&mut self, why: String, out: &mut Vec<Action>) {
+        self.main_exited(Exit::of(ExitHow::Unknown(why)), Vec::new(), out);
+    }
+
+    pub(super) fn main_exited(&mut self, exit: Exit, left: Vec<Survivor>, out: &mut Vec<Action>) {
         match self.state.clone() {
             State::Running(_) => {
                 let then = self.after_exit(&exit);
@@ -89,7 +128,8 @@ impl Supervisor {
                 if !self.is_success(&exit) {
                     self.gather(Purpose::AfterEnd, &format!("it ended: {exit}"), out);
                 }
-                self.state = State::Sweeping { exit: Some(exit), kill_at, asked: false, then };
+                let exit = Some(exit);
+                self.state = State::Sweeping { exit, kill_at, asked: false, left, then };
                 out.push(Action::SignalTree(15));
             }
             // It ended before it was asked to: what was to follow does.
@@ -98,18 +138,19 @@ impl Supervisor {
                     self.memory.ledger.record();
                 }
                 let kill_at = Some(self.ticks.after(self.grace()));
-                self.state = State::Sweeping { exit: Some(exit), kill_at, asked: false, then };
+                let (exit, left) = (Some(exit), Vec::new());
+                self.state = State::Sweeping { exit, kill_at, asked: false, left, then };
                 out.push(Action::SignalTree(15));
             }
             State::Stopping { kill_at, then, .. } => {
                 let exit = Exit { by_us: matches!(exit.how, ExitHow::Signal(_)), ..exit };
-                let kill_at = Some(kill_at);
-                self.state = State::Sweeping { exit: Some(exit), kill_at, asked: true, then };
+                let (exit, kill_at, left) = (Some(exit), Some(kill_at), Vec::new());
+                self.state = State::Sweeping { exit, kill_at, asked: true, left, then };
                 out.push(Action::SignalTree(15));
             }
-            State::Sweeping { exit: None, kill_at, asked, then } => {
+            State::Sweeping { exit: None, kill_at, asked, left, then } => {
                 let exit = Exit { by_us: matches!(exit.how, ExitHow::Signal(_)), ..exit };
-                self.state = State::Sweeping { exit: Some(exit), kill_at, asked, then };
+                self.state = State::Sweeping { exit: Some(exit), kill_at, asked, left, then };
             }
             State::Unborn { .. }
             | State::Resting { .. }
@@ -121,10 +162,10 @@ impl Supervisor {
     }
 
     pub(super) fn tree_gone(&mut self, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
-        let State::Sweeping { exit: Some(exit), asked, then, .. } = self.state.clone() else {
+        let State::Sweeping { exit: Some(exit), asked, left, then, .. } = self.state.clone() else {
             return;
         };
-        self.ended_with(Ended { exit, code: None, asked, then }, survivors, out);
+        self.ended_with(Ended { exit, code: None, asked, left, then }, survivors, out);
     }
 
     pub(super) fn unkillable(
@@ -133,12 +174,12 @@ impl Supervisor {
         plight: String,
         out: &mut Vec<Action>,
     ) {
-        let State::Sweeping { exit, asked, then, .. } = self.state.clone() else { return };
+        let State::Sweeping { exit, asked, left, then, .. } = self.state.clone() else { return };
         if then == Then::End {
             // The sidecar itself is to end: it names what it leaves behind.
             let how = || ExitHow::Unknown(format!("killed, and still there: {plight}"));
             let exit = exit.unwrap_or_else(|| Exit::of(how()));
-            let ended = Ended { exit, code: None, asked, then };
+            let ended = Ended { exit, code: None, asked, left, then };
             // The next sidecar finds it, and starts nothing beside it.
             let process = self.memory.process;
             self.ended_with(ended, survivors, out);
@@ -158,7 +199,7 @@ impl Supervisor {
 
     /// The main process is gone and its tree was swept.
     fn ended_with(&mut self, ended: Ended, survivors: Vec<Survivor>, out: &mut Vec<Action>) {
-        let Ended { exit, code, asked, then } = ended;
+        let Ended { exit, code, asked, left, then } = ended;
         let ran = code.is_none();
         let code = match code {
             Some(code) => code,
@@ -179,7 +220,7 @@ impl Supervisor {
         if let Some(intent) = self.memory.intent.as_mut().filter(|intent| intent.begun) {
             intent.outcome.survivors.clone_from(&survivors);
         }
-        out.push(Action::Emit(life, Happening::Exited { exit, clean, next, survivors }));
+        out.push(Action::Emit(life, Happening::Exited { exit, clean, next, survivors, left }));
         match then {
             Then::Start { after } => {
                 self.state = State::Resting { start_at: self.ticks.after(after) };

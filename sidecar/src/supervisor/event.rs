@@ -19,14 +19,18 @@ pub enum Event {
     Policy(Box<Policy>, u64),
     /// The stream ended.
     LinkLost,
+    /// No address of a collector can be reached now: a first start need not wait for one.
+    Unreachable,
     /// The start that was ordered has a process.
     Started(ProcessId),
     /// It has none; shells' exit code for it (126, 127) and why.
     StartFailed(u8, String),
     /// Another process of the tree is the main process from now on.
     MainMoved(ProcessId),
-    /// The main process ended.
-    MainExited(Exit),
+    /// The main process ended, and who of its tree still runs.
+    MainExited(Exit, Vec<Survivor>),
+    /// The launcher ended well and left nobody who could be the main process; why.
+    NobodyLaunched(String),
     /// Nothing of the tree is left but these.
     TreeGone(Vec<Survivor>),
     /// What was killed does not end; who is left, and in which state the first of them hangs.

@@ -116,7 +116,7 @@ impl Supervisor {
     fn still_to_be_ended(&self) -> Result<(), (Ending, String)> {
         match &self.memory.intent {
             Some(intent) => self.still_true(&intent.command),
-            None if self.silent_alone().is_some() => Ok(()),
+            None if self.condemned_for().is_some() => Ok(()),
             None => Err((Ending::Refused(Refusal::PreconditionFailed), String::new())),
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Telling {
     life: Option<LifeId>,
     /// The tree was looked at in this life.
     seen: bool,
+    /// The sidecar itself is sick, or deaf.
+    ails: [bool; 2],
 }
 
 /// The agent, as far as a service manager above cares.
@@ -76,6 +78,7 @@ impl Supervisor {
     /// What the driver could not do so far; it goes out with the next report.
     pub fn set_health(&mut self, health: Health) {
         let unkillable = std::mem::take(&mut self.health.unkillable);
+        self.clocks.set_deaf(!health.unheard.is_empty());
         self.health = Health { unkillable, ..health };
     }
 
@@ -169,6 +172,7 @@ impl Supervisor {
             failed: ages.failed.iter().map(|check| check.count).sum(),
             life: self.memory.life.map(|life| life.id),
             seen: self.sample.is_some(),
+            ails: [!self.health.sick.is_empty(), !self.health.unheard.is_empty()],
         };
         let due = self.ticks.since(self.reported) >= self.interval;
         if due || self.told != Some(telling) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lubdub_shared::beat::{ActivityKind, Ages};
 use lubdub_shared::id::ProcessId;
 use lubdub_shared::line::{Message, Spent};
+use lubdub_shared::session::Happening;
 use lubdub_shared::time::{Mono, Now, Wall};
 
 use super::{Action, Supervisor};
@@ -35,6 +36,11 @@ impl Supervisor {
         self.recent.hear(&message, self.ticks);
         let (policy, gaps) = self.memory.policy_and_gaps();
         self.clocks.say(message, self.ticks, now.wall, policy, gaps);
+        if self.clocks.take_capped() {
+            let text = "it waits for a rate limit until later than any wait may last: 8 days count";
+            let text = text.to_owned();
+            out.push(Action::Emit(self.memory.life, Happening::Note { text }));
+        }
         self.tell(out);
     }
 

@@ -3,7 +3,7 @@
 use lubdub_shared::command::CommandKind;
 use lubdub_shared::status::Lifecycle;
 
-use super::{Action, State, Supervisor, Then};
+use super::{Action, State, Supervisor, Then, killed};
 
 const SIGINT: i32 = 2;
 
@@ -37,10 +37,10 @@ impl Supervisor {
                 self.state = State::Stopping { process, kill_at, then: Then::End };
                 out.push(passed_on(signal));
             }
-            // Asked twice: no more grace.
+            // A second Ctrl-C is a person who does not wait; a second TERM is the same wish again.
+            State::Stopping { then: Then::End, .. } if signal != SIGINT => {}
             State::Stopping { then: Then::End, .. } => {
-                let then = Then::End;
-                self.state = State::Sweeping { exit: None, kill_at: None, asked: true, then };
+                self.state = killed(Then::End);
                 out.push(Action::KillTree);
             }
             State::Stopping { process, kill_at, then } => {
@@ -53,9 +53,15 @@ impl Supervisor {
                 }
                 self.state = State::Stopping { process, kill_at, then: Then::End };
             }
-            State::Sweeping { exit, kill_at, asked, then } => {
+            State::Sweeping { exit, kill_at: Some(_), asked, left, then: Then::End }
+                if signal == SIGINT =>
+            {
+                self.state = State::Sweeping { exit, kill_at: None, asked, left, then: Then::End };
+                out.push(Action::KillTree);
+            }
+            State::Sweeping { exit, kill_at, asked, left, then } => {
                 self.keep_hold(&then, out);
-                self.state = State::Sweeping { exit, kill_at, asked, then: Then::End };
+                self.state = State::Sweeping { exit, kill_at, asked, left, then: Then::End };
                 if !self.health.unkillable.is_empty() {
                     let plight = self.health.unkillable.clone();
                     let survivors = self.stuck.clone();

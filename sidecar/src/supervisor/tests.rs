@@ -15,6 +15,7 @@ use lubdub_shared::beat::ExitHow;
 use lubdub_shared::command::Refusal;
 
 mod watching;
+mod wishes;
 
 const LATER: Duration = Duration::from_secs(400);
 
@@ -88,16 +89,38 @@ fn states() -> Vec<(&'static str, State)> {
         ("starting, told to end", State::Starting { shutdown: Some(15) }),
         (
             "sweeping to the end, main alive",
-            State::Sweeping { exit: None, kill_at: None, asked: true, then: Then::End },
+            State::Sweeping {
+                exit: None,
+                kill_at: None,
+                asked: true,
+                left: Vec::new(),
+                then: Then::End,
+            },
         ),
         ("stopping", State::Stopping { process: process(), kill_at: soon, then: then.clone() }),
         (
+            "stopping to the end",
+            State::Stopping { process: process(), kill_at: soon, then: Then::End },
+        ),
+        (
             "sweeping, main alive",
-            State::Sweeping { exit: None, kill_at: None, asked: true, then: then.clone() },
+            State::Sweeping {
+                exit: None,
+                kill_at: None,
+                asked: true,
+                left: Vec::new(),
+                then: then.clone(),
+            },
         ),
         (
             "sweeping, main gone",
-            State::Sweeping { exit: gone, kill_at: Some(soon), asked: false, then },
+            State::Sweeping {
+                exit: gone,
+                kill_at: Some(soon),
+                asked: false,
+                left: Vec::new(),
+                then,
+            },
         ),
         ("stopped", State::Held(hold(Lifecycle::Stopped))),
         ("terminated", State::Held(hold(Lifecycle::Terminated))),
@@ -149,8 +172,8 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         ("started", Event::Started(process()), soon),
         ("start failed", Event::StartFailed(126, "why".to_owned()), soon),
         ("main moved", Event::MainMoved(process()), soon),
-        ("exit 0", Event::MainExited(exit(ExitHow::Code(0))), soon),
-        ("exit 1", Event::MainExited(exit(ExitHow::Code(1))), soon),
+        ("exit 0", Event::MainExited(exit(ExitHow::Code(0)), Vec::new()), soon),
+        ("exit 1", Event::MainExited(exit(ExitHow::Code(1)), Vec::new()), soon),
         ("tree gone", Event::TreeGone(Vec::new()), soon),
         ("unkillable", Event::Unkillable(Vec::new(), "42 (x), state D".to_owned()), soon),
         ("restart", command(supervisor, CommandKind::Restart), soon),
@@ -163,6 +186,9 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         ("gathered", Event::Gathered(Box::new(gathered())), soon),
         ("checkpointed", Event::Checkpointed(Ok(String::new())), soon),
         ("shutdown", Event::Shutdown(15), soon),
+        ("ctrl-c", Event::Shutdown(2), soon),
+        ("no collector answers", Event::Unreachable, Duration::from_secs(1)),
+        ("launched nobody", Event::NobodyLaunched("why".to_owned()), soon),
     ]
 }
 
@@ -315,7 +341,7 @@ fn a_repeated_command_is_answered_and_not_repeated() {
     actions.clear();
     supervisor.handle(command.clone(), at, &mut actions);
     assert!(!actions.iter().any(|a| matches!(a, Action::SignalMain(_))), "still under way");
-    supervisor.handle(Event::MainExited(exit(ExitHow::Signal(15))), at, &mut actions);
+    supervisor.handle(Event::MainExited(exit(ExitHow::Signal(15)), Vec::new()), at, &mut actions);
     supervisor.handle(Event::TreeGone(Vec::new()), at, &mut actions);
     actions.clear();
     supervisor.handle(command, at, &mut actions);
@@ -520,6 +546,14 @@ fn endings(actions: &[Action]) -> Vec<Ending> {
     let outcome = |action: &Action| {
         let Action::Emit(_, Happening::Outcome(outcome)) = action else { return None };
         Some(outcome.ending.clone())
+    };
+    actions.iter().filter_map(outcome).collect()
+}
+
+fn outcomes(actions: &[Action]) -> Vec<Outcome> {
+    let outcome = |action: &Action| {
+        let Action::Emit(_, Happening::Outcome(outcome)) = action else { return None };
+        Some(outcome.clone())
     };
     actions.iter().filter_map(outcome).collect()
 }

@@ -10,6 +10,9 @@
 //! born or gone around one do not count. So children count one sample late, when no beat has
 //! claimed them. What a beat itself writes is taken off the output, where this agent's beats show
 //! there at all (they do when they go out by write(2), and do not when by send(2)).
+//!
+//! A member whose counters cannot be read (another user's, or not dumpable) is inactive while none
+//! of its threads is given a processor; otherwise it counts as activity of an unknown kind.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,6 +46,8 @@ pub struct Counters {
     pub network: u64,
     /// Children born plus children gone.
     pub churn: u64,
+    /// Runs of members whose other counters cannot be read.
+    pub unreadable: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,6 +58,7 @@ struct Step {
     io: u64,
     network: u64,
     churn: u64,
+    unreadable: u64,
     beats: u64,
 }
 
@@ -94,6 +100,7 @@ impl Activity {
             io,
             network: counters.network.saturating_sub(before.network),
             churn: counters.churn.saturating_sub(before.churn),
+            unreadable: counters.unreadable.saturating_sub(before.unreadable),
             beats,
         };
         if self.steps.len() == SAMPLES_MAX {
@@ -155,6 +162,13 @@ impl Activity {
             };
             found = Some((step.at, kind));
             break;
+        }
+        // What runs and cannot be read may be working: nobody may say that it is inactive.
+        let mut newest = self.steps.iter().rev().take_while(|step| step.at > start);
+        if let Some(step) = newest.find(|step| step.unreadable > 0)
+            && found.is_none_or(|(at, _)| step.at > at)
+        {
+            found = Some((step.at, ActivityKind::Unreadable));
         }
         if let Some((at, _)) = found
             && self.last.is_none_or(|(last, _)| at > last)
@@ -276,6 +290,25 @@ mod tests {
             activity.sample(now, counters, DEADLINE);
         }
         assert_eq!(activity.last(now).map(|last| last.kind), None);
+    }
+
+    #[test]
+    fn who_cannot_be_read_and_runs_may_be_working() {
+        let run = |runs: u64| {
+            let mut activity = Activity::default();
+            let mut counters = Counters::default();
+            let mut now = Mono(0);
+            activity.sample(now, counters, DEADLINE);
+            for _ in 0..20 {
+                counters.unreadable += runs;
+                now = now.after(Duration::from_millis(250));
+                activity.sample(now, counters, DEADLINE);
+            }
+            activity.last(now)
+        };
+        assert_eq!(run(0), None, "it stands still");
+        let kind = ActivityKind::Unreadable;
+        assert_eq!(run(3), Some(LastActivity { age: Duration::ZERO, kind }));
     }
 
     #[test]

@@ -101,6 +101,12 @@ pub fn environ_holds(environ: &[u8], assignment: &[u8]) -> bool {
     environ.split(|byte| *byte == 0).any(|entry| entry == assignment)
 }
 
+/// The value of a variable in `/proc/PID/environ`.
+pub fn environ_value<'a>(environ: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut entries = environ.split(|byte| *byte == 0);
+    entries.find_map(|entry| entry.strip_prefix(name)?.strip_prefix(b"="))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +140,7 @@ mod tests {
         assert!(environ_holds(environ, b"LUBDUB_LIFE=abc"));
         assert!(!environ_holds(environ, b"LUBDUB_LIFE=ab"));
         assert!(!environ_holds(b"XLUBDUB_LIFE=abc\0", b"LUBDUB_LIFE=abc"));
+        assert_eq!(environ_value(environ, b"LUBDUB_LIFE"), Some(&b"abc"[..]));
+        assert_eq!(environ_value(environ, b"LUBDUB_LIF"), None);
     }
 }

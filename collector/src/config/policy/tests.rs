@@ -67,7 +67,7 @@ fn mistakes_are_refused_with_their_place() {
         ),
         (
             "[policy.default.act]\nsilent = \"restrat\"",
-            "p.toml:2: policy.default.act: unknown value `restrat`; did you mean `restart`?",
+            "p.toml:2: policy.default.act.silent: unknown value `restrat`; did you mean `restart`?",
         ),
         (
             "[policy.default.act]\nunreachable = \"restart\"",

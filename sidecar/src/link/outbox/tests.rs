@@ -62,11 +62,11 @@ fn events_go_once_in_order_in_batches() {
     assert_eq!(numbers(outbox.next(Mono(0))), Some((1, 256)));
     assert_eq!(numbers(outbox.next(Mono(0))), Some((257, 300)));
     assert_eq!(outbox.next(Mono(0)), None);
-    outbox.ack(fresh(1), 260);
+    outbox.ack(fresh(1), 260, Mono(0));
     assert_eq!(outbox.next(Mono(0)), None, "sent and not acked is not sent again");
     outbox.resume();
     assert_eq!(numbers(outbox.next(Mono(0))), Some((261, 300)));
-    outbox.ack(fresh(1), 300);
+    outbox.ack(fresh(1), 300, Mono(0));
     assert!(outbox.is_settled());
 }
 
@@ -87,14 +87,14 @@ fn nothing_goes_before_it_is_on_disk() {
 #[test]
 fn a_crash_loses_nothing_and_uses_no_number_twice() {
     let (mut outbox, mut file) = outbox(5);
-    outbox.ack(fresh(1), 2);
+    outbox.ack(fresh(1), 2, Mono(0));
     outbox.push(Wall(0), None, note(6));
     write(&mut outbox, &mut file);
     let mut next = Outbox::new(parse(&file), fresh(2));
     assert_eq!((next.spool(), next.last()), (fresh(1), 6));
     write(&mut next, &mut file);
     assert_eq!(numbers(next.next(Mono(0))), Some((3, 6)));
-    next.ack(fresh(1), 6);
+    next.ack(fresh(1), 6, Mono(0));
     next.rewrite();
     write(&mut next, &mut file);
     let mut third = Outbox::new(parse(&file), fresh(3));
@@ -151,7 +151,7 @@ fn a_full_outbox_drops_earlier_lives_first_and_says_so() {
     while let Some(FromSidecar::Events { events, .. }) = outbox.next(Mono(0)) {
         assert!(events.windows(2).all(|pair| pair[1].number > pair[0].number));
     }
-    outbox.ack(fresh(1), 2000);
+    outbox.ack(fresh(1), 2000, Mono(0));
     outbox.push(Wall(0), life(2), note(5000));
     let texts: Vec<&str> = outbox
         .events
@@ -173,4 +173,56 @@ fn of_one_life_its_start_stays_to_the_last() {
     }
     assert!(outbox.events.len() <= 4096);
     assert!(matches!(outbox.events[0].1.what, Happening::Started { .. }));
+}
+
+fn evidence(bytes: usize) -> Happening {
+    Happening::Evidence(lubdub_shared::session::Bundle {
+        id: "e".to_owned(),
+        reason: "r".to_owned(),
+        path: "p".to_owned(),
+        bytes: bytes as u64,
+        sent: vec![7; bytes],
+    })
+}
+
+/// Bytes of the bundle that goes next.
+fn carried(message: Option<FromSidecar>) -> Option<usize> {
+    let Some(FromSidecar::Events { events, .. }) = message else { return None };
+    let Happening::Evidence(bundle) = &events.first()?.what else { return None };
+    Some(bundle.sent.len())
+}
+
+#[test]
+fn a_bundle_goes_where_the_link_carries_it_in_a_moment() {
+    let at = |ms| Mono(0).after(Duration::from_millis(ms));
+    for (answered_after, bytes, goes) in
+        [(5, 124_000, 124_000), (270, 124_000, 0), (270, 16_000, 16_000)]
+    {
+        let (mut outbox, mut file) = outbox(0);
+        outbox.push(Wall(0), None, evidence(bytes));
+        write(&mut outbox, &mut file);
+        outbox.hello(2_000, at(0));
+        outbox.welcomed(at(answered_after));
+        outbox.resume();
+        assert_eq!(carried(outbox.next(at(1_000))), Some(goes), "{answered_after} ms");
+    }
+}
+
+#[test]
+fn a_bundle_waits_until_nothing_else_is_on_its_way_and_is_not_tried_twice() {
+    let at = |ms| Mono(0).after(Duration::from_millis(ms));
+    let (mut outbox, mut file) = outbox(1);
+    outbox.push(Wall(0), None, evidence(50_000));
+    write(&mut outbox, &mut file);
+    outbox.hello(2_000, at(0));
+    outbox.welcomed(at(5));
+    assert_eq!(numbers(outbox.next(at(10))), Some((1, 1)));
+    assert_eq!(outbox.next(at(20)), None, "the first is not acked");
+    outbox.ack(fresh(1), 1, at(30));
+    assert_eq!(carried(outbox.next(at(40))), Some(50_000));
+    // The stream ended in the middle of it.
+    outbox.hello(2_000, at(100));
+    outbox.welcomed(at(105));
+    outbox.resume();
+    assert_eq!(carried(outbox.next(at(110))), Some(0), "it stays on the host");
 }

@@ -9,7 +9,7 @@ use lubdub_shared::policy::Policy;
 use lubdub_shared::time::{Mono, Wall};
 
 /// Longest wait for a rate limit that suspends the clock.
-const RATE_LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const RATE_LIMIT_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 #[derive(Debug, Clone, Copy)]
 struct Granted {
@@ -26,6 +26,11 @@ pub(super) struct Leases {
     granted: u64,
     /// Leased time since the last progress.
     used: Duration,
+    /// Waits for a rate limit since the last progress, and their time in sum.
+    waits: u32,
+    waited: Duration,
+    /// A wait was asked for that is longer than any may be.
+    capped: bool,
 }
 
 impl Leases {
@@ -36,6 +41,8 @@ impl Leases {
         };
         if lease.counts {
             self.used += passed;
+        } else {
+            self.waited += passed;
         }
         true
     }
@@ -63,6 +70,17 @@ impl Leases {
     /// All of the cap is there again.
     pub(super) fn refill(&mut self) {
         self.used = Duration::ZERO;
+        (self.waits, self.waited) = (0, Duration::ZERO);
+    }
+
+    /// Of waits that were renewed: their sum.
+    pub(super) fn waited(&self) -> Duration {
+        if self.waits > 1 { self.waited } else { Duration::ZERO }
+    }
+
+    /// Whether a wait was cut since this was last asked.
+    pub(super) fn take_capped(&mut self) -> bool {
+        std::mem::take(&mut self.capped)
     }
 
     pub(super) fn view(&self, now: Mono) -> Option<Lease> {
@@ -109,7 +127,11 @@ impl Leases {
         // What is left of the cap, slack included. A renewal beyond it changes nothing.
         let left = policy.lease_max.saturating_sub(self.used);
         let (granted, counts) = match (rate_limit, message.lease) {
-            (Some(wait), _) => (wait.min(RATE_LIMIT_MAX), false),
+            (Some(wait), _) => {
+                self.waits = self.waits.saturating_add(1);
+                self.capped |= wait > RATE_LIMIT_MAX && entered;
+                (wait.min(RATE_LIMIT_MAX), false)
+            }
             (None, Some(Duration::ZERO)) => return self.end(),
             (None, Some(asked)) if !left.is_zero() => (asked.min(left), true),
             (None, Some(_) | None) => return,
