@@ -289,7 +289,7 @@ impl Store {
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Directory { path: directory.to_owned(), source };
     let mut options = File::options();
-    let options = options.read(true).write(true).create(true).truncate(false);
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(directory.join("lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {

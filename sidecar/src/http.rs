@@ -14,7 +14,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -36,7 +37,7 @@ use tokio_stream::StreamExt as _;
 use tracing::warn;
 
 use crate::reserve;
-use crate::socket::PATH_LEN_MAX;
+use crate::socket::{self, PATH_LEN_MAX};
 use crate::speaker::{NotHeard, Speaker};
 use crate::supervisor::Notice;
 
@@ -87,11 +88,17 @@ pub(crate) struct HttpDoor {
     /// Bytes that came, since they were last asked for.
     read: Arc<AtomicUsize>,
     serving: tokio::task::JoinHandle<()>,
+    path: PathBuf,
+    inode: u64,
 }
 
 impl Drop for HttpDoor {
     fn drop(&mut self) {
         self.serving.abort();
+        let there = std::fs::symlink_metadata(&self.path);
+        if there.is_ok_and(|there| there.ino() == self.inode) {
+            socket::remove(&self.path);
+        }
     }
 }
 
@@ -136,7 +143,8 @@ impl HttpDoor {
                 warn!(%error, "the HTTP door is closed");
             }
         });
-        Ok(Self { heard, notices, started, read, serving })
+        let inode = std::fs::symlink_metadata(path)?.ino();
+        Ok(Self { heard, notices, started, read, serving, path: path.to_owned(), inode })
     }
 
     /// Bytes that came through this door since the last question.

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use tracing::warn;
 
-const NAME: &str = "lock";
+pub(crate) const NAME: &str = "lock";
 
 /// Held for as long as it lives.
 #[derive(Debug)]

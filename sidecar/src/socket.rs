@@ -192,10 +192,17 @@ impl Drop for Door {
         if self.path.as_os_str().is_empty() || !self.is_there() {
             return;
         }
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            warn!(%error, path = %self.path.display(), "could not remove the socket");
-        }
+        remove(&self.path);
     }
+}
+
+/// Takes a socket away, and its directory with the last one in it.
+pub(crate) fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        warn!(%error, path = %path.display(), "could not remove the socket");
+    }
+    // A directory in which there is more stays.
+    let (Some(Ok(()) | Err(_)) | None) = path.parent().map(std::fs::remove_dir);
 }
 
 impl Dropping {

@@ -242,7 +242,9 @@ fn write_heartbeat(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
             let Some(directory) = path.parent() else { return Err(error) };
             let enter = (mode & 0o444) >> 2;
             let made = DirBuilder::new().recursive(true).mode(mode | enter).create(directory);
-            made.and_then(|()| write())
+            made.and_then(|()| write())?;
+            warn!(path = %directory.display(), "the directory was gone, and is made anew");
+            Ok(())
         }
         done => done,
     }

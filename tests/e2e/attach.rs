@@ -29,6 +29,16 @@ fn pid_of(agent: &Value) -> u32 {
     u32::try_from(agent["pid"].as_u64().expect("a pid")).expect("small")
 }
 
+/// The report that it runs may come before the event that says as which process.
+fn running(world: &World, id: &str) -> u32 {
+    world.until(id, "lifecycle", "running", SOON);
+    let agent = eventually("a pid", SOON, || {
+        let agent = world.agent(id);
+        agent["pid"].is_u64().then_some(agent)
+    });
+    pid_of(&agent)
+}
+
 fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("not 0");
     kill_process(pid, signal).expect("it is ours");
@@ -69,7 +79,7 @@ fn a_platform_that_restarts_is_left_to_do_it() {
         world.path().join(format!("{word}.pid")).exists().then_some(())
     });
     let mut sidecar = attach(&world, "p", file, &["--match", &format!("hang {word}")]);
-    let first = pid_of(&world.until("p", "lifecycle", "running", SOON));
+    let first = running(&world, "p");
     let agent = second_life(&world, "p");
     assert_ne!(pid_of(&agent), first, "the platform's next one");
     assert!(stat_state(first).is_none_or(|state| state == 'Z'), "the first was stopped");
@@ -181,7 +191,7 @@ fn an_attached_process_is_ended_with_its_tree_and_restarted_by_its_command() {
     eventually("both", SOON, || (crate::tree::sleeping(&word).len() == 2).then_some(()));
     let pid = foreign.pid().to_string();
     let _sidecar = attach(&world, "a", "", &["--pid", &pid, "--", "sleep", "1000"]);
-    assert_eq!(pid_of(&world.until("a", "lifecycle", "running", SOON)), foreign.pid());
+    assert_eq!(running(&world, "a"), foreign.pid());
     let asked = world.lubdub(&["restart", "a", "--reason", "x", "--wait"]);
     assert!(asked.status.success(), "{asked:?}");
     assert_eq!(crate::tree::sleeping(&word), Vec::<u32>::new(), "all of it");

@@ -11,6 +11,7 @@ use crate::supervisor::EVIDENCE_PATIENCE;
 
 use super::{Driver, FromLink, LinkState};
 use crate::beside::beside;
+use crate::link::spool;
 
 /// How long the end waits for the collector's acks.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
@@ -69,7 +70,9 @@ impl Driver {
         };
         let late = timeout(patience, self.hand_over()).await.is_err();
         if late && !self.config.collectors.is_empty() {
-            warn!("the collector has not stored everything that happened");
+            let spool = self.config.state.join(spool::FILE_NAME);
+            let spool = spool.display();
+            warn!(%spool, "no collector has stored everything: the rest waits for the next sidecar");
         }
     }
 

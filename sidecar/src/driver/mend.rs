@@ -28,15 +28,15 @@ impl Driver {
     /// Looks whether door and lock are where they were.
     pub(super) fn mend_directory(&mut self, now: Now) {
         let locked = self.lock.is_there(&self.config.state);
-        let kept = [state::FILE_NAME, spool::FILE_NAME].into_iter();
-        let kept = kept.map(|name| self.config.state.join(name)).all(|path| path.exists());
-        let doors = self.door.is_there() && self.has_http_where_wanted();
-        if locked && doors && (kept || !self.disk.is_well()) {
+        let gone = self.gone(locked);
+        if gone.is_empty() {
             return self.hear_again();
         }
+        let gone =
+            gone.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         match self.make_anew(locked) {
             Ok(()) => {
-                let text = "the agent's directory was taken away, and is made anew".to_owned();
+                let text = format!("{gone} was taken away, and is made anew");
                 warn!("{text}");
                 let life = self.supervisor.life();
                 self.outbox.push(now.wall, life, Happening::Note { text });
@@ -53,10 +53,21 @@ impl Driver {
                 }
                 // A read-only or full disk says so by itself; somebody else's directory does not.
                 if !std::mem::replace(&mut self.told_unmended, true) {
-                    error!(%why, "the agent's directory is gone, and cannot be made anew");
+                    error!(%why, %gone, "it cannot be reached, and cannot be made anew");
                 }
             }
         }
+    }
+
+    /// What is not where it was. What a sick disk does not take is told as that.
+    fn gone(&self, locked: bool) -> Vec<PathBuf> {
+        let state = &self.config.state;
+        let files = [state::FILE_NAME, spool::FILE_NAME].map(|name| state.join(name));
+        let files = files.into_iter().filter(|path| self.disk.is_well() && !path.exists());
+        let lock = (!locked).then(|| state.join(lock::NAME));
+        let door = (!self.door.is_there()).then(|| self.door.path().to_owned());
+        let http = self.http_path().filter(|_| !self.has_http_where_wanted());
+        lock.into_iter().chain(door).chain(http).chain(files).collect()
     }
 
     fn hear_again(&mut self) {

@@ -225,7 +225,9 @@ impl Driver {
     pub(super) fn tell_dropped_output(&mut self, now: Now) {
         let dropped = self.process.dropped_output();
         if let (Some(dropped), Some(life)) = (dropped, self.supervisor.life()) {
-            let text = format!("nobody takes its output fast enough: {dropped} bytes were dropped");
+            let text = format!(
+                "nobody takes its output, or not fast enough: {dropped} bytes were dropped"
+            );
             self.note(life, text, now);
         }
     }

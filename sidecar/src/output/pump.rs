@@ -139,6 +139,10 @@ impl Stream {
         }
     }
 
+    fn lose(&self, bytes: usize) {
+        self.dropped.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     fn keep_tail(&self, bytes: &[u8]) {
         let mut kept = self.kept();
         kept.tail.extend(bytes);
@@ -150,13 +154,14 @@ impl Stream {
     fn keep(&self, bytes: &[u8]) {
         let mut kept = self.kept();
         if kept.broken {
-            return;
+            drop(kept);
+            return self.lose(bytes.len());
         }
         kept.queue.extend(bytes);
         if kept.queue.len() > self.max {
             let over = kept.queue.len() - self.max / 2;
             kept.queue.drain(..over);
-            self.dropped.fetch_add(over as u64, Ordering::Relaxed);
+            self.lose(over);
         }
         drop(kept);
         self.changed.notify_all();
@@ -188,8 +193,9 @@ fn write_on(stream: &Stream, target: BorrowedFd<'_>) {
         let written = write_all(target, &piece);
         let mut kept = stream.kept();
         kept.writing = 0;
-        if !written {
+        if let Err(left) = written {
             kept.broken = true;
+            stream.lose(left + kept.queue.len());
             kept.queue = std::collections::VecDeque::new();
         }
         drop(kept);
@@ -197,14 +203,16 @@ fn write_on(stream: &Stream, target: BorrowedFd<'_>) {
     }
 }
 
-/// Writes everything; false when nobody will ever read it. A full disk is waited for: how long at
-/// the end, who waits for that decides.
-fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+/// Writes everything. A full disk is waited for: how long at the end, who waits for that decides.
+///
+/// # Errors
+/// Nobody will ever read it; how much is left, bytes.
+fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), usize> {
     while !bytes.is_empty() {
         match rustix::io::write(target, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR) => {}
-            Err(Errno::PIPE | Errno::BADF) => return false,
+            Err(Errno::PIPE | Errno::BADF) => return Err(bytes.len()),
             // Somebody else's flag on what we were given.
             Err(Errno::AGAIN) => {
                 let mut full = [PollFd::new(&target, PollFlags::OUT)];
@@ -213,5 +221,5 @@ fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
             Err(_) => time::pause(RETRY_AFTER),
         }
     }
-    true
+    Ok(())
 }

@@ -75,16 +75,26 @@ impl Process {
             let exit = launched.exit.clone();
             self.launched = None;
             self.tree.main_is_gone();
-            let why = || Turn::Nobody("its launcher ended well and left nobody running".to_owned());
-            return Some(exit.map_or_else(why, Turn::Ended));
+            let why = format!("its launcher ended well and left nobody running{}", self.pidfile());
+            return Some(exit.map_or(Turn::Nobody(why), Turn::Ended));
         }
         if now.since(launched.since) >= PATIENCE {
             self.launched = None;
             self.tree.main_is_gone();
-            let why = "its launcher ended, and no main process was found".to_owned();
+            let why =
+                format!("its launcher ended, and no main process was found{}", self.pidfile());
             return Some(Turn::Nobody(why));
         }
         None
+    }
+
+    /// What the file says, that was to name the main process.
+    fn pidfile(&self) -> String {
+        let Kind::Forking(Some(file)) = &self.spec.kind else { return String::new() };
+        match by_file(file) {
+            Ok(stat) => format!("; {} names pid {}, no member", file.display(), stat.pid),
+            Err(why) => format!("; {why}"),
+        }
     }
 
     /// The agent names its main process. Taken from members of its tree alone.

@@ -118,15 +118,19 @@ impl Tree {
         }
     }
 
-    /// The member with this pid: a descendant of the main process, or one that has the marker.
+    /// The member with this pid: one by itself, or a descendant of one.
     pub(super) fn member(&self, pid: u32) -> Option<Stat> {
         let stat = vitals::stat(pid).filter(Stat::is_alive)?;
-        let main = self.main.map(|main| main.pid.get());
-        let descends = vitals::above(pid).any(|above| Some(above) == main);
-        // Only whoever came to us can be an orphan of ours.
-        let ours = descends
-            || if stat.parent == self.me { self.is_member(&stat) } else { self.is_known(&stat) };
-        (ours && pid != self.me && !self.ancestors.contains(&pid)).then_some(stat)
+        let is_above_us = |pid: &u32| *pid == self.me || self.ancestors.contains(pid);
+        let line = std::iter::once(pid).chain(vitals::above(pid));
+        let mut line = line.take_while(|pid| !is_above_us(pid)).filter_map(vitals::stat);
+        line.any(|stat| self.is_one(&stat)).then_some(stat)
+    }
+
+    /// A member by itself. Only whoever came to us can be an orphan of ours.
+    fn is_one(&self, stat: &Stat) -> bool {
+        self.main.is_some_and(|main| main.pid.get() == stat.pid)
+            || if stat.parent == self.me { self.is_member(stat) } else { self.is_known(stat) }
     }
 
     /// Another member is the main process from now on.

@@ -2,6 +2,7 @@
 
 use lubdub_shared::beat::Phase;
 use lubdub_shared::line::Message;
+use lubdub_shared::policy::RestartPolicy;
 
 use super::*;
 
@@ -111,5 +112,26 @@ fn an_agent_that_goes_on_after_all_is_not_stopped() {
         let stops = matches!(supervisor.state, State::Stopping { .. });
         assert_eq!(stops, reached, "{:?}", supervisor.state);
         assert_eq!(supervisor.memory.ledger.used() > 0, reached, "counted when it is done");
+    }
+}
+
+/// Who ends takes its time, and proves nothing by it.
+#[test]
+fn an_announced_stop_is_no_stability() {
+    let mut supervisor = supervisor(State::Running(process()));
+    let restart =
+        RestartPolicy { stable_after: Duration::from_secs(3), ..RestartPolicy::default() };
+    supervisor.memory.policy = Some(Policy { restart, ..Policy::default() });
+    supervisor.memory.ledger.record();
+    let mut actions = Vec::new();
+    for (phase, refilled) in [(Phase::Stopping, false), (Phase::Working, true)] {
+        let message = Message { beat: true, phase: Some(phase), ..Message::default() };
+        let from = if refilled { 40 } else { 1 };
+        for tick in from..from + 20 {
+            let at = now(Duration::from_millis(250 * tick));
+            supervisor.say(message.clone(), at, &mut actions);
+            supervisor.handle(Event::Tick, at, &mut actions);
+        }
+        assert_eq!(supervisor.memory.ledger.used() == 0, refilled, "{phase}");
     }
 }
