@@ -216,8 +216,8 @@ pub(crate) struct Pushed {
 }
 
 /// Reasons and statuses are nobody else's business, whoever made the directory. One that is
-/// somebody else's, as a volume that a group may write, is taken where the rest of the world may not
-/// write.
+/// somebody else's, as a volume that a group may write, is taken where the rest of the world may
+/// not write.
 fn own_directory(directory: &Path) -> io::Result<PathBuf> {
     let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
     let theirs = std::fs::metadata(&directory);

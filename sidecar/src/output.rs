@@ -23,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lubdub_shared::fs::{Durability, read_own, write_atomic};
-use lubdub_shared::time;
+use lubdub_shared::time::{self, Mono};
 use rustix::fs::OFlags;
 use rustix::io::ioctl_fionread;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -39,6 +39,7 @@ const PIPES: &str = "output.pipes";
 /// How long the end waits for somebody to take something.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// How output is captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +84,8 @@ pub(crate) struct Output {
     streams: [Arc<Stream>; 2],
     /// What the agent is given.
     ends: [File; 2],
-    told: u64,
+    /// Bytes that were told as dropped, and when.
+    told: (u64, Option<Mono>),
 }
 
 impl Output {
@@ -150,7 +152,8 @@ impl Output {
                 ending: AtomicBool::new(false),
             })
         };
-        let output = Self { streams: [out, err].map(stream), ends: [out_end, err_end], told: 0 };
+        let output =
+            Self { streams: [out, err].map(stream), ends: [out_end, err_end], told: (0, None) };
         for (index, stream) in output.streams.iter().enumerate() {
             if let Err(error) = pump::start(stream, own(index)) {
                 output.streams.iter().for_each(|stream| stream.give_up());
@@ -161,10 +164,19 @@ impl Output {
         Ok(output)
     }
 
-    /// How many bytes were dropped so far, when that has grown.
-    pub(crate) fn dropped(&mut self) -> Option<u64> {
-        let dropped = self.streams.iter().map(|s| s.dropped.load(Ordering::Relaxed)).sum();
-        (std::mem::replace(&mut self.told, dropped) < dropped).then_some(dropped)
+    /// How many bytes were dropped so far, when that has grown: at once, then once a minute.
+    pub(crate) fn dropped(&mut self, now: Mono) -> Option<u64> {
+        let dropped = self.lost();
+        let (told, at) = self.told;
+        let due = at.is_none_or(|at| now.since(at) >= TELL_EVERY);
+        (due && dropped > told).then(|| {
+            self.told = (dropped, Some(now));
+            dropped
+        })
+    }
+
+    fn lost(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.dropped.load(Ordering::Relaxed)).sum()
     }
 
     /// The newest output: stdout, then stderr.
@@ -178,7 +190,8 @@ impl Output {
         tail
     }
 
-    /// Waits until the rest is passed on, as long as somebody takes it. What nobody took, bytes.
+    /// Waits until the rest is passed on, as long as somebody takes it. What nobody took and was
+    /// not told yet, bytes.
     pub(crate) fn finish(self) -> u64 {
         let left = || self.streams.iter().map(|stream| stream.left()).sum::<u64>();
         for stream in &self.streams {
@@ -194,7 +207,7 @@ impl Output {
                 (before, moved) = (now, time::now().mono);
             }
         }
-        left()
+        left() + self.lost().saturating_sub(self.told.0)
     }
 }
 

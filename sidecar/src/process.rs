@@ -387,8 +387,8 @@ impl Process {
     }
 
     /// How many bytes of captured output were dropped so far, when that has grown.
-    pub(crate) fn dropped_output(&mut self) -> Option<u64> {
-        self.output.as_mut()?.dropped()
+    pub(crate) fn dropped_output(&mut self, now: Mono) -> Option<u64> {
+        self.output.as_mut()?.dropped(now)
     }
 
     /// The sidecar ends: what was captured is to be passed on before.

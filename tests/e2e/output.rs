@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::{Daemon, World, eventually};
+use harness::{Daemon, World, eventually, never_within};
 use rustix::process::Signal;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -115,6 +115,31 @@ fn a_reader_that_takes_nothing_costs_the_agent_nothing_and_memory_little() {
     assert_eq!(told["kind"], "note");
     sidecar.signal(Signal::TERM);
     sidecar.wait(SOON);
+}
+
+#[test]
+fn a_reader_that_is_gone_is_told_and_not_at_each_line() {
+    let world = World::new("");
+    let path = world.path().join("g.toml");
+    std::fs::write(&path, CAPTURE).expect("a file");
+    let script = "i=0; while [ $i -lt 30 ]; do echo $i; sleep 0.1; i=$((i+1)); done; exec sleep 99";
+    let mut command = world.sidecar_command(world.grpc(), "g");
+    command.arg("--config").arg(path).args(["--", "sh", "-c", script]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+    drop(reader);
+    let mut sidecar = Daemon::raw(world.path(), "g", &mut command);
+    let notes = |text: &str| {
+        let events = world.events(Some("g"));
+        events.iter().filter(|e| e["detail"].to_string().contains(text)).count()
+    };
+    eventually("a note", SOON, || (notes("were dropped") > 0).then_some(()));
+    never_within("a second one", Duration::from_secs(2), || {
+        (notes("were dropped") > 1).then_some(())
+    });
+    sidecar.signal(Signal::TERM);
+    sidecar.wait(SOON);
+    eventually("the rest at the end", SOON, || (notes("nobody took the last") == 1).then_some(()));
 }
 
 /// `> /dev/stderr` opens the stream anew, and would empty a file.

@@ -72,7 +72,7 @@ impl Driver {
         if late && !self.config.collectors.is_empty() {
             let spool = self.config.state.join(spool::FILE_NAME);
             let spool = spool.display();
-            warn!(%spool, "no collector has stored everything: the rest waits for the next sidecar");
+            warn!(%spool, "no collector has stored everything: the next sidecar tells the rest");
         }
     }
 

@@ -36,7 +36,8 @@ impl Driver {
             gone.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         match self.make_anew(locked) {
             Ok(()) => {
-                let text = format!("{gone} was taken away, and is made anew");
+                // The longest part last: notes have a bound.
+                let text = format!("what was taken away is made anew: {gone}");
                 warn!("{text}");
                 let life = self.supervisor.life();
                 self.outbox.push(now.wall, life, Happening::Note { text });

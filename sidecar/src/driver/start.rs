@@ -223,7 +223,7 @@ impl Driver {
 
     /// Captured output is passed on, and bounded, by threads of its own.
     pub(super) fn tell_dropped_output(&mut self, now: Now) {
-        let dropped = self.process.dropped_output();
+        let dropped = self.process.dropped_output(now.mono);
         if let (Some(dropped), Some(life)) = (dropped, self.supervisor.life()) {
             let text = format!(
                 "nobody takes its output, or not fast enough: {dropped} bytes were dropped"
