@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 
 use lubdub_engine::{AgentIndex, AgentRecord, Unanswered};
 use lubdub_shared::command::Command;
-use lubdub_shared::fs::{is_ours, private_directory};
+use lubdub_shared::fs::{is_open_to_all, is_ours, private_directory};
 use lubdub_shared::id::{AgentId, CommandId, SpoolId, StoreId};
 use lubdub_shared::incident::{ActionOutcome, Incident};
 use lubdub_shared::session::Event;
@@ -221,7 +221,7 @@ pub(crate) struct Pushed {
 fn own_directory(directory: &Path) -> io::Result<PathBuf> {
     let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
     let theirs = std::fs::metadata(&directory);
-    let theirs = theirs.is_ok_and(|about| !is_ours(&about) && about.mode() & 0o002 == 0);
+    let theirs = theirs.is_ok_and(|about| !is_ours(&about) && !is_open_to_all(&about));
     if !theirs {
         private_directory(&directory)?;
     }

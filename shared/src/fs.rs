@@ -110,6 +110,37 @@ pub fn check_above(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// In this folder nobody but us and root can move what is ours. Our own is closed for that.
+///
+/// # Errors
+/// It is somebody else's, and everybody may change what lies in it.
+pub fn keep_others_out(folder: &Path) -> io::Result<()> {
+    let about = std::fs::metadata(folder)?;
+    if about.mode() & OTHERS_WRITE == 0 || about.mode() & STICKY != 0 {
+        return Ok(());
+    }
+    if is_ours(&about) {
+        let mode = about.mode() & 0o7777 & !OTHERS_WRITE;
+        return std::fs::set_permissions(folder, Permissions::from_mode(mode));
+    }
+    // A group may be of one's own making; everybody is not.
+    if is_open_to_all(&about) {
+        let why = format!(
+            "everybody may change what lies in {}, and it is uid {}'s",
+            folder.display(),
+            about.uid()
+        );
+        return Err(io::Error::other(why));
+    }
+    Ok(())
+}
+
+/// Everybody may write to it.
+#[must_use]
+pub fn is_open_to_all(about: &Metadata) -> bool {
+    about.mode() & 0o002 != 0
+}
+
 /// Reads a file that only we, or root, may have written. `None` where there is none.
 ///
 /// # Errors

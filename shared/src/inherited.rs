@@ -1,6 +1,6 @@
 //! What a daemon inherits from whoever started it: a signal mask, ignored signals, limits. A
 //! blocked TERM, a limit on the size of files or a shell's few descriptors must not be the end of
-//! it; and what it starts itself must find all of that as if the daemon had not stood between.
+//! it; and what it starts itself finds the limits as they were, and can be asked to end.
 //!
 //! [`take`] comes first in `main`, while there is one thread.
 

@@ -47,7 +47,6 @@ mod stream;
 
 use ailments::Ailments;
 use disk::Disk;
-use mend::Deaf;
 use notices::{News, Notices};
 use start::Awaited;
 use stream::LinkState;
@@ -95,7 +94,7 @@ pub(crate) struct Driver {
     /// What the sidecar itself cannot do now.
     ailments: Ailments,
     /// Why the agent cannot be heard now.
-    deaf: Option<Deaf>,
+    deaf: Option<String>,
     upward: Option<Upward>,
     rng: fastrand::Rng,
     asked_to_end: bool,

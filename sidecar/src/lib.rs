@@ -10,8 +10,8 @@
 //! ```
 //!
 //! One single-threaded runtime; what may block has threads beside it: the disk, the log, a name
-//! that is looked up, captured output. The driver owns
-//! everything; the supervisor decides; only `process` signals.
+//! that is looked up, captured output. The driver owns everything; the supervisor decides; only
+//! `process` signals.
 
 use std::io;
 

@@ -9,6 +9,8 @@ use lubdub_shared::pb::sidecar_service_server::{SidecarService, SidecarServiceSe
 use lubdub_shared::session::{FromSidecar, Hello, ToSidecar};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::Server;
+use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Beyond the longest pause between two attempts.
@@ -57,6 +59,21 @@ impl Stream {
     }
 }
 
+/// Serves on a port of its own, for as long as the runtime is there.
+pub(crate) fn serve(router: Router) -> (SocketAddr, tokio::runtime::Runtime) {
+    let runtime = runtime();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    runtime.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    (address, runtime)
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(1).enable_all().build().expect("a runtime")
+}
+
 /// The false collector.
 #[derive(Debug)]
 pub struct Impostor {
@@ -94,19 +111,9 @@ impl SidecarService for Door {
 impl Impostor {
     /// Listens on a port of its own.
     pub fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
         let (knocked, streams) = sync_mpsc::sync_channel(64);
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
-        let listener = listener.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let server = tonic::transport::Server::builder()
-            .add_service(SidecarServiceServer::new(Door(knocked)))
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        runtime.spawn(server);
+        let door = SidecarServiceServer::new(Door(knocked));
+        let (address, runtime) = serve(Server::builder().add_service(door));
         Self { address, streams, _runtime: runtime }
     }
 

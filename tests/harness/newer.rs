@@ -13,11 +13,14 @@ use prost::Message;
 use prost::bytes::{Buf as _, BufMut as _};
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _, Value};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Body, BoxFuture, StdError, http};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::impostor::{runtime, serve};
 
 /// The word more.
 const WORD: i32 = 99;
@@ -220,11 +223,6 @@ async fn pass(mut from: Streaming<Vec<u8>>, to: std::sync::mpsc::SyncSender<Vec<
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(1).enable_all().build().expect("a runtime")
-}
-
 /// A newer collector: takes streams, and leaves it to the test what is said on them.
 #[derive(Debug)]
 pub struct RawCollector {
@@ -236,15 +234,8 @@ pub struct RawCollector {
 impl RawCollector {
     /// Listens on a port of its own.
     pub fn new() -> Self {
-        let runtime = runtime();
         let (knocked, streams) = std::sync::mpsc::sync_channel(64);
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
-        let listener = listener.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let server = tonic::transport::Server::builder()
-            .add_service(Door(knocked))
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        runtime.spawn(server);
+        let (address, runtime) = serve(Server::builder().add_service(Door(knocked)));
         Self { address, streams, _runtime: runtime }
     }
 

@@ -46,7 +46,7 @@ impl Ailments {
             }
             (None, Some(_)) => {
                 self.0.remove(&work);
-                info!("it can again: it {} no more", work.words());
+                info!("over: it was that it {}", work.words());
             }
             (None, None) => {}
         }

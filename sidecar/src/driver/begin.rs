@@ -1,15 +1,13 @@
 //! Everything before the first event: directories, lock, memory, leftovers, door.
 
-use std::fs::{DirBuilder, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lubdub_shared::fs::{check_above, private_directory};
+use lubdub_shared::fs::{check_above, keep_others_out, private_directory};
 use lubdub_shared::id::{InstanceId, SpoolId};
 use lubdub_shared::time::{self, TICK};
-use rustix::process::geteuid;
 use tracing::warn;
 
 use super::Ailments;
@@ -170,28 +168,6 @@ fn closed(config: &mut Config) -> Result<Vec<String>, BeginError> {
         config.heartbeat_file = config.state.join(name);
     }
     Ok(notes)
-}
-
-/// In this folder nobody but us and root can move what is ours. Our own is closed for that.
-fn keep_others_out(folder: &Path) -> io::Result<()> {
-    let about = std::fs::metadata(folder)?;
-    let open = about.mode() & 0o022 != 0 && about.mode() & 0o1000 == 0;
-    if !open {
-        return Ok(());
-    }
-    if about.uid() == geteuid().as_raw() {
-        let mode = about.mode() & 0o7777 & !0o022;
-        return std::fs::set_permissions(folder, Permissions::from_mode(mode));
-    }
-    // A group may be of one's own making; everybody is not.
-    match about.mode() & 0o002 {
-        0 => Ok(()),
-        _ => Err(io::Error::other(format!(
-            "everybody may change what lies in {}, and it is uid {}'s",
-            folder.display(),
-            about.uid()
-        ))),
-    }
 }
 
 /// Where the agent that lives on was told to speak, else in the first place that is fit for it.

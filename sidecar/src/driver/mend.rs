@@ -18,12 +18,6 @@ use crate::place;
 use crate::socket::Door;
 use crate::state;
 
-/// The door is gone.
-#[derive(Debug)]
-pub(super) struct Deaf {
-    why: String,
-}
-
 impl Driver {
     /// Looks whether door and lock are where they were.
     pub(super) fn mend_directory(&mut self, now: Now) {
@@ -50,7 +44,7 @@ impl Driver {
                 if self.deaf.is_none() && !self.door.is_there() {
                     let path = self.door.path().display();
                     let why = format!("its socket {path} is gone, and cannot be made anew: {why}");
-                    self.deaf = Some(Deaf { why });
+                    self.deaf = Some(why);
                 }
                 // A read-only or full disk says so by itself; somebody else's directory does not.
                 if !std::mem::replace(&mut self.told_unmended, true) {
@@ -80,7 +74,7 @@ impl Driver {
     /// Why the agent cannot be heard now, in words. Who was connected before is heard still, which
     /// says nothing of those who connect for each beat.
     pub(super) fn unheard(&self) -> Option<String> {
-        self.deaf.as_ref().map(|deaf| deaf.why.clone())
+        self.deaf.clone()
     }
 
     /// The life that is to come is told of a door that is there.

@@ -102,6 +102,10 @@ impl Tree {
     /// What the process with this pid is to the agent. Members that were seen before are known
     /// by pid and start time; who is none is not looked up again for a while.
     pub(super) fn standing(&mut self, pid: u32) -> Standing {
+        // Its end is told before its pid can be another's.
+        if self.main.is_some_and(|main| main.pid.get() == pid) {
+            return Standing::Member;
+        }
         if self.refused.contains(&pid) {
             return Standing::Stranger;
         }

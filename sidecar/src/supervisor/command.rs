@@ -10,7 +10,6 @@ use std::time::Duration;
 use lubdub_shared::command::{
     Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester,
 };
-use lubdub_shared::id::CommandId;
 use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
@@ -367,11 +366,9 @@ impl Supervisor {
 
     /// A command has ended: it is remembered, and the collector is told.
     pub(super) fn finish(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
-        let (ended, left) = std::mem::take(&mut self.memory.joined)
-            .into_iter()
-            .partition(|(_, to)| *to == outcome.command);
+        let joined = std::mem::take(&mut self.memory.joined).into_iter();
+        let (ended, left): (Vec<_>, Vec<_>) = joined.partition(|(_, to)| *to == outcome.command);
         self.memory.joined = left;
-        let ended: Vec<(CommandId, CommandId)> = ended;
         for (command, to) in ended {
             let detail = format!("{}, together with {to}", outcome.detail);
             self.answer(Outcome { command, detail, ..outcome.clone() }, out);

@@ -41,7 +41,7 @@ pub(super) fn unheard(agent: &Agent) -> Option<Finding> {
         evidence: [("error", why.clone())],
         rule: "the local door is shut, so silence is nobody's fault: no clock of beats or progress \
                runs. Never leads to an act",
-        cancelled_by: "a beat, or the door made anew",
+        cancelled_by: "the door made anew, or another one for the next life",
     };
     Some(finding.into())
 }
