@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::beside::beside;
 use crate::hook::Hook;
+use crate::output::Tail;
 use crate::supervisor::{EVIDENCE_PATIENCE, Gather, Gathered, History};
 
 mod look;
@@ -54,7 +55,7 @@ pub(crate) struct Job {
     pub(crate) order: Gather,
     pub(crate) whom: Whom,
     /// The newest of the agent's output, where it is captured.
-    pub(crate) output: Option<Vec<u8>>,
+    pub(crate) output: Option<Tail>,
     pub(crate) hook: Option<Hook>,
     pub(crate) shelf: Shelf,
     /// The policy has bundles sent.
@@ -141,7 +142,7 @@ impl Job {
             at: self.at,
             reason: &self.order.reason,
             history: &self.order.history,
-            output_tail: self.output.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            output_tail: self.output.map(|tail| String::from_utf8_lossy(&tail.read()).into_owned()),
             system,
             hook,
         };

@@ -38,6 +38,8 @@ const PIPE_SIZE: usize = 1 << 20;
 const PIPES: &str = "output.pipes";
 /// How long the end waits for somebody to take something.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long evidence waits for what lies in the pipes: more than a piece that stalls does.
+const CATCH_UP: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -179,15 +181,9 @@ impl Output {
         self.streams.iter().map(|stream| stream.dropped.load(Ordering::Relaxed)).sum()
     }
 
-    /// The newest output: stdout, then stderr.
-    pub(crate) fn tail(&self) -> Vec<u8> {
-        let mut tail = self.streams[0].tail();
-        let errors = self.streams[1].tail();
-        if !errors.is_empty() {
-            tail.extend_from_slice(b"\n--- stderr ---\n");
-            tail.extend(errors);
-        }
-        tail
+    /// The newest output, to be read on a thread that may wait.
+    pub(crate) fn tail(&self) -> Tail {
+        Tail([Arc::clone(&self.streams[0]), Arc::clone(&self.streams[1])])
     }
 
     /// Waits until the rest is passed on, as long as somebody takes it. What nobody took and was
@@ -211,7 +207,33 @@ impl Output {
     }
 }
 
+/// The newest output of an agent.
+#[derive(Debug)]
+pub(crate) struct Tail([Arc<Stream>; 2]);
+
+impl Tail {
+    /// Its stdout, then its stderr. What lies in the pipes now is in it: the last words of an agent
+    /// that has ended above all. Waits for that, but not for long.
+    pub(crate) fn read(&self) -> Vec<u8> {
+        let until = time::now().mono.after(CATCH_UP);
+        while self.0.iter().any(|stream| stream.is_ahead()) && time::now().mono < until {
+            time::pause(LOOK_EVERY);
+        }
+        let [mut tail, errors] = [&self.0[0], &self.0[1]].map(|stream| stream.tail());
+        if !errors.is_empty() {
+            tail.extend_from_slice(b"\n--- stderr ---\n");
+            tail.extend(errors);
+        }
+        tail
+    }
+}
+
 impl Stream {
+    /// Something lies in the pipe that is not in the tail.
+    fn is_ahead(&self) -> bool {
+        ioctl_fionread(self.pipe.as_fd()).is_ok_and(|bytes| bytes > 0)
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // Whoever panicked left bytes in order.
         self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -16,7 +16,7 @@ use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::time::Mono;
 
 use crate::evidence::Whom;
-use crate::output::Output;
+use crate::output::{Output, Tail};
 use crate::reserve;
 use crate::speaker::Standing;
 use crate::vitals::groups::oom_kills;
@@ -397,7 +397,7 @@ impl Process {
     }
 
     /// The newest output, where it is captured.
-    pub(crate) fn output_tail(&self) -> Option<Vec<u8>> {
+    pub(crate) fn output_tail(&self) -> Option<Tail> {
         self.output.as_ref().map(Output::tail)
     }
 

@@ -50,7 +50,9 @@ fn a_sidecar_that_is_stopped_or_killed_loses_no_line() {
     let script = "i=1; while :; do echo line $i; echo $i > PROGRESS; i=$((i+1)); sleep 0.01; done"
         .replace("PROGRESS", world.path().join("progress").to_str().expect("UTF-8"));
     let mut first = world.sidecar_with("k", CAPTURE, &["sh", "-c", &script]);
-    let progress = || world.read("progress").trim().parse::<u32>().unwrap_or(0);
+    // The shell empties the file before it writes.
+    let read = || world.read("progress").trim().parse::<u32>().ok();
+    let progress = || eventually("a number", SOON, read);
     eventually("some lines", SOON, || (progress() > 50).then_some(()));
     first.freeze();
     let at = progress();

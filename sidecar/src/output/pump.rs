@@ -87,6 +87,7 @@ impl Taker {
         }
         let mut kept = self.stream.kept();
         kept.queue.extend(&self.piece[..count]);
+        kept.keep_tail(&self.piece[..count]);
         self.stream.changed.notify_all();
         let written = |kept: &mut Kept| !kept.queue.is_empty() || kept.writing > 0;
         let waited = self.stream.changed.wait_timeout_while(kept, STALLED, written);
@@ -97,10 +98,7 @@ impl Taker {
             let most = left.min(PIECE);
             left -= match self.stream.take_out(&mut self.piece[..most])? {
                 0 => return Ok(false),
-                taken => {
-                    self.stream.keep_tail(&self.piece[..taken]);
-                    taken
-                }
+                taken => taken,
             };
         }
         Ok(true)
@@ -122,7 +120,7 @@ impl Taker {
     fn take(&mut self) -> io::Result<bool> {
         let taken = self.stream.take_out(&mut self.piece)?;
         if taken > 0 {
-            self.stream.keep_tail(&self.piece[..taken]);
+            self.stream.kept().keep_tail(&self.piece[..taken]);
             self.stream.keep(&self.piece[..taken]);
         }
         Ok(taken > 0)
@@ -143,13 +141,6 @@ impl Stream {
         self.dropped.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn keep_tail(&self, bytes: &[u8]) {
-        let mut kept = self.kept();
-        kept.tail.extend(bytes);
-        let over = kept.tail.len().saturating_sub(TAIL);
-        kept.tail.drain(..over);
-    }
-
     /// Behind what waits. Beyond the bound the older half goes.
     fn keep(&self, bytes: &[u8]) {
         let mut kept = self.kept();
@@ -165,6 +156,14 @@ impl Stream {
         }
         drop(kept);
         self.changed.notify_all();
+    }
+}
+
+impl Kept {
+    fn keep_tail(&mut self, bytes: &[u8]) {
+        self.tail.extend(bytes);
+        let over = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..over);
     }
 }
 
