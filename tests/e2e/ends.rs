@@ -166,8 +166,13 @@ fn a_name_that_is_not_found_holds_up_no_end() {
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", &script]);
     let mut sidecar = Daemon::start(directory.path(), "e", &mut command);
+    // Before it there is the child that mounts.
+    let is_agent = |pid: u32| {
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        comm.is_ok_and(|comm| comm.trim() == "sleep")
+    };
     let agent = eventually("its agent", SOON, || {
-        children_of(sidecar.pid()).iter().map(|(pid, _)| *pid).next()
+        children_of(sidecar.pid()).iter().map(|(pid, _)| *pid).find(|pid| is_agent(*pid))
     });
     eventually("its end", SOON, || (stat_state(agent) != Some('S')).then_some(()));
     let began = Instant::now();
