@@ -126,8 +126,10 @@ fn every_file_is_reached_by_a_mod() {
     let orphans = rooms.iter().filter(|(name, _)| {
         let path = Path::new(name);
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let is_root = ["main", "lib", "build", "tidy", "toy_agent", "stuckbench"].contains(&stem)
-            || name.starts_with("tests/benches/");
+        let is_root = ["main", "lib", "build", "tidy", "seeds", "toy_agent", "stuckbench"]
+            .contains(&stem)
+            || name.starts_with("tests/benches/")
+            || name.starts_with("tests/fuzz/");
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let beside = |file: &str| folder.join(file).display().to_string();
         let parents = [beside("lib.rs"), beside("main.rs"), format!("{}.rs", folder.display())];
@@ -197,6 +199,18 @@ fn the_readme_is_in_step_with_the_tree() {
     let crates = ["shared/", "sidecar/", "collector/", "collector/engine/", "collector/cli/"];
     let unnamed = crates.into_iter().filter(|c| !map.contains(&format!("`{c}")));
     check("not in the code map", unnamed.map(str::to_owned));
+}
+
+/// Texts from outside go through one door: nobody else decides what is fit to be shown.
+#[test]
+fn one_door_cleans_what_comes_from_outside() {
+    let others = rust().into_iter().filter(|(name, text)| {
+        let decides = |line: &str| line.contains("is_control(") || line.contains("fffd");
+        name != "shared/src/text.rs"
+            && !is_test(name)
+            && prod_lines(text).any(|(_, line)| decides(line))
+    });
+    check("decides what is fit to be shown", others.map(|(name, _)| name));
 }
 
 /// Nothing that comes from outside of the machine's own configuration reaches `execve`.

@@ -50,6 +50,8 @@ pub struct File {
     data_dir: Option<PathBuf>,
     reports_per_second: Option<NonZeroU32>,
     #[serde(default)]
+    http_names: Vec<String>,
+    #[serde(default)]
     policy: policy::Tables,
     #[serde(default)]
     assign: Vec<policy::Assign>,
@@ -66,6 +68,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Reports that it takes in a second: sidecars of a larger fleet report less often.
     pub reports_per_second: u32,
+    /// Names by which browsers may call the HTTP port, beside localhost and this machine's own.
+    pub http_names: Vec<String>,
     /// What is decided by settings.
     pub policies: Policies,
     /// Every input of the engine is recorded there.
@@ -129,6 +133,7 @@ impl Config {
             http: flags.http.or(file.http).unwrap_or_else(|| default(DEFAULT_HTTP)),
             data_dir,
             reports_per_second: file.reports_per_second.map_or(REPORTS_PER_SECOND, u32::from),
+            http_names: file.http_names,
             policies,
             record: flags.record,
             source: Some(PolicySource { config: file_path, policy: flags.policy }),

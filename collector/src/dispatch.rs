@@ -256,6 +256,11 @@ impl Dispatch {
         self.backlog.len()
     }
 
+    /// Sizes of the database and of its write-ahead log.
+    pub(crate) fn store_bytes(&self) -> (u64, u64) {
+        self.store.bytes()
+    }
+
     /// Streams that stand.
     pub(crate) fn streams(&self) -> usize {
         self.sessions.len()

@@ -1,6 +1,7 @@
 //! The owner task of the fleet: recv | deadline → engine → dispatch.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use lubdub_engine::trace::Input;
 use lubdub_engine::{
     AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity, Known, Request,
 };
-use lubdub_shared::id::{AgentId, CommandId};
+use lubdub_shared::id::{AgentId, CommandId, SpoolId};
 use lubdub_shared::incident::Incident;
-use lubdub_shared::session::{FromSidecar, Hello, ToSidecar, Welcome};
+use lubdub_shared::session::{FromSidecar, Hello, LOST_MAX, ToSidecar, Welcome};
 use lubdub_shared::time::{self, Now};
 use lubdub_shared::view::{CollectorView, TransitionView};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -22,7 +23,7 @@ use crate::dispatch::Dispatch;
 use crate::metrics::Counters;
 use crate::record::Recorder;
 use crate::snapshot;
-use crate::store::{Contents, Durable, Op, Store};
+use crate::store::{Contents, Durable, Lost, Op, Store};
 
 mod health;
 mod message;
@@ -64,6 +65,8 @@ pub(crate) struct Driver {
     withheld: Option<String>,
     /// Everything that is known is being written again, from behind this agent.
     rewriting: Option<Option<AgentId>>,
+    /// Acked events that were found missing at the start: asked for again.
+    lost: Vec<Lost>,
 }
 
 /// The files that the driver writes through others.
@@ -120,6 +123,7 @@ impl Driver {
             recorder,
             withheld: None,
             rewriting: None,
+            lost: contents.lost,
         }
     }
 
@@ -231,15 +235,15 @@ impl Driver {
             return Err(NotAdmitted::Full);
         }
         let policy = self.policies.of(&hello.agent, &hello.labels);
-        let name = hello.agent.clone();
+        let (name, spool) = (hello.agent.clone(), hello.spool);
         let resolved = (*policy).clone();
         if let Some(recorder) = &mut self.recorder {
             let (hello, policy) = (Box::new(hello.clone()), Box::new(resolved.clone()));
             recorder.note(&self.fleet, Some(&name), Input::Hello(session, hello, policy), now);
         }
         let attached = self.fleet.attach(hello, policy, session, now, &mut self.effects);
-        let (agent, interval, pending) = match attached {
-            Attached::As { agent, interval, pending } => (agent, interval, pending),
+        let (agent, interval, pending, mut seen) = match attached {
+            Attached::As { agent, interval, pending, spool } => (agent, interval, pending, spool),
             Attached::OtherInstance => {
                 info!(agent = %name, session, "refused: another sidecar instance is heard");
                 return Err(NotAdmitted::OtherInstance);
@@ -250,6 +254,7 @@ impl Driver {
             }
         };
         info!(agent = %name, session, "attached");
+        seen.lost = self.lost_of(&name, spool);
         let welcome = ToSidecar::Welcome(Box::new(Welcome {
             session,
             store: self.identity.store,
@@ -262,6 +267,7 @@ impl Driver {
             acked: 0,
             degraded: self.fleet.degraded(now.mono).unwrap_or_default(),
             pending,
+            spool: Some(seen),
         }));
         self.dispatch.open(agent, session, outbound, welcome);
         Ok(agent)
@@ -288,6 +294,12 @@ impl Driver {
             }
             FromSidecar::Other => {}
         }
+    }
+
+    /// Acked events of a spool that were found missing at the start.
+    fn lost_of(&self, agent: &AgentId, spool: SpoolId) -> Vec<RangeInclusive<u64>> {
+        let own = self.lost.iter().filter(|lost| lost.agent == *agent && lost.spool == spool);
+        own.take(LOST_MAX).map(|lost| lost.first..=lost.last).collect()
     }
 
     fn feed(&mut self, agent: AgentIndex, event: Event, now: Now) {
@@ -322,6 +334,7 @@ impl Driver {
             }
         };
         let collector = CollectorView {
+            now: Some(now.wall),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.wall,
             degraded: self.fleet.degraded(now.mono).unwrap_or_default(),

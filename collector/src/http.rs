@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -11,11 +12,10 @@ use lubdub_shared::id::AgentId;
 use lubdub_shared::time;
 use lubdub_shared::view::{AgentView, CollectorView, StatusJson};
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tracing::error;
+use tokio::sync::mpsc;
 
 use crate::driver::{Health, Listed, ToDriver};
+use crate::listen::Names;
 use crate::metrics::{self, Counters};
 use crate::query::ask;
 use crate::store::Reader;
@@ -26,29 +26,30 @@ pub(crate) struct Pages {
     pub(crate) to_driver: mpsc::Sender<ToDriver>,
     pub(crate) reader: Reader,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) names: Names,
 }
 
 type Driver = State<Pages>;
 
-/// Serves until `shutdown` turns true.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    pages: Pages,
-    mut shutdown: watch::Receiver<bool>,
-) {
-    let router = Router::new()
+/// All paths.
+pub(crate) fn router(pages: Pages) -> Router {
+    let names = pages.names.clone();
+    Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .route("/api/status", get(status))
         .route("/api/status/{agent}", get(status_of))
-        .with_state(pages);
-    let stop = async move {
-        let (Ok(_) | Err(_)) = shutdown.wait_for(|stop| *stop).await;
-    };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-        error!(%error, "HTTP is gone");
-    }
+        .with_state(pages)
+        .layer(from_fn(move |request: Request, next: Next| {
+            let checked = names.check(&request);
+            async move {
+                match checked {
+                    Ok(()) => next.run(request).await,
+                    Err(refused) => refused,
+                }
+            }
+        }))
 }
 
 /// Whether it can take up agents and write down what it does.

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lubdub_shared::id::StoreId;
 use lubdub_shared::pb::query_service_server::QueryServiceServer;
 use lubdub_shared::pb::sidecar_service_server::SidecarServiceServer;
 use lubdub_shared::session::{DOWN_LEN_MAX, UP_LEN_MAX};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::info;
 
@@ -29,6 +29,7 @@ pub mod config;
 mod dispatch;
 mod driver;
 mod http;
+mod listen;
 mod metrics;
 mod query;
 mod record;
@@ -38,7 +39,13 @@ mod snapshot;
 mod store;
 
 pub use config::Config;
+pub use store::examine::{Examined, Hole, Spoilt};
+/// What people do with a store whose files are at hand.
+pub mod maintain {
+    pub use crate::store::maintain::{Backup, Failed, Restored, backup, restore, verify};
+}
 use driver::{Driver, Opened, ToDriver};
+use listen::{Counted, Names, Shares};
 use metrics::Counters;
 use query::Query;
 use record::Recorder;
@@ -67,9 +74,18 @@ pub struct Collector {
     driver: Driver,
     to_driver: mpsc::Sender<ToDriver>,
     transitions: broadcast::Sender<Arc<lubdub_shared::view::TransitionView>>,
+    watched: Watched,
+    shares: Shares,
+    names: Names,
+}
+
+/// What people look at, and how they ask for another policy.
+#[derive(Debug)]
+struct Watched {
     reader: store::Reader,
     counters: Arc<Counters>,
     hangups: Option<Hangups>,
+    store: StoreId,
 }
 
 impl Collector {
@@ -93,6 +109,9 @@ impl Collector {
         let (transitions, _) = broadcast::channel(TRANSITIONS_DEPTH);
         let (store, contents, durable) = store::Store::open(&config.data_dir)?;
         let counters = Arc::new(Counters::new());
+        let (shares, names) = (Shares::of_this_process(), Names::new(&config.http_names));
+        shares.check(contents.agents.len());
+        let id = contents.id;
         let reader = store.reader();
         let told = transitions.clone();
         // Before the ports are bound: from then on somebody may send it.
@@ -106,7 +125,8 @@ impl Collector {
         };
         let opened = Opened { store, contents, recorder };
         let driver = Driver::new(config, opened, inbox, durable, told, Arc::clone(&counters));
-        Ok(Self { grpc, http, driver, to_driver, transitions, reader, counters, hangups })
+        let watched = Watched { reader, counters, hangups, store: id };
+        Ok(Self { grpc, http, driver, to_driver, transitions, watched, shares, names })
     }
 
     /// Where sidecars and the command line connect.
@@ -135,12 +155,13 @@ impl Collector {
     /// # Errors
     /// What made it stop.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { grpc, http, driver, to_driver, transitions, reader, counters, hangups } = self;
+        let Self { grpc, http, driver, to_driver, transitions, watched, shares, names } = self;
+        let Watched { reader, counters, hangups, store: watched_store } = watched;
         let again = hangups.map(|hangups| tokio::spawn(hangups.run(to_driver.clone())));
         info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
-        let query = Query::new(to_driver.clone(), transitions, reader.clone());
-        let sidecars = SidecarServiceServer::new(Sidecars::new(to_driver.clone()))
-            .max_decoding_message_size(UP_LEN_MAX);
+        let query = Query::new(to_driver.clone(), transitions, reader.clone(), watched_store);
+        let sidecars = Sidecars::new(to_driver.clone(), shares.sidecars);
+        let sidecars = SidecarServiceServer::new(sidecars).max_decoding_message_size(UP_LEN_MAX);
         let people = QueryServiceServer::new(query)
             .max_decoding_message_size(UP_LEN_MAX)
             .max_encoding_message_size(DOWN_LEN_MAX);
@@ -149,16 +170,17 @@ impl Collector {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
-            .tcp_nodelay(true)
+            .layer(tower::layer::layer_fn(Counted))
             .add_service(sidecars)
             .add_service(people);
         let mut stop = shutdown.clone();
-        let serve = server.serve_with_incoming_shutdown(TcpListenerStream::new(grpc), async move {
+        let incoming = listen::grpc(grpc, shares.grpc);
+        let serve = server.serve_with_incoming_shutdown(incoming, async move {
             // An error means that nobody can ask any more: then it is time as well.
             let (Ok(_) | Err(_)) = stop.wait_for(|stop| *stop).await;
         });
-        let pages = http::Pages { to_driver, reader, counters };
-        let pages = tokio::spawn(http::serve(http, pages, shutdown.clone()));
+        let pages = http::Pages { to_driver, reader, counters, names };
+        let pages = tokio::spawn(listen::http(http, shares.http, http::router(pages)));
         let serve = tokio::spawn(serve);
         let ended = driver.run(&mut shutdown).await;
         if tokio::time::timeout(DRAIN_PATIENCE, serve).await.is_err() {

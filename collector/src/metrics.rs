@@ -91,6 +91,12 @@ fn fleet(registry: &Registry, health: &Health, agents: &[AgentView], open: &BTre
             f64::from(u8::from(health.store.is_some())),
         ),
         ("lubdub_sidecars_connected", "Streams that stand.", number(health.streams)),
+        ("lubdub_store_bytes", "Size of the database.", large(health.store_bytes.0)),
+        (
+            "lubdub_store_wal_bytes",
+            "Size of its write-ahead log; it is copied into the database at 4 MiB.",
+            large(health.store_bytes.1),
+        ),
         (
             "lubdub_store_writes_waiting",
             "Operations that wait for the store.",

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use lubdub_shared::command::Outcome;
 use lubdub_shared::convert;
-use lubdub_shared::id::{AgentId, CommandId};
+use lubdub_shared::id::{AgentId, CommandId, StoreId};
 use lubdub_shared::incident::ActionOutcome;
 use lubdub_shared::pb;
 use lubdub_shared::pb::query_service_server::QueryService;
+use lubdub_shared::time::now;
 use lubdub_shared::view::{IncidentView, TransitionView};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt as _};
@@ -20,10 +21,12 @@ use tonic::{Request, Response, Status};
 use crate::driver::{
     Acted, Acting, Asked, Forgetting, NewPolicy, NotApplied, NotForgotten, ToDriver, Unknown,
 };
-use crate::store::{Reader, Recorded};
+use crate::store::{Page, Reader, Recorded};
 
 /// Longest time that one call may wait for an outcome.
 const WAIT_MAX: Duration = Duration::from_secs(600);
+/// Questions for events that may wait at one time.
+const WAITING_MAX: usize = 1024;
 /// Longest time until a command is written down.
 const DURABLE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,9 @@ pub(crate) struct Query {
     to_driver: mpsc::Sender<ToDriver>,
     transitions: broadcast::Sender<Arc<TransitionView>>,
     reader: Reader,
+    store: StoreId,
+    /// Who may wait for events at one time.
+    waits: Semaphore,
 }
 
 impl Query {
@@ -39,8 +45,10 @@ impl Query {
         to_driver: mpsc::Sender<ToDriver>,
         transitions: broadcast::Sender<Arc<TransitionView>>,
         reader: Reader,
+        store: StoreId,
     ) -> Self {
-        Self { to_driver, transitions, reader }
+        let waits = Semaphore::new(WAITING_MAX);
+        Self { to_driver, transitions, reader, store, waits }
     }
 
     /// A command whose id is known is answered, and not done again: with its end, as far as that
@@ -68,6 +76,19 @@ impl Query {
                 moved = commits.changed() => moved.map_err(|_| stopping())?,
             }
         }
+    }
+
+    fn check_cursor(&self, request: &pb::ListEventsRequest) -> Result<(), Status> {
+        let theirs = request.store.as_slice();
+        if theirs.is_empty() || theirs == self.store.as_bytes() {
+            return Ok(());
+        }
+        let theirs = StoreId::from_slice(theirs)
+            .ok_or_else(|| Status::invalid_argument("store: not 16 bytes"))?;
+        Err(Status::failed_precondition(format!(
+            "event {} is of store {theirs}, and this is {}: begin anew with --after 0",
+            request.after, self.store
+        )))
     }
 
     async fn ask<T>(
@@ -156,7 +177,8 @@ impl QueryService for Query {
         // What ails the store cannot be found in it.
         let own = own.map(|incident| IncidentView { agent: None, incident });
         let incidents = own.into_iter().chain(stored).map(Into::into).collect();
-        Ok(Response::new(pb::ListIncidentsResponse { incidents }))
+        let now = Some(convert::stamp(now().wall));
+        Ok(Response::new(pb::ListIncidentsResponse { incidents, now }))
     }
 
     async fn watch_transitions(
@@ -221,7 +243,7 @@ impl QueryService for Query {
         request: Request<pb::PushPolicyRequest>,
     ) -> Result<Response<pb::PushPolicyResponse>, Status> {
         let pb::PushPolicyRequest { text, requested_by, dry_run } = request.into_inner();
-        let by = lubdub_shared::line::clip(requested_by.into());
+        let by = lubdub_shared::text::clip(requested_by.into());
         let new = NewPolicy::Pushed { text, by, dry_run };
         let applied = self.ask(|reply| ToDriver::Policy { new, reply }).await?;
         let applied = applied.map_err(|why| match why {
@@ -257,14 +279,31 @@ impl QueryService for Query {
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
         let (after, newest) = (request.after, request.newest);
+        self.check_cursor(&request)?;
+        let _place = match wait.is_zero() {
+            true => None,
+            false => Some(self.waits.try_acquire().map_err(|_| {
+                Status::resource_exhausted("as many wait for events as may; ask without waiting")
+            })?),
+        };
         loop {
             commits.borrow_and_update();
             let agent = agent.clone();
             let read = move |reader: &Reader| reader.events(agent.as_ref(), after, newest);
             let (events, last) = self.reader.read(read).await.map_err(unreadable)?;
+            if newest == 0 && last.end < after {
+                let Page { end, .. } = last;
+                return Err(Status::failed_precondition(format!(
+                    "event {after} is not in this store, whose newest is {end}: is it a number of \
+                     another store? This one is {}; begin with --after 0",
+                    self.store
+                )));
+            }
+            let last = last.next;
             if !events.is_empty() || newest > 0 || deadline.is_elapsed() {
                 let events = events.into_iter().map(Into::into).collect();
-                return Ok(Response::new(pb::ListEventsResponse { events, last }));
+                let store = self.store.as_bytes().to_vec();
+                return Ok(Response::new(pb::ListEventsResponse { events, last, store }));
             }
             tokio::select! {
                 () = &mut deadline => {}

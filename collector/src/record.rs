@@ -1,11 +1,13 @@
 //! `--record FILE`: every input of the engine, written by a thread of its own.
 //!
 //! Files rotate: `FILE` is the newest, `FILE.1` to `FILE.3` are older ones, and what is older than
-//! that is gone. A slow or full disk holds up nobody: what the thread cannot take is counted, and
-//! the count is written where the lines are missing. The format stands in `lubdub_engine::trace`.
+//! that is gone. A start goes on in the newest. Whatever else goes by one of these names is left
+//! alone, and the start refused. A slow or full disk holds up nobody: what the thread cannot take
+//! is counted, and the count is written where the lines are missing. The format stands in
+//! `lubdub_engine::trace`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,12 +50,12 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Begins to record into a file; one that is there is rotated away.
+    /// Begins to record into a file; one that is there is gone on in.
     ///
     /// # Errors
-    /// It cannot be made, or the system gives no thread.
+    /// It cannot be made or is no recording, or the system gives no thread.
     pub(crate) fn start(path: &Path, identity: Identity) -> io::Result<Self> {
-        let file = Rotating::open(path)?;
+        let file = Rotating::take_up(path)?;
         let full = Arc::new(AtomicBool::new(false));
         let (lines, queue) = sync_channel(QUEUE_DEPTH);
         let asks = Arc::clone(&full);
@@ -163,6 +165,19 @@ struct Rotating {
 }
 
 impl Rotating {
+    /// Goes on in the file that is there, or makes one.
+    fn take_up(path: &Path) -> io::Result<Self> {
+        for number in 0..=OLDER_MAX {
+            check_own(&numbered(path, number))?;
+        }
+        let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        let len = whole_lines(&mut file)?;
+        // What a kill cut short would spoil the line behind it.
+        file.set_len(len)?;
+        let out = BufWriter::new(file);
+        Ok(Self { path: path.to_owned(), out, len, began: 0, used: false, asked: false })
+    }
+
     fn open(path: &Path) -> io::Result<Self> {
         rotate(path)?;
         let out = BufWriter::new(File::create_new(path)?);
@@ -176,11 +191,12 @@ impl Rotating {
             info!(path = %self.path.display(), "the recording goes on in a new file");
         }
         self.used = true;
+        let before = self.len;
         self.put(header)?;
         for line in standing {
             self.put(line)?;
         }
-        self.began = self.len;
+        self.began = self.len - before;
         Ok(())
     }
 
@@ -198,16 +214,60 @@ impl Rotating {
     }
 }
 
+/// `FILE`, `FILE.1`, …
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    if number > 0 {
+        name.push(format!(".{number}"));
+    }
+    name.into()
+}
+
+/// What goes by the name of a recording is one, or is not there.
+fn check_own(path: &Path) -> io::Result<()> {
+    const HEADER_MAX: u64 = 4096;
+    let other = |why: &str| {
+        let path = path.display();
+        Err(io::Error::other(format!("{path} {why}; it is left alone: name another file")))
+    };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(about) if !about.is_file() => return other("is no file"),
+        Ok(about) if about.len() == 0 => return Ok(()),
+        Ok(_) => {}
+    }
+    let mut begin = Vec::new();
+    File::open(path)?.take(HEADER_MAX).read_to_end(&mut begin)?;
+    let line = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match serde_json::from_slice::<Header>(line) {
+        Ok(header) if header.trace == VERSION => Ok(()),
+        Ok(_) => other("is a recording of another version"),
+        Err(_) => other("holds something else than a recording"),
+    }
+}
+
+/// Bytes up to the end of the last whole line.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    const PIECE: u64 = 64 * 1024;
+    let mut end = file.metadata()?.len();
+    let mut piece = Vec::new();
+    while end > 0 {
+        let begin = end.saturating_sub(PIECE);
+        file.seek(io::SeekFrom::Start(begin))?;
+        piece.clear();
+        io::Read::by_ref(file).take(end - begin).read_to_end(&mut piece)?;
+        if let Some(at) = piece.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(begin + at as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
+}
+
 /// Moves each file one on; the oldest is gone.
 fn rotate(path: &Path) -> io::Result<()> {
-    let older = |number: u32| match number {
-        0 => path.to_owned(),
-        number => {
-            let mut name = path.as_os_str().to_owned();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        }
-    };
+    let older = |number: u32| numbered(path, number);
     for number in (0..OLDER_MAX).rev() {
         match std::fs::rename(older(number), older(number + 1)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -234,5 +294,47 @@ mod tests {
         assert_eq!(read("trace.ndjson").as_deref(), Some("5\n"));
         assert_eq!(read("trace.ndjson.3").as_deref(), Some("2\n"));
         assert_eq!(read("trace.ndjson.4"), None);
+    }
+
+    fn identity() -> Identity {
+        let store = lubdub_shared::id::StoreId::random(&mut fastrand::Rng::with_seed(1));
+        Identity { store, epoch: 1, interval: FLUSH_EVERY, reports_per_second: 1 }
+    }
+
+    #[test]
+    fn a_start_goes_on_where_the_last_one_was_cut() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("trace.ndjson");
+        let fleet = Fleet::new(identity(), 1, lubdub_shared::time::Mono(0));
+        for _ in 0..3 {
+            let mut recorder = Recorder::start(&path, identity()).expect("it is ours");
+            recorder.begin(&fleet, Now::default());
+            drop(recorder);
+            let mut file = File::options().append(true).open(&path).expect("there");
+            file.write_all(b"{\"m\":1,\"w\"").expect("torn by a kill");
+        }
+        let text = std::fs::read_to_string(&path).expect("there");
+        assert_eq!(text.matches("\"trace\":1").count(), 3);
+        assert_eq!(text.matches("{\"m\":1,\"w\"").count(), 1, "only the last is torn: {text}");
+        assert!(!numbered(&path, 1).exists(), "nothing was rotated");
+    }
+
+    #[test]
+    fn what_is_no_recording_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("folder")).expect("made");
+        let put = |name: &str, text: &str| {
+            File::create(at(name)).and_then(|mut f| f.write_all(text.as_bytes())).expect("made");
+        };
+        put("notes", "dear diary\n");
+        put("beside.2", "somebody's\n");
+        let table = [("folder", "is no file"), ("notes", "something else"), ("beside", "beside.2")];
+        for (name, why) in table {
+            let refused = Recorder::start(&at(name), identity()).expect_err(why).to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
+        assert!(at("folder").is_dir() && !at("beside").exists());
+        assert_eq!(std::fs::read_to_string(at("notes")).expect("there"), "dear diary\n");
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn agent_view(agent: &Agent, now: Now) -> AgentView {
         connected: agent.is_connected(),
         life: agent.life,
         started: agent.started,
+        clock_ahead: agent.clock_ahead.map(|nanos| nanos / 1_000_000),
         pid: agent.report.as_ref().and_then(|report| report.pid),
         host: agent.host.clone(),
         labels: agent.labels.clone(),
@@ -32,6 +33,7 @@ pub(crate) fn agent_view(agent: &Agent, now: Now) -> AgentView {
 
 pub(crate) fn explanation(agent: &Agent, now: Now) -> Explanation {
     Explanation {
+        now: Some(now.wall),
         agent: agent_view(agent, now),
         deadlines: explain::deadlines(agent),
         configured: explain::configured(agent),

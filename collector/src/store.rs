@@ -27,12 +27,22 @@ use lubdub_shared::view::TransitionView;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc as async_mpsc, watch};
 
+pub(crate) mod examine;
+mod head;
+pub(crate) mod maintain;
+mod pairing;
 mod read;
+mod rebuild;
+mod recover;
+mod scan;
 mod schema;
+mod sums;
+mod tables;
+mod take_up;
 mod write;
 
-pub(crate) use read::{Reader, Recorded};
-use write::Writer;
+pub(crate) use read::{Page, Reader, Recorded};
+use write::{Log, Writer};
 
 const FILE: &str = "lubdub.sqlite3";
 /// Operations that may wait. Full means the disk is behind: the collector then acts on nothing.
@@ -163,6 +173,17 @@ pub(crate) enum OpenError {
         /// Ours.
         known: i64,
     },
+    /// The files do not belong together.
+    #[error("refused: {why} ({path}); an older state is put back by `lubdub store restore`")]
+    Torn {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// It was made anew, and is damaged again.
+    #[error("the store {0} was made anew of what can be read, and is damaged again: is the disk?")]
+    StillDamaged(PathBuf),
     /// Another collector has it.
     #[error("the store in {path} is in use by the collector with pid {owner}")]
     Owned {
@@ -202,6 +223,21 @@ pub(crate) struct Contents {
     pub unanswered: Vec<(AgentId, Unanswered)>,
     /// The policy that a person pushed last.
     pub pushed: Option<Pushed>,
+    /// What sidecars told, and was found missing at this start.
+    pub lost: Vec<Lost>,
+}
+
+/// Events of a sidecar that were acked and are not there any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Whose.
+    pub(crate) agent: AgentId,
+    /// In which spool.
+    pub(crate) spool: SpoolId,
+    /// Number of the first.
+    pub(crate) first: u64,
+    /// Number of the last.
+    pub(crate) last: u64,
 }
 
 /// A policy that a person pushed.
@@ -238,7 +274,7 @@ pub(crate) struct Store {
     thread: Option<JoinHandle<()>>,
     path: PathBuf,
     committed: watch::Receiver<u64>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Store {
@@ -253,13 +289,20 @@ impl Store {
         let directory = &own_directory(directory).map_err(making)?;
         let lock = lock(directory)?;
         let path = directory.join(FILE);
-        let (connection, contents) = schema::open(&path)?;
+        let mut recovered = recover::recover(directory)?;
+        let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+        let contents = take_up::take_up(&mut recovered).map_err(sqlite)?;
+        recovered.notes.iter().for_each(|text| tracing::error!("{text}"));
+        let recover::Recovered { connection, file, head, .. } = recovered;
         let (ops, queue) = mpsc::sync_channel(QUEUE_DEPTH);
         let (done, durable) = async_mpsc::channel(COMMITTED_DEPTH);
         let (commits, committed) = watch::channel(0);
         let inode = std::fs::metadata(&path).map_err(making)?.ino();
         let own = path.clone();
-        let writer = Writer { connection, done, commits, sick: false, path: own, inode };
+        let mut log = Log { path: own, inode, file, head };
+        log.note_commit(head.tip).map_err(making)?;
+        recover::checkpoint(&connection, &mut log.file, &mut log.head).map_err(sqlite)?;
+        let writer = Writer { connection, done, commits, sick: false, log };
         let thread = std::thread::Builder::new()
             .name("lubdub-store".to_owned())
             .spawn(move || writer.run(&queue))
@@ -279,23 +322,38 @@ impl Store {
         })
     }
 
+    /// Sizes of the database and of its write-ahead log.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let [log, _] = rebuild::beside(&self.path);
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |about| about.len());
+        (size(&self.path), size(&log))
+    }
+
     /// Reads beside the writer.
     pub(crate) fn reader(&self) -> Reader {
         Reader::new(self.path.clone(), self.committed.clone())
     }
 }
 
-/// One collector a store: an advisory lock on a file that holds its owner's pid.
-fn lock(directory: &Path) -> Result<File, OpenError> {
+/// One collector a store: locks on the directory itself, which nobody can take away from under us,
+/// and on a file in it that says whose they are and that older versions lock.
+#[derive(Debug)]
+struct Lock {
+    _directory: File,
+    _file: File,
+}
+
+fn lock(directory: &Path) -> Result<Lock, OpenError> {
     let failed = |source| OpenError::Directory { path: directory.to_owned(), source };
     let mut options = File::options();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(directory.join("lock")).map_err(failed)?;
-    match file.try_lock() {
+    let own = File::open(directory).map_err(failed)?;
+    match own.try_lock().and_then(|()| file.try_lock()) {
         Ok(()) => {
             file.set_len(0).map_err(failed)?;
             file.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
-            Ok(file)
+            Ok(Lock { _directory: own, _file: file })
         }
         Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::id::{CommandId, IncidentId, InstanceId, LifeId, ProcessId, SpoolId, StoreId};
 use crate::pb;
-use crate::time::Wall;
+use crate::time::{LONGEST, Wall};
 
 mod beat;
 mod command;
@@ -75,6 +75,14 @@ fn id<T: FromBytes>(field: &'static str, bytes: &[u8]) -> Result<T, Invalid> {
     T::from_bytes(bytes).ok_or_else(|| Invalid::new(field, "not 16 bytes"))
 }
 
+/// The id of a store, from an answer of the query service; `None` from an older collector.
+///
+/// # Errors
+/// It is not 16 bytes.
+pub fn store_id(bytes: &[u8]) -> Result<Option<StoreId>, Invalid> {
+    if bytes.is_empty() { Ok(None) } else { id("store", bytes).map(Some) }
+}
+
 /// The id of a command, from an answer of the query service.
 ///
 /// # Errors
@@ -87,11 +95,14 @@ fn ms(duration: Duration) -> u64 {
     crate::time::millis(duration)
 }
 
+/// A number of milliseconds from a peer: what is longer than [`LONGEST`] is that long, so that no
+/// arithmetic on it overflows.
 fn duration(ms: u64) -> Duration {
-    Duration::from_millis(ms)
+    Duration::from_millis(ms).min(LONGEST)
 }
 
-fn stamp(wall: Wall) -> prost_types::Timestamp {
+/// A time, as it travels.
+pub fn stamp(wall: Wall) -> prost_types::Timestamp {
     let nanos = wall.0.rem_euclid(1_000_000_000);
     prost_types::Timestamp {
         seconds: wall.0.div_euclid(1_000_000_000),
@@ -99,8 +110,10 @@ fn stamp(wall: Wall) -> prost_types::Timestamp {
     }
 }
 
-fn wall(stamp: prost_types::Timestamp) -> Wall {
-    Wall(stamp.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(stamp.nanos)))
+/// A peer's time: what lies before 1970 or behind 2262 is the first or last that is known here.
+pub fn wall(stamp: prost_types::Timestamp) -> Wall {
+    let nanos = stamp.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(stamp.nanos));
+    Wall(nanos.max(0))
 }
 
 fn process(pid: u32, start_time: u64) -> Result<ProcessId, Invalid> {

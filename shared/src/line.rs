@@ -13,14 +13,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::beat::Phase;
+use crate::text::{clip, is_clean};
 use crate::time::Wall;
 
 mod json;
 
 /// Largest datagram, bytes.
 pub const DATAGRAM_LEN_MAX: usize = 64 * 1024;
-/// Longest text that is kept, bytes; the rest is cut at a character's edge.
-pub const TEXT_LEN_MAX: usize = 200;
 /// Longest name (of a check, a task, a source), bytes; longer ones are a wrong value.
 pub const NAME_LEN_MAX: usize = 64;
 /// Custom vitals that one datagram may carry.
@@ -296,29 +295,10 @@ fn phase(key: &'static str, word: &str) -> Result<Phase, Dropped> {
 pub fn name(key: &'static str, text: Cow<'_, str>) -> Result<String, Dropped> {
     match text.len() {
         0 => Err(bad(key, "empty")),
-        _ if text.contains(moves_text) => Err(bad(key, "a control character")),
+        _ if !is_clean(&text) => Err(bad(key, "a control character")),
         1..=NAME_LEN_MAX => Ok(text.into_owned()),
         _ => Err(bad(key, "longer than 64 bytes")),
     }
-}
-
-/// It moves a cursor, or turns the direction of what follows.
-fn moves_text(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Cuts a text to [`TEXT_LEN_MAX`] at a character's edge. Control characters become U+FFFD: texts
-/// of agents end up in logs and on terminals.
-pub fn clip(text: Cow<'_, str>) -> String {
-    let mut text = if text.contains(moves_text) {
-        text.replace(moves_text, "\u{fffd}")
-    } else {
-        text.into_owned()
-    };
-    let edge = |at: &usize| text.is_char_boundary(*at);
-    let end = (0..=TEXT_LEN_MAX.min(text.len())).rev().find(edge).unwrap_or(0);
-    text.truncate(end);
-    text
 }
 
 #[cfg(test)]

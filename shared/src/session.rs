@@ -2,6 +2,7 @@
 //! service in `proto/lubdub/v1/session.proto`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub struct Hello {
     pub shown: Evidence,
     /// Held down; `None` while it is not.
     pub held: Option<Hold>,
+    /// The sidecar's wall clock when it said this; `None` from an older one.
+    #[serde(default)]
+    pub at: Option<Wall>,
 }
 
 /// Answer to [`Hello`].
@@ -70,7 +74,23 @@ pub struct Welcome {
     pub pending: Vec<Command>,
     /// Mark of the policy, which reports made under it repeat.
     pub policy_mark: u64,
+    /// What is known of the spool that Hello named; `None` from an older collector.
+    pub spool: Option<SpoolSeen>,
 }
+
+/// What a collector has heard of a spool, on whatever stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpoolSeen {
+    /// The newest event that was heard; 0: none.
+    pub newest: u64,
+    /// It is another agent's.
+    pub foreign: bool,
+    /// Events that were acked and are lost.
+    pub lost: Vec<RangeInclusive<u64>>,
+}
+
+/// Stretches of lost events that one Welcome names.
+pub const LOST_MAX: usize = 64;
 
 words! {
     /// Why a sidecar leaves.

@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 mod lines;
 
 pub use lines::{Lines, Target};
+
+use crate::text::clean;
 
 /// How long an end waits for the last lines to be read.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
@@ -34,6 +39,7 @@ pub fn init(level: Option<&str>) {
         .with_writer(|| log().clone())
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        .fmt_fields(fields())
         .with_filter(filter);
     // A second call (two daemons in one process) keeps the first subscriber.
     if tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).is_err()
@@ -42,9 +48,19 @@ pub fn init(level: Option<&str>) {
     }
 }
 
-/// One line for the person who started the process, behind what was logged.
-pub fn say(line: &str) {
-    log().put(format!("{line}\n").into_bytes());
+/// What an event says: whatever stands in it, it is one line and says what it seems to say.
+fn fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{}", clean(&format!("{value:?}"))),
+        name => write!(writer, "{name}={}", clean(&format!("{value:?}"))),
+    })
+    .delimited(" ")
+}
+
+/// A line, or a few, for the person who started the process, behind what was logged.
+pub fn say(text: &str) {
+    let lines: Vec<_> = text.lines().map(clean).collect();
+    log().put(format!("{}\n", lines.join("\n")).into_bytes());
 }
 
 /// The process ends: the last lines are written, where somebody reads them.

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 /// One tick of a sidecar: how often it looks.
 pub const TICK: Duration = Duration::from_millis(250);
 
+/// Longest duration that anything from outside may have, a hundred years: so many times a 32-bit
+/// count still is a [`Duration`].
+pub const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
 /// Monotonic time: nanoseconds since this process first asked. Our own type, so that a recorded
 /// trace, a golden transcript and a benchmark can feed the same code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -49,7 +53,8 @@ impl Wall {
         Self(ms.saturating_mul(1_000_000))
     }
 
-    /// Parses RFC 3339. A moment beyond the year 2262 is the last one that this clock knows.
+    /// Parses RFC 3339. A moment before the year 1678 or beyond 2262 is the first or the last one
+    /// that this clock knows.
     pub fn parse(text: &str) -> Option<Self> {
         const LAST: u16 = 2261;
         if text.get(..4).and_then(|year| year.parse().ok()).is_some_and(|year: u16| year > LAST) {
@@ -58,7 +63,8 @@ impl Wall {
             return Some(Self(i64::MAX));
         }
         let stamp: jiff::Timestamp = text.parse().ok()?;
-        i64::try_from(stamp.as_nanosecond()).ok().map(Self)
+        let nanos = i64::try_from(stamp.as_nanosecond());
+        Some(Self(nanos.unwrap_or(if stamp.as_second() < 0 { i64::MIN } else { i64::MAX })))
     }
 
     /// Time until a later moment; zero when it is not later.
@@ -183,6 +189,17 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// So many times a duration; the longest there is rather than overflow, and none for what is no
+/// number.
+#[must_use]
+pub fn scaled(duration: Duration, by: f64) -> Duration {
+    let seconds = duration.as_secs_f64() * by;
+    if seconds.is_nan() || seconds <= 0.0 {
+        return Duration::ZERO;
+    }
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
 /// Waits, on a thread that has nothing else to do.
 #[expect(clippy::disallowed_methods, reason = "the one place; never on a runtime's thread")]
 pub fn pause(span: Duration) {
@@ -214,6 +231,10 @@ mod tests {
         assert_eq!(Wall::parse("2026-11-22T02:00:01.5+02:00"), Some(wall));
         assert_eq!(Wall::parse("yesterday"), None);
         assert_eq!(Wall::parse("9999-12-31T23:59:59Z"), Some(Wall(i64::MAX)));
+        // What is written is read again, to the ends of the clock.
+        for ends in [Wall(i64::MIN), Wall(i64::MAX), Wall(0)] {
+            assert!(Wall::parse(&ends.to_string()).is_some(), "{ends}");
+        }
     }
 
     #[test]

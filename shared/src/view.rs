@@ -23,6 +23,8 @@ pub const PAGE_LEN_MAX: usize = 1000;
 /// The collector that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectorView {
+    /// Its wall clock when it answered; `None` from an older one.
+    pub now: Option<Wall>,
     /// As in its Cargo.toml.
     pub version: String,
     /// When it started.
@@ -92,6 +94,8 @@ pub struct AgentView {
     pub life: Option<Life>,
     /// When that life began.
     pub started: Option<Wall>,
+    /// By how much the clock of its host is ahead of the collector's, milliseconds.
+    pub clock_ahead: Option<i64>,
     /// Main process, when one runs.
     pub pid: Option<u32>,
     /// Host name.
@@ -119,6 +123,8 @@ pub struct AgentView {
 /// Why an agent's status is what it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
+    /// The collector's wall clock; `None` from an older one.
+    pub now: Option<Wall>,
     /// The agent.
     pub agent: AgentView,
     /// Name and value of each clock in force.

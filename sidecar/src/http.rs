@@ -20,21 +20,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use lubdub_shared::id::CommandId;
 use lubdub_shared::line::{self, DATAGRAM_LEN_MAX, Message};
+use lubdub_shared::text::clip;
 use lubdub_shared::time::{Mono, millis, now};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_stream::StreamExt as _;
-use tracing::warn;
+use tower::ServiceExt as _;
 
 use crate::reserve;
 use crate::socket::{self, PATH_LEN_MAX};
@@ -44,7 +45,7 @@ use crate::supervisor::Notice;
 mod listener;
 mod ping;
 
-use listener::{Listener, Peer};
+use listener::Peer;
 use ping::ping;
 
 /// What may wait for the driver.
@@ -116,33 +117,21 @@ impl HttpDoor {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let listener = Listener {
-            socket: UnixListener::bind(path)?,
-            places: Arc::new(Semaphore::new(reserve::door_share())),
-            read: Arc::default(),
-        };
-        let (read, started) = (Arc::clone(&listener.read), Arc::default());
+        let socket = UnixListener::bind(path)?;
+        let places = reserve::door_share();
+        let (read, started) = (Arc::default(), Arc::default());
         let (to_driver, heard) = mpsc::channel(QUEUE_DEPTH);
         let (notices, board) = watch::channel(Vec::new());
-        let shop =
-            Shop { to_driver, board, started: Arc::clone(&started), offered: Arc::default() };
-        let router = Router::new()
-            .route("/v1/beat", post(beat))
-            .route("/v1/commands", get(commands).head(no_such_method))
-            .route("/v1/commands/{id}", post(taken))
-            .route("/ping", get(ping).post(ping))
-            .route("/ping/", get(ping).post(ping))
-            .route("/ping/{*rest}", get(ping).post(ping))
-            .fallback(async || problem(StatusCode::NOT_FOUND, "no such path"))
-            .method_not_allowed_fallback(no_such_method)
-            .layer(DefaultBodyLimit::max(DATAGRAM_LEN_MAX))
-            .with_state(shop);
-        let serving = tokio::spawn(async move {
-            let router = router.into_make_service_with_connect_info::<Peer>();
-            if let Err(error) = axum::serve(listener, router).await {
-                warn!(%error, "the HTTP door is closed");
-            }
-        });
+        let shop = Shop {
+            to_driver,
+            board,
+            started: Arc::clone(&started),
+            offered: Arc::default(),
+            // The others are for who says something.
+            polls: Arc::new(Semaphore::new((places / 2).max(1))),
+        };
+        let serving =
+            tokio::spawn(listener::serve(socket, places, Arc::clone(&read), router(shop)));
         let inode = std::fs::symlink_metadata(path)?.ino();
         Ok(Self { heard, notices, started, read, serving, path: path.to_owned(), inode })
     }
@@ -178,6 +167,52 @@ impl HttpDoor {
     }
 }
 
+/// All paths.
+fn router(shop: Shop) -> Router {
+    Router::new()
+        .route("/v1/beat", post(beat))
+        .route("/v1/commands", get(commands).head(no_such_method))
+        .route("/v1/commands/{id}", post(taken))
+        .route("/ping", get(ping).post(ping))
+        .route("/ping/", get(ping).post(ping))
+        .route("/ping/{*rest}", get(ping).post(ping))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "no such path"))
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(DATAGRAM_LEN_MAX))
+        .with_state(shop)
+}
+
+/// What the door answers to one request, without a socket and with a driver that hears everybody:
+/// for tests that feed it anything. `None` where it is no request at all.
+pub async fn answer(method: &str, path: &str, body: Vec<u8>) -> Option<u16> {
+    let request =
+        Request::builder().method(method).uri(path).body(axum::body::Body::from(body)).ok()?;
+    let (to_driver, mut heard) = mpsc::channel::<Heard>(QUEUE_DEPTH);
+    let (notices, board) = watch::channel(Vec::new());
+    let shop = Shop {
+        to_driver,
+        board,
+        started: Arc::default(),
+        offered: Arc::default(),
+        polls: Arc::new(Semaphore::new(1)),
+    };
+    let speaker = Peer(Speaker { pid: 1, uid: 0 });
+    let router = router(shop).layer(Extension(ConnectInfo(speaker)));
+    let hears = async {
+        while let Some(heard) = heard.recv().await {
+            // Whoever asked may have gone.
+            let (Ok(()) | Err(_)) = heard.answer.send(Ok(()));
+        }
+    };
+    // A poll would wait: there is nothing to be had.
+    drop(notices);
+    tokio::select! {
+        biased;
+        answered = router.oneshot(request) => answered.ok().map(|answer| answer.status().as_u16()),
+        () = hears => None,
+    }
+}
+
 /// What the handlers share.
 #[derive(Debug, Clone)]
 struct Shop {
@@ -188,6 +223,8 @@ struct Shop {
     started: Arc<Mutex<BTreeSet<String>>>,
     /// When each notice was last offered; locked likewise.
     offered: Arc<Mutex<BTreeMap<CommandId, Mono>>>,
+    /// Who may wait at one time.
+    polls: Arc<Semaphore>,
 }
 
 impl Shop {
@@ -293,7 +330,7 @@ impl<S: Send + Sync> FromRequest<S> for Text {
                 break;
             }
         }
-        Ok(Self(line::clip(String::from_utf8_lossy(&kept).trim().into())))
+        Ok(Self(clip(String::from_utf8_lossy(&kept).trim().into())))
     }
 }
 
@@ -351,6 +388,9 @@ async fn commands(
     if let Err(refused) = shop.ask(peer, What::Polled).await {
         return refused;
     }
+    let Ok(_place) = shop.polls.try_acquire() else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "too many wait already");
+    };
     let mut board = shop.board.clone();
     let end = now().mono.after(wait.min(POLL_MAX));
     let notices = loop {

@@ -45,6 +45,7 @@ mod worker;
 
 pub use config::Config;
 use driver::Driver;
+pub use http::answer as http_answer;
 pub use link::BadAddress;
 pub use speaker::{NotHeard, Speaker, Standing};
 

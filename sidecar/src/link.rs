@@ -109,6 +109,7 @@ impl Link {
             return self.to_driver.closed().await;
         }
         let mut backoff = Backoff::default();
+        let mut told: Option<String> = None;
         for turn in 0_usize.. {
             let (uri, endpoint) = self.endpoints[turn % self.endpoints.len()].clone();
             let began = time::now().mono;
@@ -116,7 +117,12 @@ impl Link {
             match dial::connect(&endpoint).await {
                 Ok(channel) => {
                     if let Err(status) = self.attach(channel, &uri, &mut ended).await {
-                        warn!(%uri, why = status.message(), "the stream ended");
+                        let why = status.message().to_owned();
+                        // The same reason again and again is told once.
+                        match told.replace(why.clone()) {
+                            Some(before) if before == why => debug!(%uri, why, "the stream ended"),
+                            Some(_) | None => warn!(%uri, why, "the stream ended"),
+                        }
                     }
                 }
                 // Told once for each absence; the attempts go on.
@@ -130,12 +136,13 @@ impl Link {
                 return;
             }
             backoff.note(&ended, time::now().mono.since(began));
+            told.take_if(|_| backoff.attempts == 0);
             if backoff.attempts as usize == self.endpoints.len()
                 && self.to_driver.send(FromLink::Unreachable).await.is_err()
             {
                 return;
             }
-            let wait = backoff.ceiling().mul_f64(self.rng.f64());
+            let wait = time::scaled(backoff.ceiling(), self.rng.f64());
             tokio::time::sleep(wait + ended.retry_after.unwrap_or_default()).await;
         }
     }

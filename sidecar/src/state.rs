@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use lubdub_shared::beat::Evidence;
 use lubdub_shared::command::{Command, Outcome};
 use lubdub_shared::fs::read_own;
-use lubdub_shared::id::{AgentId, CommandId, Life, LifeId, ProcessId, StoreId};
+use lubdub_shared::id::{AgentId, CommandId, Life, LifeId, ProcessId, SpoolId, StoreId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::Ledger;
 use lubdub_shared::session::Hold;
@@ -35,6 +35,17 @@ pub struct Home {
     pub store: StoreId,
     /// The address that led to it last.
     pub address: String,
+}
+
+/// How far the spool reached when the state was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Which spool.
+    pub spool: SpoolId,
+    /// Its newest event.
+    pub last: u64,
+    /// The newest that a collector had acked by then; 0: none of it.
+    pub acked: u64,
 }
 
 /// A command that was accepted and has not ended: on disk before it is acted on, so that a crash
@@ -101,7 +112,13 @@ pub struct Memory {
     pub shown: Evidence,
     /// Held down.
     pub hold: Option<Hold>,
+    /// How far the spool reached.
+    #[serde(default)]
+    pub reached: Option<Reached>,
 }
+
+/// Before the sum of the file, which is its last key: over all bytes before it.
+const SUM: &[u8] = b",\n  \"sum\": \"";
 
 /// What was found where the memory should be.
 #[derive(Debug)]
@@ -136,6 +153,7 @@ impl Memory {
             gaps: Gaps::default(),
             shown: Evidence::default(),
             hold: None,
+            reached: None,
         }
     }
 
@@ -168,7 +186,31 @@ impl Memory {
 
     /// The file's bytes.
     pub fn render(&self) -> Vec<u8> {
-        serde_json::to_vec_pretty(self).expect("keys are strings, numbers are finite")
+        let mut bytes =
+            serde_json::to_vec_pretty(self).expect("keys are strings, numbers are finite");
+        let end = bytes.len().saturating_sub(2);
+        debug_assert_eq!(&bytes[end..], b"\n}");
+        bytes.truncate(end);
+        let sum = crc32fast::hash(&bytes);
+        bytes.extend(SUM);
+        bytes.extend(format!("{sum:08x}\"\n}}").as_bytes());
+        bytes
+    }
+
+    /// Reads the file's bytes. Files of before 0.2 have no sum.
+    ///
+    /// # Errors
+    /// They are not what was written; why.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if let Some(at) = bytes.windows(SUM.len()).rposition(|window| window == SUM) {
+            let said = bytes.get(at + SUM.len()..at + SUM.len() + 8);
+            let said = said.and_then(|digits| std::str::from_utf8(digits).ok());
+            let said = said.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            if said != Some(crc32fast::hash(&bytes[..at])) {
+                return Err("its sum is wrong".to_owned());
+            }
+        }
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
     }
 
     /// Reads the file in a state directory.
@@ -179,9 +221,9 @@ impl Memory {
         let path = directory.join(FILE_NAME);
         let why = match read_own(&path) {
             Ok(None) => return Ok(Found::Nothing),
-            Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
-                Ok(memory) => return Ok(Found::Whole(memory)),
-                Err(error) => error.to_string(),
+            Ok(Some(bytes)) => match Self::parse(&bytes) {
+                Ok(memory) => return Ok(Found::Whole(Box::new(memory))),
+                Err(why) => why,
             },
             // It names pids: what a stranger wrote is not to be followed.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
@@ -217,4 +259,50 @@ pub struct Tombstone {
     pub restarts: u32,
     /// The agent's last status line.
     pub last_words: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Memory {
+        let rng = &mut fastrand::Rng::with_seed(1);
+        let mut memory = Memory::empty("a1".parse().expect("an id"), "boot".to_owned());
+        memory.next_life(LifeId::random(rng));
+        let (store, address) = (StoreId::random(rng), "http://127.0.0.1:7411".to_owned());
+        memory.accept(Home { store, address }, 7);
+        memory.policy = Some(Policy::default());
+        memory.reached = Some(Reached { spool: SpoolId::random(rng), last: 17, acked: 12 });
+        memory
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_cut_is_found() {
+        let (written, whole) = (memory(), memory().render());
+        assert_eq!(Memory::parse(&whole).as_ref(), Ok(&written));
+        let (mut refused, mut same) = (0, 0);
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            match Memory::parse(&damaged) {
+                Err(_) => refused += 1,
+                // The name of the sum's own key.
+                Ok(read) => {
+                    assert_eq!(read, written, "bit {bit}");
+                    same += 1;
+                }
+            }
+        }
+        eprintln!("{refused} of {} flipped bits refused, {same} without effect", whole.len() * 8);
+        assert!(same < 8 * 12);
+        for len in 0..whole.len() {
+            assert!(Memory::parse(&whole[..len]).is_err(), "cut to {len}");
+        }
+    }
+
+    #[test]
+    fn files_of_before_the_sum_are_read() {
+        let older = serde_json::to_vec_pretty(&memory()).expect("keys are strings");
+        assert_eq!(Memory::parse(&older), Ok(memory()));
+    }
 }

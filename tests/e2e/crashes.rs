@@ -4,6 +4,8 @@
 //! `LUBDUB_KILLS` says how often; a few times in the suite, 200 times by hand.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use harness::{Daemon, World, eventually, pass};
@@ -189,8 +191,13 @@ fn a_collector_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     let mut load = Load::new();
     let before = load.steady();
     eprintln!("{:?}: fifty agents run", begun.elapsed());
-    for _ in 0..kills() {
+    let mut backups = Vec::new();
+    for kill in 0..kills() {
         load.wait_a_random_while();
+        if kill % 4 == 0 {
+            backups.push(Backup::begin(&load.world, kill));
+            load.wait_a_random_while();
+        }
         load.world.restart_collector();
     }
     eprintln!("{:?}: {} kills", begun.elapsed(), kills());
@@ -208,6 +215,55 @@ fn a_collector_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     load.check_events();
     load.check_incidents();
     eprintln!("{:?}: all there, once", begun.elapsed());
+    let count = backups.len();
+    for backup in backups {
+        backup.check(&load.world);
+    }
+    eprintln!("{:?}: {count} backups are whole", begun.elapsed());
+}
+
+/// A backup that is made while everything goes on, and the collector is killed.
+struct Backup {
+    making: Child,
+    file: PathBuf,
+    /// What was acked when it was begun.
+    acked: Vec<Value>,
+}
+
+impl Backup {
+    fn begin(world: &World, number: u32) -> Self {
+        let file = world.path().join(format!("backup-{number}"));
+        let acked = world.events(None);
+        let mut command = Command::new(harness::binary("lubdub"));
+        command.args(["store", "backup"]).arg(&file).arg("--data-dir").arg(world.data());
+        let making = command.spawn().expect("lubdub runs");
+        Self { making, file, acked }
+    }
+
+    /// It restores to a state that was acked: everything from before it was begun is in it.
+    fn check(mut self, world: &World) {
+        assert!(self.making.wait().expect("it is ours").success(), "{}", self.file.display());
+        let data = self.file.with_extension("data");
+        let data = data.to_str().expect("UTF-8");
+        let file = self.file.to_str().expect("UTF-8");
+        let restored = world.lubdub(&["store", "restore", file, "--data-dir", data]);
+        assert!(restored.status.success(), "{restored:?}");
+        let free = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", data];
+        let mut collector = Command::new(harness::binary("lubdub-collector"));
+        let name = self.file.file_name().expect("a name").to_string_lossy().into_owned();
+        let collector = Daemon::start(world.path(), &name, collector.args(free));
+        let address = eventually("its address", SOON, || {
+            let log = collector.log();
+            let word = log.split_whitespace().find_map(|word| word.strip_prefix("grpc="))?;
+            Some(format!("http://{word}"))
+        });
+        let listed =
+            world.lubdub(&["events", "--after", "0", "-o", "json", "--collector", &address]);
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let events: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(events[..self.acked.len()], self.acked, "{name}");
+    }
 }
 
 /// Kills one sidecar and sees that its agent lives on; a new one says who is there. Then the agent

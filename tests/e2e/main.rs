@@ -8,13 +8,16 @@
 mod attach;
 mod clients;
 mod command_line;
+mod copies;
 mod crashes;
+mod crowds;
 mod demo;
 mod disk;
 mod door;
 mod door_http;
 mod ends;
 mod evidence;
+mod far;
 mod faults;
 mod hang;
 mod heartbeat_file;

@@ -174,6 +174,7 @@ fn welcome(store: StoreId) -> ToSidecar {
         degraded: String::new(),
         pending: Vec::new(),
         policy_mark: 7,
+        spool: None,
     }))
 }
 

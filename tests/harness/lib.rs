@@ -9,6 +9,7 @@
 )]
 
 mod disk;
+pub mod fuzz;
 mod impostor;
 mod newer;
 mod proxy;

@@ -51,6 +51,7 @@ pub fn hello(number: usize, rng: &mut fastrand::Rng) -> (Hello, Life) {
         labels: BTreeMap::new(),
         spool: SpoolId::random(rng),
         last_event: 0,
+        at: None,
         report: report(life, 1),
         epochs: BTreeMap::new(),
         shown: Evidence::default(),

@@ -145,6 +145,7 @@ impl VirtualWorld {
             labels: BTreeMap::new(),
             spool: SpoolId::random(rng),
             last_event: 0,
+            at: None,
             report: supervisor.report(now.mono),
             epochs: BTreeMap::new(),
             shown: lubdub_shared::beat::Evidence::default(),
@@ -318,6 +319,7 @@ impl VirtualWorld {
     fn attach(&mut self) {
         self.session += 1;
         self.hello.report = self.supervisor.report(self.now.mono);
+        self.hello.last_event = self.numbered;
         let (policy, hello) = (Arc::new(self.policy.clone()), self.hello.clone());
         let attached = self.fleet.attach(hello, policy, self.session, self.now, &mut self.effects);
         let Attached::As { agent, pending, .. } = attached else { panic!("refused") };
@@ -329,6 +331,7 @@ impl VirtualWorld {
                 epoch: self.identity.epoch,
                 interval: INTERVAL,
                 policy_mark: self.policy.mark(),
+                spool: None,
                 policy: self.policy.clone(),
                 acked: 0,
                 degraded: String::new(),

@@ -109,6 +109,7 @@ impl World {
             labels: std::collections::BTreeMap::new(),
             spool: SpoolId::random(&mut rng),
             last_event: 0,
+            at: None,
             report: supervisor.report(mono),
             epochs: std::collections::BTreeMap::new(),
             shown: lubdub_shared::beat::Evidence::default(),
@@ -164,6 +165,7 @@ impl World {
             degraded: String::new(),
             pending: Vec::new(),
             policy_mark: self.policy.mark(),
+            spool: None,
         };
         self.tell(Told::Welcome(Box::new(welcome), "sim".to_owned()));
     }

@@ -12,7 +12,7 @@ use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 use crate::client::Failed;
 use crate::{
     command, demo, events, explain, forget, incident, incidents, policy, render, replay, show,
-    status, up,
+    status, store, up,
 };
 
 const USAGE: u8 = 64;
@@ -65,6 +65,11 @@ enum Verb {
     },
     /// Judge a recording (`lubdub-collector --record`) again, with its policies or others.
     Replay(replay::Args),
+    /// Verify, back up or restore the files of a store, on its host.
+    Store {
+        #[command(subcommand)]
+        verb: store::Verb,
+    },
     /// Take an agent that is gone for good out of sight.
     Forget(forget::Args),
     /// Watch five sample agents misbehave, and what becomes of them; in less than two minutes, in
@@ -82,7 +87,8 @@ enum Verb {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
     /// Address of the collector.
-    #[arg(long, env = "LUBDUB_COLLECTOR", default_value = DEFAULT_COLLECTOR, value_name = "URL")]
+    #[arg(long, env = "LUBDUB_COLLECTOR", default_value = DEFAULT_COLLECTOR, value_name = "URL",
+          value_parser = parse_collector)]
     pub(crate) collector: String,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -139,6 +145,7 @@ pub fn run() -> ExitCode {
         Verb::Events(args) => block_on(events::run(args)),
         Verb::Nudge(args) => block_on(command::run(args, CommandKind::Nudge)),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Store { verb } => store::run(verb),
         Verb::Policy { verb } => block_on(policy::run(verb)),
         Verb::Forget(args) => block_on(forget::run(args)),
         Verb::Explain(args) => block_on(explain::run(args)),
@@ -172,6 +179,12 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failed>>) -> Result<T, Fai
         .build()
         .map_err(|error| Failed::refused(format!("cannot start: {error}")))?;
     runtime.block_on(future)
+}
+
+/// An address; an empty one, as of a variable that a script left empty, is as good as none.
+#[expect(clippy::unnecessary_wraps, reason = "the shape that clap asks for")]
+fn parse_collector(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(if text.is_empty() { DEFAULT_COLLECTOR.to_owned() } else { text.to_owned() })
 }
 
 /// An agent's id, as clap reads it.

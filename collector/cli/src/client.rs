@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use lubdub_shared::convert::Invalid;
-use lubdub_shared::id::AgentId;
+use lubdub_shared::convert::{Invalid, store_id, wall};
+use lubdub_shared::id::{AgentId, StoreId};
 use lubdub_shared::pb;
 use lubdub_shared::pb::query_service_client::QueryServiceClient;
 use lubdub_shared::session::DOWN_LEN_MAX;
 use lubdub_shared::telemetry::chain;
+use lubdub_shared::time::{self, Mono, Wall};
 use lubdub_shared::view::{AgentView, CollectorView, EventView, Explanation, IncidentView};
 use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 use tonic::transport::{Channel, Endpoint};
@@ -76,10 +77,23 @@ impl From<Invalid> for Failed {
     }
 }
 
+/// Some events, and where to go on.
+#[derive(Debug)]
+pub(crate) struct EventPage {
+    /// Oldest first.
+    pub(crate) events: Vec<EventView>,
+    /// The number to go on behind.
+    pub(crate) last: u64,
+    /// Whose numbers these are; `None` from an older collector.
+    pub(crate) store: Option<StoreId>,
+}
+
 /// A collector that answers.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     inner: QueryServiceClient<Channel>,
+    /// The collector's wall clock at a moment of ours.
+    clock: Option<(Wall, Mono)>,
 }
 
 impl Client {
@@ -100,7 +114,17 @@ impl Client {
                 Failed::unreachable(format!("{why}; is it running? (lubdub up, lubdub-collector)"))
             })?;
         let inner = QueryServiceClient::new(channel).max_decoding_message_size(DOWN_LEN_MAX);
-        Ok(Self { inner })
+        Ok(Self { inner, clock: None })
+    }
+
+    /// The collector's wall clock: its times are told by it, whatever this machine's says.
+    pub(crate) fn now(&self) -> Wall {
+        let own = time::now();
+        self.clock.map_or(own.wall, |(at, then)| at.after(own.mono.since(then)))
+    }
+
+    fn note(&mut self, now: Option<Wall>) {
+        self.clock = now.map(|now| (now, time::now().mono)).or(self.clock);
     }
 
     /// All agents, page after page.
@@ -113,7 +137,8 @@ impl Client {
             let after = agents.last().map_or_else(String::new, |view| view.agent.to_string());
             let request = pb::ListAgentsRequest { after, only: String::new() };
             let page = self.inner.list_agents(request).await?.into_inner();
-            let collector = page.collector.unwrap_or_default().try_into()?;
+            let collector: CollectorView = page.collector.unwrap_or_default().try_into()?;
+            self.note(collector.now);
             for view in page.agents {
                 agents.push(view.try_into()?);
             }
@@ -133,7 +158,8 @@ impl Client {
     ) -> Result<(CollectorView, AgentView), Failed> {
         let request = pb::ListAgentsRequest { after: String::new(), only: agent.to_string() };
         let page = self.inner.list_agents(request).await?.into_inner();
-        let collector = page.collector.unwrap_or_default().try_into()?;
+        let collector: CollectorView = page.collector.unwrap_or_default().try_into()?;
+        self.note(collector.now);
         let view = page.agents.into_iter().next();
         let view = view.ok_or_else(|| Failed::refused("the collector's answer is empty"))?;
         Ok((collector, view.try_into()?))
@@ -146,10 +172,11 @@ impl Client {
     pub(crate) async fn events(
         &mut self,
         request: pb::ListEventsRequest,
-    ) -> Result<(Vec<EventView>, u64), Failed> {
+    ) -> Result<EventPage, Failed> {
         let page = self.inner.list_events(request).await?.into_inner();
         let events = page.events.into_iter().map(|event| Ok(event.try_into()?));
-        Ok((events.collect::<Result<_, Failed>>()?, page.last))
+        let events = events.collect::<Result<_, Failed>>()?;
+        Ok(EventPage { events, last: page.last, store: store_id(&page.store)? })
     }
 
     /// Puts other policies in place; how many agents have another one now.
@@ -178,7 +205,10 @@ impl Client {
     /// There is no such agent, or the collector went away.
     pub(crate) async fn explain(&mut self, agent: &AgentId) -> Result<Explanation, Failed> {
         let request = pb::ExplainRequest { agent: agent.to_string() };
-        Ok(self.inner.explain(request).await?.into_inner().try_into()?)
+        let response = self.inner.explain(request).await?.into_inner();
+        let explanation: Explanation = response.try_into()?;
+        self.note(explanation.now);
+        Ok(explanation)
     }
 
     /// Incidents, newest first.
@@ -193,6 +223,7 @@ impl Client {
         let agent = agent.map_or_else(String::new, AgentId::to_string);
         let request = pb::ListIncidentsRequest { all, agent };
         let response = self.inner.list_incidents(request).await?.into_inner();
+        self.note(response.now.map(wall));
         let views = response.incidents.into_iter().map(|incident| Ok(incident.try_into()?));
         views.collect()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lubdub_shared::id::AgentId;
+use lubdub_shared::id::{AgentId, StoreId};
 use lubdub_shared::pb::ListEventsRequest;
 use lubdub_shared::session::EventKind;
 use lubdub_shared::time::millis;
@@ -10,7 +10,7 @@ use lubdub_shared::view::{EventJson, EventView};
 use serde_json::Value;
 
 use crate::cli::{Common, Output, parse_agent};
-use crate::client::{Client, Failed};
+use crate::client::{Client, EventPage, Failed};
 use crate::render::{self, clean};
 
 /// How long one question waits for news.
@@ -29,9 +29,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     last: u32,
-    /// Begin behind the event with this number instead.
-    #[arg(long, value_name = "SEQ", conflicts_with = "last")]
-    after: Option<u64>,
+    /// Begin behind the event with this number instead; with the id of its store before it, where
+    /// that is to be the same one. Both stand in each line of -o json.
+    #[arg(long, value_name = "[STORE:]SEQ", conflicts_with = "last", value_parser = parse_cursor)]
+    after: Option<Cursor>,
     #[command(flatten)]
     common: Common,
 }
@@ -43,21 +44,24 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<(), Failed> {
     let mut client = Client::connect(&args.common.collector).await?;
     let agent = args.agent.as_ref().map_or_else(String::new, AgentId::to_string);
+    let cursor = args.after.unwrap_or_default();
     let mut request = ListEventsRequest {
         agent,
-        after: args.after.unwrap_or_default(),
+        after: cursor.seq,
+        store: cursor.store.map(|store| store.as_bytes().to_vec()).unwrap_or_default(),
         newest: if args.after.is_some() { 0 } else { args.last },
         wait_ms: 0,
     };
     loop {
-        let (events, last) = client.events(request.clone()).await?;
+        let EventPage { events, last, store } = client.events(request.clone()).await?;
         if let (Some(agent), true, false) = (&args.agent, events.is_empty(), args.follow) {
             // The record of one that was forgotten stays; of one that never was there is none.
             if request.after == 0 {
                 client.agent(agent).await?;
             }
         }
-        let page: String = events.iter().map(|event| line(event, args.common.output)).collect();
+        let page: String =
+            events.iter().map(|event| line(event, store, args.common.output)).collect();
         render::put(&page)?;
         // Pages behind a number go on until one is empty.
         let more = args.after.is_some() && !events.is_empty();
@@ -65,13 +69,34 @@ pub(crate) async fn run(args: Args) -> Result<(), Failed> {
             return Ok(());
         }
         let wait_ms = if args.follow { millis(WAIT) } else { 0 };
-        request = ListEventsRequest { after: last, newest: 0, wait_ms, ..request };
+        let store = store.map_or(request.store, |store| store.as_bytes().to_vec());
+        request = ListEventsRequest { after: last, newest: 0, wait_ms, store, ..request };
     }
 }
 
-fn line(event: &EventView, output: Output) -> String {
+/// A place in the record of a store.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cursor {
+    /// `None`: whichever store this is.
+    store: Option<StoreId>,
+    seq: u64,
+}
+
+fn parse_cursor(text: &str) -> Result<Cursor, String> {
+    let (store, seq) = match text.rsplit_once(':') {
+        Some((store, seq)) => {
+            let store = store.parse().map_err(|_| format!("{store:?} is not the id of a store"))?;
+            (Some(store), seq)
+        }
+        None => (None, text),
+    };
+    let seq = seq.parse().map_err(|_| format!("{seq:?} is not the number of an event"))?;
+    Ok(Cursor { store, seq })
+}
+
+fn line(event: &EventView, store: Option<StoreId>, output: Output) -> String {
     match output {
-        Output::Json => render::json_text(&EventJson::new(event), true),
+        Output::Json => render::json_text(&EventJson::new(event, store), true),
         Output::Table => {
             let whose = event.agent.as_ref().map_or("(collector)", AgentId::as_str);
             let life = event.incarnation.map_or_else(String::new, |life| format!(" life {life}"));

@@ -1,10 +1,11 @@
 //! `lubdub explain AGENT`: what is known, what it means, what comes next, what would stop it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lubdub_shared::beat::Health;
 use lubdub_shared::status::Lifecycle;
-use lubdub_shared::time::{self, Wall, words};
+use lubdub_shared::time::{Wall, words};
 use lubdub_shared::view::{AgentView, ExplainJson, Explanation};
 
 use crate::cli::{OneAgent, Output};
@@ -22,12 +23,24 @@ pub(crate) async fn run(args: OneAgent) -> Result<(), Failed> {
         Ok(match args.common.output {
             Output::Json => render::json_text(&ExplainJson::new(&explanation), args.watch),
             Output::Table => {
-                let lines = lines(&explanation, time::now().wall);
+                let lines = lines(&explanation, client.now());
                 lines.iter().map(|line| clean(line) + "\n").collect()
             }
         })
     })
     .await
+}
+
+/// Clocks that differ by less than this are as good as one.
+const APART: Duration = Duration::from_secs(2);
+
+/// How far the clock of an agent's host is from the collector's, where it matters.
+pub(crate) fn apart(view: &AgentView) -> Option<String> {
+    let ahead = view.clock_ahead?;
+    let span = Duration::from_millis(ahead.unsigned_abs());
+    let way = if ahead < 0 { "behind" } else { "ahead of" };
+    let said = || format!("  clock      its host's is {} {way} the collector's", words(span));
+    (span >= APART).then(said)
 }
 
 fn lines(explanation: &Explanation, now: Wall) -> Vec<String> {
@@ -44,6 +57,7 @@ fn lines(explanation: &Explanation, now: Wall) -> Vec<String> {
         None => "never since the collector started".to_owned(),
     };
     lines.push(format!("  link       {link}, host {}, last report {seen_at}", view.host));
+    lines.extend(apart(view));
     if let Some(held) = &view.held {
         lines.push(format!("  held down  {held}; {}", way_back(view)));
     }

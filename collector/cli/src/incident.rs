@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use lubdub_shared::id::AgentId;
 use lubdub_shared::pb;
 use lubdub_shared::session::{Bundle, EventKind, Happening};
-use lubdub_shared::time;
+use lubdub_shared::time::Wall;
 use lubdub_shared::view::{EventView, IncidentView, IncidentsJson};
 use serde_json::{Value, json};
 
@@ -19,8 +18,6 @@ use crate::render::{self, clean};
 
 /// Least of an id that names an incident.
 const PREFIX_MIN: usize = 8;
-/// What is gathered is dated by the sidecar's clock, and an incident by the collector's.
-const EARLIER: Duration = Duration::from_secs(10);
 /// A bundle holds less than this; what holds more was not made by a sidecar.
 const BUNDLE_MAX: u64 = 16 << 20;
 
@@ -70,7 +67,7 @@ pub(crate) async fn run(verb: Verb) -> Result<(), Failed> {
     }
     match args.common.output {
         Output::Json => render::json(&as_json(&view, &pieces, args.evidence)),
-        Output::Table => render::put(&text(&view, &pieces, args.evidence)),
+        Output::Table => render::put(&text(&view, &pieces, args.evidence, client.now())),
     }
 }
 
@@ -96,34 +93,48 @@ async fn find(client: &mut Client, prefix: &str) -> Result<IncidentView, Failed>
     Ok(view)
 }
 
-/// Bundles of the time in which the trouble was open, oldest first.
+/// Bundles of the time in which the trouble was open, oldest first. A sidecar dates what it gathers
+/// by a clock of its own; when it came is told by what the collector itself wrote around it.
 async fn gathered(
     client: &mut Client,
     agent: &AgentId,
     view: &IncidentView,
 ) -> Result<Vec<(EventView, Bundle)>, Failed> {
+    let incident = &view.incident;
     let mut found = Vec::new();
+    let mut waiting = Vec::new();
+    let mut before = Wall::default();
     let mut after = 0;
     loop {
         let agent = agent.to_string();
-        let request = pb::ListEventsRequest { agent, after, newest: 0, wait_ms: 0 };
-        let (page, last) = client.events(request).await?;
-        let end = page.is_empty();
-        for event in page.into_iter().filter(|event| event.kind == EventKind::Evidence) {
-            let until = view.incident.resolved.unwrap_or(event.at);
-            let since = view.incident.opened.before(EARLIER);
-            let within = (since..=until).contains(&event.at);
-            if let (true, Ok(Happening::Evidence(bundle))) =
-                (within, serde_json::from_str(&event.detail))
+        let request = pb::ListEventsRequest { agent, after, ..Default::default() };
+        let page = client.events(request).await?;
+        let end = page.events.is_empty();
+        for event in page.events {
+            if is_the_collectors(event.kind) {
+                // What came since the collector last wrote something was there by now.
+                let over = event.at < incident.opened;
+                found.extend(std::mem::take(&mut waiting).into_iter().filter(|_| !over));
+                before = event.at;
+            } else if event.kind == EventKind::Evidence
+                && incident.resolved.is_none_or(|resolved| before <= resolved)
+                && event.incarnation.is_none_or(|life| life >= incident.incarnation)
+                && let Ok(Happening::Evidence(bundle)) = serde_json::from_str(&event.detail)
             {
-                found.push((event, bundle));
+                waiting.push((event, bundle));
             }
         }
         if end {
+            found.extend(waiting);
             return Ok(found);
         }
-        after = last;
+        after = page.last;
     }
+}
+
+/// It is dated by the collector's clock.
+fn is_the_collectors(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Status | EventKind::Command | EventKind::Answer)
 }
 
 /// What a bundle holds: from the collector, else from this host's disk.
@@ -178,7 +189,7 @@ fn as_json(view: &IncidentView, pieces: &[Piece], evidence: bool) -> Value {
     json!({"schema": 1, "incident": incidents["incidents"][0].take(), "evidence": pieces})
 }
 
-fn text(view: &IncidentView, pieces: &[Piece], evidence: bool) -> String {
+fn text(view: &IncidentView, pieces: &[Piece], evidence: bool, now: Wall) -> String {
     let incident = &view.incident;
     let whose = view.agent.as_ref().map_or("(collector)", AgentId::as_str);
     let mut out = format!(
@@ -186,7 +197,7 @@ fn text(view: &IncidentView, pieces: &[Piece], evidence: bool) -> String {
         incident.id,
         incident.cause,
         incident.level,
-        state(incident, time::now().wall),
+        state(incident, now),
         incident.opened,
         incident.incarnation,
         clean(&incident.summary),

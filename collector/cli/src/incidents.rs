@@ -3,7 +3,7 @@
 use lubdub_shared::id::AgentId;
 use lubdub_shared::incident::{Action, Incident};
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{self, Wall};
+use lubdub_shared::time::Wall;
 use lubdub_shared::view::{IncidentView, IncidentsJson};
 
 use crate::cli::{Common, Output, parse_agent};
@@ -46,10 +46,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failed> {
                     "ID", "OPENED", "AGENT", "CAUSE", "LEVEL", "STATE", "LIFE", "SUMMARY",
                     "ACTIONS",
                 ];
-                render::table(
-                    head,
-                    incidents.iter().map(|view| (colour(view), row(view))).collect(),
-                )
+                let now = client.now();
+                let rows = incidents.iter().map(|view| (colour(view), row(view, now))).collect();
+                render::table(head, rows)
             }
         })
     })
@@ -72,9 +71,8 @@ fn colour(view: &IncidentView) -> Status {
     if view.incident.resolved.is_some() { Status::Ok } else { view.incident.level }
 }
 
-fn row(view: &IncidentView) -> [String; 9] {
+fn row(view: &IncidentView, now: Wall) -> [String; 9] {
     let incident = &view.incident;
-    let now = time::now().wall;
     let action = |action: &Action| format!("{} {}", action.kind, action.outcome);
     let actions: Vec<String> = incident.actions.iter().map(action).collect();
     [

@@ -15,4 +15,5 @@ mod render;
 mod replay;
 mod show;
 mod status;
+mod store;
 mod up;

@@ -68,8 +68,9 @@ async fn check(args: Check) -> Result<(), Failed> {
     let policies = Policies::read(&args.file).map_err(Failed::usage)?;
     let late = match &args.against {
         Some(address) if address.is_empty() => {
-            let address = std::env::var("LUBDUB_COLLECTOR");
-            let address = address.unwrap_or_else(|_| DEFAULT_COLLECTOR.to_owned());
+            let address = std::env::var("LUBDUB_COLLECTOR").ok();
+            let address = address.filter(|address| !address.is_empty());
+            let address = address.unwrap_or_else(|| DEFAULT_COLLECTOR.to_owned());
             Some(late_under(&policies, &address).await?)
         }
         Some(address) => Some(late_under(&policies, address).await?),
@@ -135,7 +136,11 @@ fn deadlines(policy: &Policy) -> Vec<(String, String)> {
             let progress = words(policy.progress_deadline(phase));
             let owed = phase.is_some_and(Phase::owes_progress);
             let owes = if owed { format!(", progress within {progress}") } else { String::new() };
-            format!("Warning at {}, Critical at {}{owes}", words(after), words(after * misses))
+            format!(
+                "Warning at {}, Critical at {}{owes}",
+                words(after),
+                words(after.saturating_mul(misses))
+            )
         }
     };
     let phases = Phase::ALL.iter().map(|phase| (format!("phase {phase}"), beat(Some(*phase))));

@@ -15,7 +15,7 @@ use crate::client::Failed;
 
 /// One line of text from anywhere, fit for a terminal.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    lubdub_shared::text::clean(text).into_owned()
 }
 
 /// Prints a line.

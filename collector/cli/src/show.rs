@@ -1,6 +1,6 @@
 //! `lubdub show AGENT`: one agent, everything that `status` knows of it.
 
-use lubdub_shared::time::{self, Wall, words};
+use lubdub_shared::time::{Wall, words};
 use lubdub_shared::view::{AgentView, StatusJson};
 
 use crate::cli::{OneAgent, Output};
@@ -16,7 +16,7 @@ pub(crate) async fn run(args: OneAgent) -> Result<(), Failed> {
     let mut client = Client::connect(&args.common.collector).await?;
     render::watch(args.watch, async || {
         let (collector, view) = client.agent(&args.agent).await?;
-        let now = time::now().wall;
+        let now = client.now();
         Ok(match args.common.output {
             Output::Json => {
                 let agents = std::slice::from_ref(&view);
@@ -48,6 +48,7 @@ fn lines(view: &AgentView, now: Wall) -> Vec<String> {
             since.unwrap_or_default()
         ));
     }
+    lines.extend(explain::apart(view));
     lines.push(format!("  restarts   {} used", view.ledger.share()));
     explain::seen(view, &mut lines);
     let said = view.report.as_ref().map(|report| report.vitals.text.as_str());

@@ -36,7 +36,7 @@ pub(crate) async fn run(args: Args) -> Result<u8, Failed> {
     let mut worst = 0;
     render::watch(args.watch, async || {
         let (collector, agents) = client.agents().await?;
-        let now = time::now().wall;
+        let now = client.now();
         worst = plugin_code(&agents);
         Ok(match args.common.output {
             // One line a look, for programs that read along.

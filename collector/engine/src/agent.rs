@@ -169,8 +169,12 @@ pub struct Agent {
     pub rest_until: Mono,
     /// The proof under way.
     pub verify: Option<Verification>,
+    /// By how much the clock of its host is ahead of ours, nanoseconds, when it attached last.
+    pub clock_ahead: Option<i64>,
     /// The newest event that was applied of each of its newest spools, the newest spool last.
     pub applied: Vec<(SpoolId, u64)>,
+    /// The one that its sidecar goes on in.
+    pub(crate) spool: Option<SpoolId>,
     /// Held down: how, by whom and why.
     pub held: Option<String>,
     /// The newest command: when it was asked or answered, which, and what of it.
@@ -216,6 +220,8 @@ impl Agent {
             answered: VecDeque::new(),
             rest_until: Mono::default(),
             verify: None,
+            clock_ahead: None,
+            spool: record.applied.last().map(|(spool, _)| *spool),
             applied: record.applied,
             held: record.held,
             last_act: None,
@@ -247,6 +253,17 @@ impl Agent {
         }
         self.applied.push((spool, number));
         true
+    }
+
+    /// The newest event that was applied of a spool. Where its sidecar knows of fewer, what comes
+    /// behind those is new.
+    pub(crate) fn went_back(&mut self, spool: SpoolId, last: u64) -> u64 {
+        let known = self.applied.iter_mut().find(|(known, _)| *known == spool);
+        known.map_or(0, |(_, applied)| {
+            let newest = *applied;
+            *applied = newest.min(last);
+            newest
+        })
     }
 
     /// The stream stands.
@@ -291,7 +308,8 @@ impl Agent {
     /// A life has begun: whatever was counted belonged to the one before.
     pub(crate) fn begin_life(&mut self, life: Life, at: Wall, now: Mono) {
         self.life = Some(life);
-        self.started = Some(at);
+        // By our own clock, as far as the two are known to be apart.
+        self.started = Some(Wall(at.0.saturating_sub(self.clock_ahead.unwrap_or(0))));
         (self.shadowed, self.nudged) = (None, None);
         (self.untaken, self.saves) = (0, 0);
         let proven = self.treating.is_none() && self.act.is_none();

@@ -69,7 +69,7 @@ fn due_in(agent: &Agent, worst: &Standing, now: Mono) -> Option<Duration> {
         Cause::Silent => {
             let deadline = ages.deadline?;
             let enough = if deadline.explicit { 1 } else { policy.failures_before_critical.get() };
-            left(deadline.after * enough, ages.silence.min(ages.quiet))
+            left(deadline.after.saturating_mul(enough), ages.silence.min(ages.quiet))
         }
         Cause::BusySilent => left(policy.busy_cap, ages.silence),
         Cause::NoProgress => left(2 * ages.progress_window(policy), ages.progress.frozen?),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lubdub_shared::id::{AgentId, CommandId, StoreId};
+use lubdub_shared::id::{AgentId, SpoolId, StoreId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::time::{Mono, Now};
 
@@ -20,11 +20,13 @@ mod judge;
 mod outcome;
 mod request;
 mod restore;
+mod slots;
 
 pub use attach::Attached;
 pub use forget::StillConnected;
 use judge::Judge;
 pub use restore::Known;
+use slots::Slots;
 
 /// The engine looks at its own clock at least this often, so that it knows when it was away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,15 +55,6 @@ pub struct Identity {
     pub reports_per_second: u32,
 }
 
-/// The one automatic act that may be under way. It is over when the tree has ended, when the
-/// command was answered, or when neither was heard in time.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    agent: AgentIndex,
-    command: CommandId,
-    due: Mono,
-}
-
 /// All agents.
 #[derive(Debug)]
 pub struct Fleet {
@@ -70,10 +63,12 @@ pub struct Fleet {
     /// Numbers of agents that were forgotten, to be given again.
     free: Vec<AgentIndex>,
     index: BTreeMap<AgentId, AgentIndex>,
+    /// Whose spool each is: one an agent.
+    spools: BTreeMap<SpoolId, AgentIndex>,
     deadlines: Deadlines,
     rng: fastrand::Rng,
     /// The automatic act under way: one at a time.
-    slot: Option<Slot>,
+    slots: Slots,
     looked: Mono,
     warm_at: Mono,
     /// Why it may not act, said from outside (the store is behind).
@@ -88,9 +83,10 @@ impl Fleet {
             agents: Vec::new(),
             free: Vec::new(),
             index: BTreeMap::new(),
+            spools: BTreeMap::new(),
             deadlines: Deadlines::default(),
             rng: fastrand::Rng::with_seed(seed),
-            slot: None,
+            slots: Slots::default(),
             looked: now,
             warm_at: now,
             no_authority: None,
@@ -256,7 +252,7 @@ impl Fleet {
     fn intern(&mut self, record: AgentRecord, policy: Arc<Policy>, now: Mono) -> AgentIndex {
         let mut agent = Agent::new(record, policy, now);
         agent.interval = self.interval();
-        let id = agent.id.clone();
+        let (id, spool) = (agent.id.clone(), agent.spool);
         let index = match self.free.pop() {
             Some(index) => {
                 *self.agent_mut(index) = agent;
@@ -269,6 +265,7 @@ impl Fleet {
             }
         };
         self.index.insert(id, index);
+        self.spools.extend(spool.map(|spool| (spool, index)));
         index
     }
 
@@ -297,7 +294,8 @@ impl Fleet {
             agent: &mut self.agents[index.0 as usize],
             identity: &self.identity,
             rng: &mut self.rng,
-            slot: &mut self.slot,
+            slots: &mut self.slots,
+            fleet: self.index.len(),
             authority: self.no_authority.is_none(),
             view,
             now,

@@ -76,7 +76,7 @@ pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<
         let stands = findings.iter().any(|s| family(s.finding.cause) == family(incident.cause));
         // Nothing is known of an agent that is not heard: its troubles are not over by that.
         if !stands && known && !link_is_gone {
-            incident.resolved = Some(now.wall);
+            incident.resolved = Some(not_before(incident, now.wall));
             changed.push(incident.clone());
         }
     }
@@ -142,7 +142,8 @@ pub(crate) fn add_action(
     if let Some(rests_on) = rests_on {
         rests_on.clone_into(&mut incident.summary);
     }
-    incident.actions.push(action);
+    let at = not_before(incident, action.at);
+    incident.actions.push(Action { at, ..action });
     Some(incident.clone())
 }
 
@@ -155,12 +156,18 @@ pub(crate) fn end_action(
     now: Wall,
 ) -> Option<Incident> {
     agent.incidents.iter_mut().rev().find_map(|incident| {
+        let now = not_before(incident, now);
         let action = incident.actions.iter_mut().find(|action| action.command == command)?;
         action.outcome = outcome;
         detail.clone_into(&mut action.detail);
         action.at = now;
         Some(incident.clone())
     })
+}
+
+/// The wall clock steps; within an incident nothing is before what came before it.
+pub(crate) fn not_before(incident: &Incident, now: Wall) -> Wall {
+    incident.actions.iter().map(|action| action.at).fold(now.max(incident.opened), Wall::max)
 }
 
 fn forget_old(agent: &mut Agent) {

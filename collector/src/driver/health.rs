@@ -71,7 +71,7 @@ impl Driver {
 
     fn is_well(&mut self, now: Now) {
         let Some(mut incident) = self.incident.take() else { return };
-        incident.resolved = Some(now.wall);
+        incident.resolved = Some(now.wall.max(incident.opened));
         info!(incident = %incident.id, "the store takes everything again");
         self.dispatch.write(Op::Incident(None, Box::new(incident)));
     }
@@ -112,6 +112,7 @@ impl Driver {
             incident: self.incident.clone(),
             streams: self.dispatch.streams(),
             writes_waiting: self.dispatch.waiting(),
+            store_bytes: self.dispatch.store_bytes(),
         }
     }
 }

@@ -117,6 +117,8 @@ pub(crate) struct Health {
     pub(crate) incident: Option<Incident>,
     pub(crate) streams: usize,
     pub(crate) writes_waiting: usize,
+    /// Of the database, and of its write-ahead log.
+    pub(crate) store_bytes: (u64, u64),
 }
 
 /// A page of agents.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lubdub_engine::{AgentRecord, Treated, Unanswered};
 use lubdub_shared::beat::Evidence;
@@ -11,10 +12,15 @@ use lubdub_shared::session::EventKind;
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Wall;
 use lubdub_shared::view::{EventView, IncidentView};
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+
+use super::tables::Table;
+
+/// Queries that run at one time; the next ones wait.
+const AT_ONCE: usize = 4;
 
 /// Incidents of one answer at most.
 const INCIDENTS_MAX: i64 = 1000;
@@ -57,9 +63,10 @@ impl From<&AgentRecord> for AgentRow {
     }
 }
 
-pub(super) fn agent_of(row: &Row<'_>) -> rusqlite::Result<AgentRecord> {
-    let id = text(row, 0, |text| text.parse().ok())?;
-    let agent: AgentRow = text(row, 1, |text| serde_json::from_str(text).ok())?;
+/// An agent, from the columns of [`super::tables::AGENTS`], the first of them here.
+pub(super) fn agent_of(row: &Row<'_>, from: usize) -> rusqlite::Result<AgentRecord> {
+    let id = text(row, from, |text| text.parse().ok())?;
+    let agent: AgentRow = text(row, from + 1, |text| serde_json::from_str(text).ok())?;
     Ok(AgentRecord {
         id,
         host: agent.host,
@@ -76,28 +83,81 @@ pub(super) fn agent_of(row: &Row<'_>) -> rusqlite::Result<AgentRecord> {
     })
 }
 
-pub(super) fn incident_of(row: &Row<'_>) -> rusqlite::Result<(Option<AgentId>, Incident)> {
-    let id: Vec<u8> = row.get(0)?;
+/// An incident, from the columns of [`super::tables::INCIDENTS`], the first of them here.
+pub(super) fn incident_of(
+    row: &Row<'_>,
+    from: usize,
+) -> rusqlite::Result<(Option<AgentId>, Incident)> {
+    let id: Vec<u8> = row.get(from)?;
     let incident = Incident {
-        id: IncidentId::from_slice(&id).ok_or_else(|| bad(0, Type::Blob))?,
-        cause: any_word(row, 2, Cause::from_any_word)?,
-        level: text(row, 3, Status::from_word)?,
-        opened: Wall(row.get(4)?),
-        resolved: row.get::<_, Option<i64>>(5)?.map(Wall),
-        incarnation: row.get(6)?,
-        summary: row.get(7)?,
-        actions: text(row, 8, |text| serde_json::from_str::<Vec<Action>>(text).ok())?,
+        id: IncidentId::from_slice(&id).ok_or_else(|| bad(from, Type::Blob))?,
+        cause: any_word(row, from + 2, Cause::from_any_word)?,
+        level: text(row, from + 3, Status::from_word)?,
+        opened: Wall(row.get(from + 4)?),
+        resolved: row.get::<_, Option<i64>>(from + 5)?.map(Wall),
+        incarnation: row.get(from + 6)?,
+        summary: row.get(from + 7)?,
+        actions: text(row, from + 8, |text| serde_json::from_str::<Vec<Action>>(text).ok())?,
     };
-    Ok((agent_or_none(row, 1)?, incident))
+    Ok((agent_or_none(row, from + 1)?, incident))
 }
 
-pub(super) fn unanswered_of(row: &Row<'_>) -> rusqlite::Result<(AgentId, Unanswered)> {
+/// A command without an answer, from the columns of [`super::tables::COMMANDS`], the first of them
+/// here; `None` for one that was answered, or is of a version that kept no more than its words.
+pub(super) fn unanswered_of(
+    row: &Row<'_>,
+    from: usize,
+) -> rusqlite::Result<Option<(AgentId, Unanswered)>> {
+    let outcome = any_word(row, from + 7, ActionOutcome::from_any_word)?;
+    let open = matches!(outcome, ActionOutcome::Accepted | ActionOutcome::Pending);
+    if !open || row.get_ref(from + 10)? == ValueRef::Null {
+        return Ok(None);
+    }
     let unanswered = Unanswered {
-        command: text(row, 1, |text| serde_json::from_str(text).ok())?,
-        decided: Wall(row.get(2)?),
-        expires: row.get::<_, Option<i64>>(3)?.map(Wall),
+        command: text(row, from + 10, |text| serde_json::from_str(text).ok())?,
+        decided: Wall(row.get(from + 6)?),
+        expires: row.get::<_, Option<i64>>(from + 11)?.map(Wall),
     };
-    Ok((text(row, 0, |text| text.parse().ok())?, unanswered))
+    Ok(Some((text(row, from + 1, |text| text.parse().ok())?, unanswered)))
+}
+
+/// Whether a row means something here.
+///
+/// # Errors
+/// What of it does not.
+pub(super) fn understands(table: &Table, row: &Row<'_>, from: usize) -> Result<(), String> {
+    let read = match table.name {
+        "agents" => agent_of(row, from).map(drop),
+        "incidents" => incident_of(row, from).map(drop),
+        "commands" => unanswered_of(row, from).map(drop),
+        _ => Ok(()),
+    };
+    let column = |error: &rusqlite::Error| {
+        if let rusqlite::Error::FromSqlConversionFailure(column, ..)
+        | rusqlite::Error::InvalidColumnType(column, ..)
+        | rusqlite::Error::IntegralValueOutOfRange(column, _) = error
+        {
+            return table.columns.get(column.checked_sub(from)?);
+        }
+        None
+    };
+    read.map_err(|error| match column(&error) {
+        Some(name) => format!("its {name} cannot be understood"),
+        None => error.to_string(),
+    })
+}
+
+/// An event; one that means nothing here is listed as such, with its number.
+fn event_or_why(row: &Row<'_>) -> rusqlite::Result<EventView> {
+    let seq = sequence(row, 0)?;
+    Ok(event_of(row).unwrap_or_else(|error| EventView {
+        seq,
+        at: Wall::default(),
+        agent: None,
+        incarnation: None,
+        kind: EventKind::Other,
+        detail: serde_json::json!({ "unreadable": error.to_string() }).to_string(),
+    }))
 }
 
 fn event_of(row: &Row<'_>) -> rusqlite::Result<EventView> {
@@ -140,6 +200,8 @@ fn bad(column: usize, kind: Type) -> rusqlite::Error {
 pub(crate) struct Reader {
     path: PathBuf,
     committed: watch::Receiver<u64>,
+    /// Queries at one time: each takes a thread and a few descriptors.
+    places: Arc<Semaphore>,
 }
 
 /// A command as it stands in the store.
@@ -149,9 +211,18 @@ pub(crate) struct Recorded {
     pub(crate) detail: String,
 }
 
+/// Where a page of events stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// Where to go on.
+    pub(crate) next: u64,
+    /// The newest event of the store.
+    pub(crate) end: u64,
+}
+
 impl Reader {
     pub(super) fn new(path: PathBuf, committed: watch::Receiver<u64>) -> Self {
-        Self { path, committed }
+        Self { path, committed, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Changes with each commit.
@@ -167,8 +238,15 @@ impl Reader {
         &self,
         query: impl FnOnce(&Self) -> rusqlite::Result<T> + Send + 'static,
     ) -> rusqlite::Result<T> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.expect("it is never closed");
         let reader = self.clone();
-        let done = tokio::task::spawn_blocking(move || query(&reader)).await;
+        let done = tokio::task::spawn_blocking(move || {
+            let answer = query(&reader);
+            drop(place);
+            answer
+        });
+        let done = done.await;
         done.unwrap_or_else(|panicked| {
             Err(rusqlite::Error::ToSqlConversionFailure(panicked.into()))
         })
@@ -197,7 +275,7 @@ impl Reader {
              ORDER BY opened DESC LIMIT ?3",
         )?;
         let agent = agent.map(AgentId::as_str);
-        let rows = query.query_map((all, agent, INCIDENTS_MAX), incident_of)?;
+        let rows = query.query_map((all, agent, INCIDENTS_MAX), |row| incident_of(row, 0))?;
         rows.map(|row| row.map(|(agent, incident)| IncidentView { agent, incident })).collect()
     }
 
@@ -239,7 +317,7 @@ impl Reader {
         agent: Option<&AgentId>,
         after: u64,
         newest: u32,
-    ) -> rusqlite::Result<(Vec<EventView>, u64)> {
+    ) -> rusqlite::Result<(Vec<EventView>, Page)> {
         let connection = self.connect()?;
         let agent = agent.map(AgentId::as_str);
         let columns = "seq, at, agent, incarnation, kind, detail";
@@ -261,15 +339,15 @@ impl Reader {
         let end = connection.query_row(end, [], |row| sequence(row, 0))?;
         let mut query = connection.prepare(&sql)?;
         let behind = i64::try_from(after).unwrap_or(i64::MAX);
-        let rows = query.query_map((behind, agent, limit), event_of)?;
+        let rows = query.query_map((behind, agent, limit), event_or_why)?;
         let events = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         let full = events.len() == usize::try_from(limit).unwrap_or(usize::MAX);
-        let last = match events.last() {
+        let next = match events.last() {
             Some(event) if full && newest == 0 => event.seq,
             Some(event) => end.max(event.seq),
             None => end.max(after),
         };
-        Ok((events, last))
+        Ok((events, Page { next, end }))
     }
 
     /// A command by its id.

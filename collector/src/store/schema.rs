@@ -3,18 +3,16 @@
 
 use std::path::Path;
 
-use lubdub_engine::{AgentRecord, Unanswered};
-use lubdub_shared::id::{AgentId, StoreId};
-use lubdub_shared::incident::Incident;
-use lubdub_shared::time;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 
-use super::read::{agent_of, incident_of, unanswered_of};
-use super::{Contents, OpenError, Pushed};
+use super::OpenError;
+use super::sums::{Sum, Tip, crc};
+use super::tables::{PLAIN, put_anchor};
 
 /// Step n brings a store from `user_version` n to n + 1; a new one takes them all. Steps that were
 /// released never change.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     CREATE TABLE agents (
@@ -84,34 +82,76 @@ pub(super) const MIGRATIONS: [&str; 3] = [
         PRIMARY KEY (agent, id)
     ) STRICT;
     ",
+    // Sums for all that is written, and a chain over the log; numbers are unique for an agent. The
+    // sums of rows that are there are put by `seal`.
+    "
+    ALTER TABLE events RENAME TO older_events;
+    DROP INDEX events_agent;
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY,
+        spool BLOB,                         -- NULL: said by the collector itself
+        number INTEGER,
+        at INTEGER NOT NULL,
+        agent TEXT NOT NULL,                -- empty: the collector itself
+        incarnation INTEGER,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL,               -- JSON
+        crc INTEGER NOT NULL,               -- of the columns before; see store/sums.rs
+        sum BLOB NOT NULL                   -- of this row and all before
+    ) STRICT;
+    INSERT INTO events SELECT seq, spool, number, at, agent, incarnation, kind, detail, 0, x''
+        FROM older_events;
+    DROP TABLE older_events;
+    CREATE INDEX events_agent ON events (agent, seq);
+    CREATE UNIQUE INDEX events_told ON events (agent, spool, number) WHERE spool IS NOT NULL;
+    ALTER TABLE meta ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE agents ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE incidents ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE commands ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE evidence ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE holes (                    -- rows of the log that were lost
+        first INTEGER PRIMARY KEY,
+        last INTEGER NOT NULL,
+        found INTEGER NOT NULL,
+        why TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE aside (                    -- rows that could not be used
+        at INTEGER NOT NULL,
+        source TEXT NOT NULL,               -- its table
+        name TEXT NOT NULL,
+        content TEXT NOT NULL,              -- JSON
+        why TEXT NOT NULL
+    ) STRICT;
+    ",
 ];
 
 /// `user_version` that this code knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Resolved incidents that are taken up again, so that they may be reopened.
-const RECENT_MAX: i64 = 1000;
+/// The last version whose rows carried no sums.
+const UNSEALED: i64 = 3;
+/// Write-ahead log that stays on disk after a checkpoint, bytes.
+const LOG_KEPT: i64 = 4 * 1024 * 1024;
 
-pub(super) fn open(path: &Path) -> Result<(Connection, Contents), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let mut connection = Connection::open(path).map_err(sqlite)?;
-    configure(&connection).map_err(sqlite)?;
-    migrate(&mut connection, path)?;
-    let contents = take_up(&mut connection).map_err(sqlite)?;
-    Ok((connection, contents))
-}
-
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
+/// As every connection that writes is to be. Checkpoints are made by the writer alone, which says
+/// so in `head` first.
+pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))
 }
 
+/// The version that a store says it has.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
 /// Takes each step that the store has not taken, one transaction a step.
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let version = "PRAGMA user_version";
-    let found: i64 = connection.query_row(version, [], |row| row.get(0)).map_err(sqlite)?;
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let found = version(connection)
+        .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
     if found > VERSION {
         return Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION });
     }
@@ -119,71 +159,47 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
         let failed = |source| OpenError::Migration { path: path.to_owned(), from, source };
         let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(step).map_err(failed)?;
+        if from == UNSEALED {
+            seal(&transaction).map_err(failed)?;
+        }
         transaction.pragma_update(None, "user_version", from + 1).map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
     Ok(())
 }
 
-/// Raises the epoch, and reads what the engine must know.
-fn take_up(connection: &mut Connection) -> rusqlite::Result<Contents> {
-    let transaction = connection.transaction()?;
-    let meta = |key: &str| {
-        transaction
-            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
-            .optional()
-    };
-    let known: Option<Vec<u8>> = meta("store")?;
-    let known = known.as_deref().and_then(StoreId::from_slice);
-    let id = known.unwrap_or_else(|| StoreId::random(&mut fastrand::Rng::new()));
-    let before: Option<Vec<u8>> = meta("epoch")?;
-    let before = before.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
-    let epoch = before.saturating_add(1);
-    let mut put =
-        transaction.prepare("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
-    put.execute(("store", id.as_bytes().as_slice()))?;
-    put.execute(("epoch", epoch.to_be_bytes().as_slice()))?;
-    drop(put);
-    // The store is open, so whatever ailed it is over.
-    let now = time::now().wall.0;
-    let own = "UPDATE incidents SET resolved = ?1 WHERE agent = '' AND resolved IS NULL";
-    transaction.execute(own, [now])?;
-    let agents = agents(&transaction)?;
-    let incidents = incidents(&transaction)?;
-    let unanswered = unanswered(&transaction)?;
-    let pushed = pushed(&transaction)?;
-    transaction.commit()?;
-    Ok(Contents { id, epoch, agents, incidents, unanswered, pushed })
+/// Puts sums on rows as they are: from here on a change of them is seen.
+fn seal(connection: &Connection) -> rusqlite::Result<()> {
+    for table in PLAIN {
+        let (name, list) = (table.name, table.columns.join(", "));
+        let mut put =
+            connection.prepare(&format!("UPDATE {name} SET crc = ?2 WHERE rowid = ?1"))?;
+        let mut query = connection.prepare(&format!("SELECT rowid, {list} FROM {name}"))?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let columns = (1..=table.columns.len()).map(|at| row.get_ref(at));
+            let sum = crc(&columns.collect::<rusqlite::Result<Vec<_>>>()?);
+            put.execute((row.get::<_, i64>(0)?, sum))?;
+        }
+    }
+    seal_log(connection)
 }
 
-fn pushed(connection: &Connection) -> rusqlite::Result<Option<Pushed>> {
-    let query = "SELECT value FROM meta WHERE key = 'policy'";
-    let found: Option<Vec<u8>> = connection.query_row(query, [], |row| row.get(0)).optional()?;
-    // What cannot be read was written by something else: the file's policy holds.
-    Ok(found.and_then(|json| serde_json::from_slice(&json).ok()))
-}
-
-fn agents(connection: &Connection) -> rusqlite::Result<Vec<AgentRecord>> {
-    let mut query = connection.prepare("SELECT id, record FROM agents ORDER BY id")?;
-    query.query_map([], agent_of)?.collect()
-}
-
-fn incidents(connection: &Connection) -> rusqlite::Result<Vec<(AgentId, Incident)>> {
-    let mut query = connection.prepare(
-        "SELECT id, agent, cause, level, opened, resolved, incarnation, summary, actions
-         FROM incidents WHERE agent <> '' AND (resolved IS NULL OR id IN
-           (SELECT id FROM incidents WHERE resolved IS NOT NULL ORDER BY resolved DESC LIMIT ?1))
-         ORDER BY opened",
-    )?;
-    let rows = query.query_map([RECENT_MAX], incident_of)?;
-    let with_agent = rows.map(|row| row.map(|(agent, incident)| Some((agent?, incident))));
-    with_agent.filter_map(Result::transpose).collect()
-}
-
-fn unanswered(connection: &Connection) -> rusqlite::Result<Vec<(AgentId, Unanswered)>> {
-    let mut query = connection.prepare(
-        "SELECT agent, command, asked, expires FROM commands
-         WHERE outcome IN ('accepted', 'pending') AND command IS NOT NULL ORDER BY asked",
-    )?;
-    query.query_map([], unanswered_of)?.collect()
+fn seal_log(connection: &Connection) -> rusqlite::Result<()> {
+    let list = super::tables::EVENTS.columns.join(", ");
+    let mut put = connection.prepare("UPDATE events SET crc = ?2, sum = ?3 WHERE seq = ?1")?;
+    let mut query = connection.prepare(&format!("SELECT {list} FROM events ORDER BY seq"))?;
+    let mut rows = query.query([])?;
+    let mut sum = Sum::default();
+    let mut first = None;
+    while let Some(row) = rows.next()? {
+        let columns = (0..super::tables::EVENTS.columns.len()).map(|at| row.get_ref(at));
+        let columns = columns.collect::<rusqlite::Result<Vec<ValueRef<'_>>>>()?;
+        sum = sum.behind(&columns);
+        let seq: i64 = row.get(0)?;
+        first.get_or_insert(seq);
+        put.execute((seq, crc(&columns), sum.0.as_slice()))?;
+    }
+    let before = first.map_or(0, |first| first.unsigned_abs() - 1);
+    put_anchor(connection, Tip { seq: before, sum: Sum::default() })
 }

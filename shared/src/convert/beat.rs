@@ -49,7 +49,7 @@ impl TryFrom<pb::Exit> for Exit {
                 u8::try_from(code).map_err(|_| Invalid::new("exit.code", "not 0..255"))?,
             ),
             Some(How::Signal(signal)) => ExitHow::Signal(signal),
-            Some(How::Unknown(why)) => ExitHow::Unknown(crate::line::clip(why.into())),
+            Some(How::Unknown(why)) => ExitHow::Unknown(crate::text::clip(why.into())),
             None => ExitHow::Unknown("an end that this version does not know".to_owned()),
         };
         Ok(Self { how, core: exit.core, by_us: exit.by_us, oom: exit.oom })
@@ -73,7 +73,7 @@ impl From<pb::Ledger> for LedgerView {
             used: ledger.used,
             limit: ledger.limit,
             next_delay: ledger.next_delay_ms.map(duration),
-            spent: ledger.spent,
+            spent: crate::text::clip(ledger.spent.into()),
         }
     }
 }
@@ -142,10 +142,10 @@ fn failed_to_wire(failed: FailedCheck) -> pb::FailedCheck {
 
 fn failed_from_wire(failed: pb::FailedCheck) -> FailedCheck {
     FailedCheck {
-        name: crate::line::clip(failed.name.into()),
+        name: crate::text::clip(failed.name.into()),
         count: failed.count,
         trigger: failed.trigger,
-        message: crate::line::clip(failed.message.into()),
+        message: crate::text::clip(failed.message.into()),
     }
 }
 
@@ -259,8 +259,8 @@ impl TryFrom<pb::Vitals> for Vitals {
             fds: vitals.fds,
             threads: vitals.threads,
             children: vitals.children,
-            text: crate::line::clip(vitals.text.into()),
-            model: crate::line::clip(vitals.model.into()),
+            text: crate::text::clip(vitals.text.into()),
+            model: crate::text::clip(vitals.model.into()),
             burn: vitals.burn.map(TryInto::try_into).transpose()?.unwrap_or_default(),
             memory_trend: vitals
                 .memory_trend
@@ -320,11 +320,11 @@ impl TryFrom<pb::Report> for Report {
                 datagrams_dropped: health.datagrams_dropped,
                 writes_failed: health.writes_failed,
                 events_dropped: health.events_dropped,
-                sick_disk: crate::line::clip(health.sick_disk.into()),
-                unkillable: crate::line::clip(health.unkillable.into()),
-                sick: crate::line::clip(health.sick.into()),
+                sick_disk: crate::text::clip(health.sick_disk.into()),
+                unkillable: crate::text::clip(health.unkillable.into()),
+                sick: crate::text::clip(health.sick.into()),
                 sick_for: duration(health.sick_ms),
-                unheard: crate::line::clip(health.unheard.into()),
+                unheard: crate::text::clip(health.unheard.into()),
             },
             starts_in: report.starts_in_ms.map(duration),
             policy: report.policy,

@@ -6,8 +6,8 @@ use crate::command::{
     Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester, Survivor,
 };
 use crate::incident::Cause;
-use crate::line::clip;
 use crate::status::Lifecycle;
+use crate::text::clip;
 
 impl From<Command> for pb::Command {
     fn from(command: Command) -> Self {
@@ -111,7 +111,9 @@ impl From<pb::precondition::Of> for Precondition {
                 Self::Frozen { progress, quiet: duration(quiet_ms) }
             }
             Of::Lease(pb::SameLease { number }) => Self::SameLease { number },
-            Of::Failed(pb::StillFailed { check }) => Self::StillFailed { check },
+            Of::Failed(pb::StillFailed { check }) => {
+                Self::StillFailed { check: clip(check.into()) }
+            }
             Of::Paused(pb::StillPaused {}) => Self::StillPaused,
             Of::Overdue(pb::StillOverdue { over_ms }) => {
                 Self::StillOverdue { over: duration(over_ms) }
@@ -163,10 +165,10 @@ impl TryFrom<pb::Outcome> for Outcome {
         Ok(Self {
             command: id("outcome.command", &outcome.command)?,
             ending,
-            detail: outcome.detail,
+            detail: clip(outcome.detail.into()),
             previous: Lifecycle::from_wire("outcome.previous", outcome.previous)?,
             task_cancelled: outcome.task_cancelled,
-            survivors: outcome.survivors.into_iter().map(Into::into).collect(),
+            survivors: survivors(outcome.survivors),
             to: outcome.to.map(TryInto::try_into).transpose()?,
         })
     }
@@ -178,8 +180,17 @@ impl From<Survivor> for pb::Survivor {
     }
 }
 
+/// Members of a tree that an event names; more are not told.
+const SURVIVORS_MAX: usize = 256;
+
+/// Those that an event names.
+pub(super) fn survivors(survivors: Vec<pb::Survivor>) -> Vec<Survivor> {
+    survivors.into_iter().take(SURVIVORS_MAX).map(Into::into).collect()
+}
+
 impl From<pb::Survivor> for Survivor {
     fn from(survivor: pb::Survivor) -> Self {
-        Self { pid: survivor.pid, comm: survivor.comm, start_time: survivor.start_time }
+        let pb::Survivor { pid, comm, start_time } = survivor;
+        Self { pid, comm: clip(comm.into()), start_time }
     }
 }

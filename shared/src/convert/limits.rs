@@ -7,6 +7,7 @@ use crate::policy::{
     Due, EnergyLimits, Expected, FailureLimits, FlappingLimits, Limits, LoopLimits, MemoryLimits,
     NAMED_MAX, QuietHours, ResponseLimits,
 };
+use crate::text::clip;
 
 impl From<Limits> for pb::Limits {
     fn from(limits: Limits) -> Self {
@@ -68,9 +69,9 @@ fn expected_to_wire((name, expected): (String, Expected)) -> pb::ExpectedCheck {
 fn expected_from_wire(check: pb::ExpectedCheck) -> Option<(String, Expected)> {
     let due = match check.due? {
         pb::expected_check::Due::EveryMs(every) => Due::Every(duration(every)),
-        pb::expected_check::Due::Cron(line) => Due::Cron(line),
+        pb::expected_check::Due::Cron(line) => Due::Cron(clip(line.into())),
     };
-    Some((check.name, Expected { due, grace: duration(check.grace_ms) }))
+    Some((clip(check.name.into()), Expected { due, grace: duration(check.grace_ms) }))
 }
 
 fn least(field: &'static str, number: u32) -> Result<NonZeroU32, Invalid> {
@@ -100,7 +101,7 @@ impl TryFrom<pb::Limits> for Limits {
                 same_error: least("looping.same_error", looping.same_error)?,
                 alternating: least("looping.alternating", looping.alternating)?,
                 monologue: least("looping.monologue", looping.monologue)?,
-                exempt: looping.exempt,
+                exempt: looping.exempt.into_iter().map(|tool| clip(tool.into())).collect(),
             },
             energy: EnergyLimits {
                 low: finite("energy.low", energy.low)?,

@@ -9,6 +9,7 @@ use crate::incident::Cause;
 use crate::policy::{
     Act, Delay, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, UnknownExit,
 };
+use crate::text::clip;
 
 impl From<Policy> for pb::Policy {
     fn from(policy: Policy) -> Self {
@@ -60,7 +61,7 @@ impl TryFrom<pb::Policy> for Policy {
         };
         let failures = policy.failures_before_critical;
         Ok(Self {
-            name: policy.name,
+            name: clip(policy.name.into()),
             mode: Mode::from_wire("policy.mode", policy.mode)?,
             expect_beats: ExpectBeats::from_wire("policy.expect_beats", policy.expect_beats)?,
             startup_grace: duration(policy.startup_grace_ms),
@@ -126,9 +127,9 @@ impl TryFrom<pb::RestartPolicy> for RestartPolicy {
             attempts: restart.attempts,
             delay: Delay {
                 initial: duration(restart.delay_initial_ms),
-                factor: finite("restart.delay_factor", restart.delay_factor)?,
+                factor: finite("restart.delay_factor", restart.delay_factor)?.clamp(1.0, 100.0),
                 max: duration(restart.delay_max_ms),
-                jitter: finite("restart.delay_jitter", restart.delay_jitter)?,
+                jitter: finite("restart.delay_jitter", restart.delay_jitter)?.clamp(0.0, 1.0),
             },
             stable_after: duration(restart.stable_after_ms),
             per_day_max: restart.per_day_max,

@@ -1,17 +1,19 @@
 //! Messages of the stream.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use prost::Message as _;
 
+use super::command::survivors;
 use super::words::Word as _;
 use super::{Invalid, Required as _, duration, id, ms, pb, process, stamp, wall};
-use crate::line::clip;
 use crate::session::{
     BUNDLE_LEN_MAX, Bundle, EVENT_BATCH_MAX, Event, FromSidecar, GoodbyeReason, Happening, Hello,
-    Hold, ToSidecar, Welcome,
+    Hold, LOST_MAX, SpoolSeen, ToSidecar, Welcome,
 };
 use crate::status::Lifecycle;
+use crate::text::clip;
 
 /// Labels that one sidecar may carry.
 const LABELS_MAX: usize = 32;
@@ -81,6 +83,7 @@ impl From<Hello> for pb::Hello {
             epochs: hello.epochs.into_iter().map(epoch).collect(),
             shown: Some(hello.shown.into()),
             held: hello.held.map(Into::into),
+            at: hello.at.map(stamp),
         }
     }
 }
@@ -114,6 +117,7 @@ impl TryFrom<pb::Hello> for Hello {
             epochs: hello.epochs.into_iter().map(epoch).collect::<Result<_, _>>()?,
             shown: hello.shown.required("hello.shown")?.into(),
             held: hello.held.map(TryInto::try_into).transpose()?,
+            at: hello.at.map(wall),
         })
     }
 }
@@ -175,7 +179,32 @@ impl From<Welcome> for pb::Welcome {
             degraded: welcome.degraded,
             pending: welcome.pending.into_iter().map(Into::into).collect(),
             policy_mark: welcome.policy_mark,
+            spool: welcome.spool.map(Into::into),
         }
+    }
+}
+
+impl From<SpoolSeen> for pb::SpoolSeen {
+    fn from(seen: SpoolSeen) -> Self {
+        let range = |range: RangeInclusive<u64>| {
+            let (first, last) = range.into_inner();
+            pb::EventRange { first, last }
+        };
+        let SpoolSeen { newest, foreign, lost } = seen;
+        Self { newest, foreign, lost: lost.into_iter().map(range).collect() }
+    }
+}
+
+impl TryFrom<pb::SpoolSeen> for SpoolSeen {
+    type Error = Invalid;
+
+    fn try_from(seen: pb::SpoolSeen) -> Result<Self, Invalid> {
+        if seen.lost.len() > LOST_MAX {
+            return Err(Invalid::new("welcome.spool.lost", "more than 64"));
+        }
+        let range = |range: pb::EventRange| range.first..=range.last;
+        let lost = seen.lost.into_iter().map(range).collect();
+        Ok(Self { newest: seen.newest, foreign: seen.foreign, lost })
     }
 }
 
@@ -197,6 +226,7 @@ impl TryFrom<pb::Welcome> for Welcome {
                 .map(TryInto::try_into)
                 .collect::<Result<_, _>>()?,
             policy_mark: welcome.policy_mark,
+            spool: welcome.spool.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -297,8 +327,8 @@ impl TryFrom<pb::Event> for Event {
                 exit: exited.exit.required("exited.exit")?.try_into()?,
                 clean: exited.clean,
                 next: Lifecycle::from_wire("exited.next", exited.next)?,
-                survivors: exited.survivors.into_iter().map(Into::into).collect(),
-                left: exited.left.into_iter().map(Into::into).collect(),
+                survivors: survivors(exited.survivors),
+                left: survivors(exited.left),
             },
             Some(What::Outcome(outcome)) => Happening::Outcome(outcome.try_into()?),
             Some(What::Held(held)) => Happening::Held(held.try_into()?),

@@ -141,6 +141,7 @@ fn what_goes_up_comes_back() {
         labels: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
         spool: SpoolId::random(rng),
         last_event: 9,
+        at: None,
         report: report(rng),
         epochs: BTreeMap::from([(store, 4)]),
         shown: Evidence { beats: true, progress: false, ready: true },
@@ -203,6 +204,7 @@ fn what_goes_down_comes_back() {
         degraded: String::new(),
         pending: Vec::new(),
         policy_mark: 77,
+        spool: None,
     })));
     down(&ToSidecar::Policy { policy: Box::new(policy), mark: 78 });
     down(&ToSidecar::Ack { spool: SpoolId::random(rng), number: 3 });

@@ -2,8 +2,8 @@
 //! there is nothing to hold against a policy.
 
 use super::{Invalid, duration, finite, ms, pb};
-use crate::line::clip;
 use crate::policy::NAMED_MAX;
+use crate::text::clip;
 use crate::trend::{Burn, CheckAge, GapStats, MemoryTrend, RecentTasks, Repeats, ResponseTrend};
 
 impl From<Repeats> for pb::Repeats {

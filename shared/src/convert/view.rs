@@ -80,7 +80,7 @@ impl TryFrom<&pb::ForgetRequest> for Forgetting {
 fn said(field: &'static str, text: &str) -> Result<String, Invalid> {
     match text.trim() {
         "" => Err(Invalid::missing(field)),
-        text => Ok(crate::line::clip(text.into())),
+        text => Ok(crate::text::clip(text.into())),
     }
 }
 
@@ -106,7 +106,8 @@ impl TryFrom<pb::ActionOutcome> for ActionOutcome {
 
 impl From<CollectorView> for pb::CollectorInfo {
     fn from(view: CollectorView) -> Self {
-        Self { version: view.version, started: Some(stamp(view.started)), degraded: view.degraded }
+        let CollectorView { now, version, started, degraded } = view;
+        Self { version, started: Some(stamp(started)), degraded, now: now.map(stamp) }
     }
 }
 
@@ -115,7 +116,8 @@ impl TryFrom<pb::CollectorInfo> for CollectorView {
 
     fn try_from(info: pb::CollectorInfo) -> Result<Self, Invalid> {
         let started = wall(info.started.required("collector.started")?);
-        Ok(Self { version: info.version, started, degraded: info.degraded })
+        let now = info.now.map(wall);
+        Ok(Self { now, version: info.version, started, degraded: info.degraded })
     }
 }
 
@@ -160,6 +162,7 @@ impl From<AgentView> for pb::AgentView {
             connected: view.connected,
             life: view.life.map(Into::into),
             started: view.started.map(stamp),
+            clock_ahead_ms: view.clock_ahead,
             pid: view.pid,
             host: view.host,
             labels: view.labels.into_iter().collect(),
@@ -191,6 +194,7 @@ impl TryFrom<pb::AgentView> for AgentView {
             connected: view.connected,
             life: view.life.map(TryInto::try_into).transpose()?,
             started: view.started.map(wall),
+            clock_ahead: view.clock_ahead_ms,
             pid: view.pid,
             host: view.host,
             labels: view.labels.into_iter().collect(),
@@ -218,6 +222,7 @@ impl From<Explanation> for pb::ExplainResponse {
                 .map(|WhatIf { key, value, says }| pb::WhatIf { key, value, says })
                 .collect(),
             suggestions: explanation.suggestions,
+            now: explanation.now.map(stamp),
         }
     }
 }
@@ -234,6 +239,7 @@ impl TryFrom<pb::ExplainResponse> for Explanation {
             configured: response.configured.into_iter().collect(),
             what_if: response.what_if.into_iter().map(what_if).collect(),
             suggestions: response.suggestions,
+            now: response.now.map(wall),
         })
     }
 }

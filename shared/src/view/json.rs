@@ -10,7 +10,7 @@ use super::{
 };
 use crate::beat::{Phase, ResponseTime, TaskCounts};
 use crate::command::CommandKind;
-use crate::id::{AgentId, IncidentId};
+use crate::id::{AgentId, IncidentId, StoreId};
 use crate::incident::{ActionOutcome, Cause};
 use crate::session::EventKind;
 use crate::status::{Lifecycle, Status};
@@ -20,6 +20,7 @@ use crate::time::{Wall, millis};
 #[derive(Debug, Serialize)]
 pub struct EventJson {
     schema: u8,
+    store: Option<String>,
     seq: u64,
     at: Wall,
     agent: Option<String>,
@@ -29,11 +30,12 @@ pub struct EventJson {
 }
 
 impl EventJson {
-    /// Of a recorded event. A detail that is no JSON is shown as text.
-    pub fn new(view: &EventView) -> Self {
+    /// Of a recorded event of a store. A detail that is no JSON is shown as text.
+    pub fn new(view: &EventView, store: Option<StoreId>) -> Self {
         let detail = serde_json::from_str(&view.detail);
         Self {
             schema: 1,
+            store: store.map(|store| store.to_string()),
             seq: view.seq,
             at: view.at,
             agent: view.agent.as_ref().map(AgentId::to_string),
@@ -80,6 +82,7 @@ struct AgentJson {
     incarnation: Option<u32>,
     life: Option<String>,
     started: Option<Wall>,
+    clock_ahead_ms: Option<i64>,
     pid: Option<u32>,
     host: String,
     labels: BTreeMap<String, String>,
@@ -151,6 +154,7 @@ fn agent_json(view: &AgentView, now: Wall) -> AgentJson {
         incarnation: view.life.map(|life| life.ordinal.get()),
         life: view.life.map(|life| life.id.to_string()),
         started: view.started,
+        clock_ahead_ms: view.clock_ahead,
         pid: view.pid,
         host: view.host.clone(),
         labels: view.labels.clone(),

@@ -281,7 +281,11 @@ impl File {
         Self::parse(&name, &text)
     }
 
-    fn parse(name: &str, text: &str) -> Result<Self, Refused> {
+    /// Reads the text of a file. `name` names it in errors.
+    ///
+    /// # Errors
+    /// It holds a mistake; line and key are named.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Refused> {
         let file: Self = strict_toml::parse(name, text)?;
         file.hooks.check().map_err(|why| Refused::new(name, why))?;
         if let Some(pattern) = &file.transcript {

@@ -20,11 +20,12 @@ use super::{
 };
 use crate::BeginError;
 use crate::http::HttpDoor;
-use crate::link::spool;
+use crate::link::spool::{self, Contents};
 use crate::lock::{self, Lock, Locked};
 use crate::place::{self, Place};
 use crate::process::Spec;
 use crate::reserve;
+use crate::state::Reached;
 use crate::upward::Upward;
 use crate::vitals;
 
@@ -45,11 +46,7 @@ impl Driver {
             recall(&config, &place)?;
         notes.extend(recalled);
         config.attach = config.attach.take().filter(|_| attaches);
-        let state_error = |source| BeginError::State { path: config.state.clone(), source };
-        let contents = spool::load(&config.state).map_err(state_error)?;
-        if let Some(damage) = &contents.damage {
-            notes.push(format!("the spool was damaged, events may be lost: {damage}"));
-        }
+        let contents = load_spool(&config, memory.reached, &mut notes)?;
         let door = open_door(&config, &place, door.as_deref())?;
         let http = open_http(&config, &door, &mut notes);
         let system = |what| move |source| BeginError::System { what, source };
@@ -105,6 +102,23 @@ impl Driver {
         tokio::spawn(link.run());
         Ok(driver)
     }
+}
+
+/// What no collector has acked yet, as far as it is there.
+fn load_spool(
+    config: &Config,
+    reached: Option<Reached>,
+    notes: &mut Vec<String>,
+) -> Result<Contents, BeginError> {
+    let state_error = |source| BeginError::State { path: config.state.clone(), source };
+    let mut contents = spool::load(&config.state).map_err(state_error)?;
+    if let Some(reached) = reached {
+        contents.compare(reached);
+    }
+    if let Some(damage) = &contents.damage {
+        notes.push(format!("the spool was damaged, events may be lost: {damage}"));
+    }
+    Ok(contents)
 }
 
 /// Nobody else supervises this agent.

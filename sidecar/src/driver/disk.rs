@@ -48,6 +48,8 @@ pub(super) struct Disk {
     asked: u64,
     answers: u64,
     spool_failures: u64,
+    /// How far the spool is, as the state file is to say.
+    reached: Option<(SpoolId, u64)>,
     start: Option<(Life, Barrier)>,
     intent: Option<Barrier>,
     /// A write of the spool that found the queue full.
@@ -70,6 +72,7 @@ impl Disk {
             asked: 0,
             answers: 0,
             spool_failures: 0,
+            reached: None,
             start: None,
             intent: None,
             unqueued: None,
@@ -181,7 +184,14 @@ impl Disk {
         {
             self.unqueued = self.queue(Job::Spool(write)).err();
         }
+        let reached = outbox.reached();
+        if self.reached != Some((reached.spool, reached.last)) {
+            // Behind the facts themselves: what it says is there was there.
+            self.reached = Some((reached.spool, reached.last));
+            self.wanted += 1;
+        }
         if self.wanted > self.queued && self.unqueued.is_none() {
+            let memory = Memory { reached: Some(reached), ..memory.clone() };
             let job = Job::State { generation: self.wanted, bytes: memory.render() };
             if self.queue(job).is_ok() {
                 self.queued = self.wanted;
@@ -279,7 +289,7 @@ mod tests {
         assert_eq!(disk.sick(), Some("the disk does not answer".to_owned()));
         assert!(outbox.next(at(12)).is_some(), "it goes on from memory");
         assert_eq!(outbox.spool(), fresh(12));
-        let answered = Progress { state: 1, state_tried: 1, answers: 2, ..Progress::default() };
+        let answered = Progress { state: 2, state_tried: 2, answers: 2, ..Progress::default() };
         told.send_replace(answered);
         hand_over(&mut disk, &mut outbox, 13);
         assert_eq!(disk.sick(), None);

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::begin::{LOCK_PAUSE, LOCK_TRIES};
 use super::{Config, Driver};
 use crate::BeginError;
+use crate::link::spool;
 use crate::place::Place;
 use crate::process::{
     Kind, Marked, Selector, door_of, find_marked, main_of, owner_of, sweep_leftovers,
@@ -216,7 +217,16 @@ fn remembered(config: &Config, boot_id: &str, notes: &mut Vec<String>) -> io::Re
     Ok(match Memory::load(&config.state)? {
         Found::Whole(memory) if memory.agent == config.agent => *memory,
         Found::Whole(other) => {
-            notes.push(format!("the state directory belongs to {}; starting anew", other.agent));
+            let aside = format!("{}.of-{}", spool::FILE_NAME, other.agent);
+            let (from, to) = (config.state.join(spool::FILE_NAME), config.state.join(&aside));
+            match std::fs::rename(from, to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            notes.push(format!(
+                "the state directory belongs to {}; starting anew, its spool is kept as {aside}",
+                other.agent
+            ));
             empty()
         }
         Found::Nothing => empty(),

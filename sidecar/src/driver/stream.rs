@@ -1,6 +1,7 @@
 //! The driver's end of the stream: who may greet it, what it takes, what goes out.
 
-use lubdub_shared::session::{FromSidecar, Hello, ToSidecar, Welcome};
+use lubdub_shared::id::SpoolId;
+use lubdub_shared::session::{FromSidecar, Happening, Hello, ToSidecar, Welcome};
 use lubdub_shared::time::Now;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -83,8 +84,21 @@ impl Driver {
                 "refused: the addresses lead to different stores"
             );
         }
+        if memory.home.as_ref().is_none_or(|home| home.store != welcome.store) {
+            self.outbox.forget_kept();
+        }
         self.outbox.welcomed(now.mono);
         self.outbox.resume();
+        if let Some(seen) = &welcome.spool {
+            let fresh = SpoolId::random(&mut self.rng);
+            if self.outbox.compare(seen, fresh) {
+                let text = "its state directory is an older copy, or another agent's: what \
+                            happens from here on is numbered in a new spool";
+                warn!("{text}");
+                let what = Happening::Note { text: text.to_owned() };
+                self.outbox.push(now.wall, None, what);
+            }
+        }
         self.acked_at = now.mono;
         self.link = LinkState::Up(sender);
         self.events.push_back(Event::Welcome(welcome, address));
@@ -103,6 +117,7 @@ impl Driver {
             epochs: self.supervisor.memory().epochs.clone(),
             shown: self.supervisor.memory().shown,
             held: self.supervisor.memory().hold.clone(),
+            at: Some(now.wall),
         }
     }
 

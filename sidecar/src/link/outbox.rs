@@ -22,6 +22,8 @@ use lubdub_shared::time::{Mono, Wall};
 use super::pace::{Answer, Pace};
 use super::spool::{Contents, Line};
 
+mod again;
+
 /// Waiting events that carry a bundle of evidence.
 const BUNDLES_MAX: usize = 4;
 /// Events that are kept.
@@ -77,6 +79,12 @@ pub(crate) struct Outbox {
     untold: u64,
     /// Since when the oldest event that may not go waits for the disk.
     waiting_since: Option<Mono>,
+    /// Acked, and kept for a collector that loses them.
+    kept: VecDeque<(SpoolId, Event)>,
+    /// The newest number that was read from the disk.
+    read_upto: u64,
+    /// The newest that was acked.
+    told: Option<(SpoolId, u64)>,
     report: Option<Box<Report>>,
     pace: Pace,
 }
@@ -103,6 +111,9 @@ impl Outbox {
             dropped: 0,
             untold: 0,
             waiting_since: None,
+            kept: VecDeque::new(),
+            read_upto: contents.last,
+            told: None,
             report: None,
             pace: Pace::default(),
         }
@@ -244,7 +255,9 @@ impl Outbox {
         self.pace.answered(Answer::Ack(spool, number), now);
         let before = self.events.len();
         while self.events.front().is_some_and(|(own, e)| *own == spool && e.number <= number) {
-            self.events.pop_front();
+            if let Some((spool, event)) = self.events.pop_front() {
+                self.keep(spool, event);
+            }
         }
         let gone = before - self.events.len();
         if gone > 0 {
@@ -255,6 +268,7 @@ impl Outbox {
                 *upto = upto.saturating_sub(gone);
             }
             self.acked = Some((spool, number));
+            self.told = self.acked;
         }
     }
 

@@ -19,6 +19,8 @@ use lubdub_shared::id::SpoolId;
 use lubdub_shared::session::{Event, Happening};
 use serde::{Deserialize, Serialize};
 
+use crate::state::Reached;
+
 /// Name of the file in the agent's state directory.
 pub(crate) const FILE_NAME: &str = "spool.log";
 
@@ -72,6 +74,26 @@ pub(crate) struct Contents {
     pub(crate) events: Vec<(SpoolId, Event)>,
     /// What is wrong with the file, in words.
     pub(crate) damage: Option<String>,
+}
+
+impl Contents {
+    /// What is missing of a spool that reached so far: it was emptied, cut, or put back from an
+    /// older copy. Numbers that were used are not used again.
+    pub(crate) fn compare(&mut self, reached: Reached) {
+        let Reached { spool, last, acked } = reached;
+        let found = if self.spool == Some(spool) { self.last } else { 0 };
+        if found >= last || self.damage.is_some() {
+            return;
+        }
+        (self.spool, self.last) = (None, 0);
+        let first = found.max(acked) + 1;
+        if first <= last {
+            self.damage = Some(format!(
+                "the events {first} to {last} of spool {spool} are not in it; those that the \
+                 collector has not got are lost"
+            ));
+        }
+    }
 }
 
 /// Reads every line that is whole.

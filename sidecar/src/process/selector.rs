@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lubdub_shared::id::ProcessId;
+use lubdub_shared::text::clip;
 
 use crate::vitals::procfs::{Stat, topmost};
 use crate::vitals::{self, Groups};
@@ -77,13 +78,12 @@ impl Selector {
         let alive: Vec<Stat> = found.into_iter().filter(Stat::is_alive).collect();
         match alive.as_slice() {
             [stat] if stat.pid == INIT || ours().any(|pid| pid == stat.pid) => {
-                Err(NotOne::Above(format!("{} {}", stat.pid, command_line(stat.pid))))
+                Err(NotOne::Above(shown(stat)))
             }
             [stat] => stat.id().ok_or_else(|| NotOne::Nobody(self.words())),
             [] => Err(NotOne::Nobody(self.words())),
             several => {
-                let line = |stat: &Stat| format!("{} {}", stat.pid, command_line(stat.pid));
-                let list = several.iter().take(LISTED_MAX).map(line).collect();
+                let list = several.iter().take(LISTED_MAX).map(shown).collect();
                 Err(NotOne::Several { what: self.words(), list })
             }
         }
@@ -149,6 +149,11 @@ fn ours() -> impl Iterator<Item = u32> {
 fn highest(pids: impl Iterator<Item = u32>) -> Vec<Stat> {
     let found: Vec<Stat> = pids.filter_map(vitals::stat).collect();
     topmost(&found).cloned().collect()
+}
+
+/// A process as people are told of it: anybody may have named it.
+fn shown(stat: &Stat) -> String {
+    clip(format!("{} {}", stat.pid, command_line(stat.pid)).into())
 }
 
 fn command_line(pid: u32) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lubdub_shared::command::Survivor;
-use lubdub_shared::line::clip;
+use lubdub_shared::text::clip;
 use lubdub_shared::time::Mono;
 
 use super::leaf::Leaf;

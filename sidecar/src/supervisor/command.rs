@@ -5,6 +5,7 @@
 //! What passes is written down as an intent; when that is on disk everything is checked once more,
 //! and then it is done. An intent that a crash left behind is finished by the next sidecar.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use lubdub_shared::command::{
@@ -233,8 +234,13 @@ impl Supervisor {
             };
             return Err((Ending::Expired, why));
         }
-        let life = self.memory.life.map(|life| life.id);
-        if command.kind.is_for_a_life() && command.life != life {
+        let life = self.memory.life;
+        // Asked when there was no life yet: a person means the one that was about to begin.
+        let first = command.life.is_none()
+            && matches!(command.requested_by, Requester::Person(_))
+            && life.is_some_and(|life| life.ordinal == NonZeroU32::MIN);
+        let same = command.life == life.map(|life| life.id);
+        if command.kind.is_for_a_life() && !same && !first {
             return refuse(Refusal::WrongLife, "that life is over");
         }
         Ok(())

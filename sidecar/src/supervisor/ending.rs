@@ -5,11 +5,11 @@ use std::time::Duration;
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{CommandKind, Ending, Outcome, Survivor};
 use lubdub_shared::id::ProcessId;
-use lubdub_shared::line::clip;
 use lubdub_shared::policy::{Exhausted, Mode, RestartOn, UnknownExit};
 use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
+use lubdub_shared::text::clip;
 use lubdub_shared::time::words;
 
 use super::command::hold_of;

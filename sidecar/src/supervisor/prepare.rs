@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use lubdub_shared::command::{Ending, Outcome, Refusal};
 use lubdub_shared::id::{CommandId, Life, ProcessId};
-use lubdub_shared::line::clip;
 use lubdub_shared::session::{Bundle, Happening};
+use lubdub_shared::text::clip;
 
 use super::recent::History;
 use super::{Action, State, Supervisor, Then};

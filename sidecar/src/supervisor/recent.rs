@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lubdub_shared::beat::Phase;
-use lubdub_shared::line::{Message, clip};
+use lubdub_shared::line::Message;
+use lubdub_shared::text::clip;
 use lubdub_shared::time::Mono;
 use serde::Serialize;
 

@@ -163,6 +163,7 @@ fn events(supervisor: &Supervisor) -> Vec<(&'static str, Event, Duration)> {
         acked: 0,
         degraded: String::new(),
         policy_mark: 1,
+        spool: None,
         pending: Vec::new(),
     };
     vec![
@@ -530,6 +531,7 @@ fn another_store_voids_what_the_old_one_asked_for() {
         acked: 0,
         degraded: String::new(),
         policy_mark: 1,
+        spool: None,
         pending: Vec::new(),
     };
     supervisor.handle(Event::Welcome(Box::new(welcome), "x".to_owned()), at, &mut actions);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lubdub_shared::policy::Policy;
 use lubdub_shared::session::{Happening, Welcome};
-use lubdub_shared::time::Mono;
+use lubdub_shared::time::{Mono, scaled};
 
 use super::{Action, State, Supervisor};
 use crate::state::Home;
@@ -22,7 +22,7 @@ impl Supervisor {
         self.alone_since = None;
         self.interval = welcome.interval;
         // Spread over the interval: a fleet that came back at one moment does not report so.
-        self.reported = self.ticks.before(self.interval.mul_f64(self.rng.f64()));
+        self.reported = self.ticks.before(scaled(self.interval, self.rng.f64()));
         self.set_policy(welcome.policy, welcome.policy_mark, out);
         let store = welcome.store;
         if let Some(old) = self.memory.home.as_ref().filter(|home| home.store != store) {

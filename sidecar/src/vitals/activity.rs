@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lubdub_shared::beat::{ActivityKind, LastActivity};
-use lubdub_shared::time::Mono;
+use lubdub_shared::time::{Mono, scaled};
 
 /// The window, unless the beat deadline is shorter.
 const WINDOW: Duration = Duration::from_secs(30);
@@ -136,7 +136,7 @@ impl Activity {
     fn note(&mut self, now: Mono, window: Duration) {
         let start = now.before(window);
         let within = self.steps.iter().rev().take_while(|step| step.at > start);
-        let cpu_min = window.mul_f64(CPU_SHARE_MIN);
+        let cpu_min = scaled(window, CPU_SHARE_MIN);
         let (mut written, mut io, mut network, mut cpu) = (0, 0, 0, Duration::ZERO);
         let mut found: Option<(Mono, ActivityKind)> = None;
         let mut later_beats = 0;

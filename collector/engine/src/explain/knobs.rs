@@ -6,7 +6,7 @@ use std::time::Duration;
 use lubdub_shared::beat::{Ages, Report};
 use lubdub_shared::incident::Cause;
 use lubdub_shared::policy::Policy;
-use lubdub_shared::time::words;
+use lubdub_shared::time::{scaled, words};
 
 /// One setting.
 pub(super) struct Knob {
@@ -27,7 +27,7 @@ macro_rules! clock {
             key: |_, _| $key.to_owned(),
             causes: &[$(Cause::$cause),*],
             turn: |policy, _, by| {
-                policy.$($field).+ = policy.$($field).+.mul_f64(by);
+                policy.$($field).+ = scaled(policy.$($field).+, by);
                 Some(words(policy.$($field).+))
             },
         }
@@ -75,7 +75,7 @@ pub(super) const KNOBS: &[Knob] = &[
         key: |_, _| "task_timeout".to_owned(),
         causes: &[Cause::TaskOverdue],
         turn: |policy, _, by| {
-            let timeout = policy.task_timeout?.mul_f64(by);
+            let timeout = scaled(policy.task_timeout?, by);
             policy.task_timeout = Some(timeout);
             Some(words(timeout))
         },
@@ -92,7 +92,7 @@ pub(super) const KNOBS: &[Knob] = &[
         causes: &[Cause::BurnWithoutProgress],
         turn: |policy, _, by| {
             let tokens = &mut policy.limits.energy.burn_tokens;
-            *tokens = scaled(*tokens, by);
+            *tokens = so_many(*tokens, by);
             Some(tokens.to_string())
         },
     },
@@ -104,7 +104,7 @@ pub(super) const KNOBS: &[Knob] = &[
         key: |_, _| "response.slow".to_owned(),
         causes: &[Cause::SlowResponse],
         turn: |policy, _, by| {
-            let slow = policy.limits.response.slow?.mul_f64(by);
+            let slow = scaled(policy.limits.response.slow?, by);
             policy.limits.response.slow = Some(slow);
             Some(words(slow))
         },
@@ -136,7 +136,7 @@ fn deadline_key(ages: &Ages, policy: &Policy) -> String {
 
 fn turn_deadline(_: &mut Policy, report: &mut Report, by: f64) -> Option<String> {
     let deadline = report.ages.deadline.as_mut()?;
-    deadline.after = deadline.after.mul_f64(by).max(Duration::from_millis(1));
+    deadline.after = scaled(deadline.after, by).max(Duration::from_millis(1));
     Some(words(deadline.after))
 }
 
@@ -149,19 +149,19 @@ fn progress_key(ages: &Ages, policy: &Policy) -> String {
 }
 
 fn turn_progress(policy: &mut Policy, report: &mut Report, by: f64) -> Option<String> {
-    let window = report.ages.progress_window(policy).mul_f64(by);
+    let window = scaled(report.ages.progress_window(policy), by);
     report.ages.progress.window = window;
     (policy.progress_window, policy.phase) = (window, Default::default());
     Some(words(window))
 }
 
 fn times(count: u32, by: f64) -> std::num::NonZeroU32 {
-    let scaled = u32::try_from(scaled(u64::from(count), by)).unwrap_or(u32::MAX);
+    let scaled = u32::try_from(so_many(u64::from(count), by)).unwrap_or(u32::MAX);
     std::num::NonZeroU32::new(scaled).unwrap_or(std::num::NonZeroU32::MIN)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
 #[expect(clippy::cast_precision_loss, reason = "a bound is coarser than that")]
-fn scaled(count: u64, by: f64) -> u64 {
+fn so_many(count: u64, by: f64) -> u64 {
     (count as f64 * by).round() as u64
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lubdub_shared::command::Command;
 use lubdub_shared::id::{InstanceId, Life};
 use lubdub_shared::policy::Policy;
-use lubdub_shared::session::Hello;
+use lubdub_shared::session::{Hello, SpoolSeen};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now};
 
@@ -26,6 +26,8 @@ pub enum Attached {
         interval: Duration,
         /// Commands that waited for it.
         pending: Vec<Command>,
+        /// What was heard of its spool.
+        spool: SpoolSeen,
     },
     /// Another sidecar instance is heard for this agent.
     OtherInstance,
@@ -65,6 +67,8 @@ impl Fleet {
             self.judged(index, now, out, |judge| judge.look());
             return Attached::OtherInstance;
         }
+        let spool = self.seen_of(index, &hello, out);
+        let agent = self.agent_mut(index);
         let lost = known.is_some() && lost_its_memory(agent, &hello);
         if lost {
             let text =
@@ -80,6 +84,7 @@ impl Fleet {
         agent.policy_mark = policy.mark();
         agent.policy = policy;
         agent.host = hello.host;
+        agent.clock_ahead = hello.at.map(|at| at.0.saturating_sub(now.wall.0));
         agent.labels = hello.labels;
         agent.shown = agent.shown.union(hello.shown);
         agent.held = hello.held.as_ref().map(ToString::to_string);
@@ -96,7 +101,40 @@ impl Fleet {
         self.judged(index, now, out, |judge| pending = judge.due_again(report));
         // What changes with a stream is remembered, whatever the mark says.
         out.push((index, Effect::Remember(Box::new(self.agent(index).record()))));
-        Attached::As { agent: index, interval, pending }
+        Attached::As { agent: index, interval, pending, spool }
+    }
+
+    /// What was heard of the spool that a sidecar goes on in. Numbers that went back belong to a
+    /// state that was put back from a copy: told, and what comes under them counts again.
+    fn seen_of(
+        &mut self,
+        index: AgentIndex,
+        hello: &Hello,
+        out: &mut Vec<(AgentIndex, Effect)>,
+    ) -> SpoolSeen {
+        let owner = self.spools.get(&hello.spool).copied().filter(|owner| *owner != index);
+        if let Some(owner) = owner {
+            let owner = &self.agent(owner).id;
+            let text = format!(
+                "its state directory is a copy of {owner}'s: its events are numbered as those of \
+                 {owner}, so it is told to begin anew"
+            );
+            out.push((index, Effect::Note(text)));
+            return SpoolSeen { foreign: true, ..SpoolSeen::default() };
+        }
+        let before = self.agent_mut(index).spool.replace(hello.spool);
+        before.map(|before| self.spools.remove(&before));
+        self.spools.insert(hello.spool, index);
+        let newest = self.agent_mut(index).went_back(hello.spool, hello.last_event);
+        if newest > hello.last_event {
+            let text = format!(
+                "its events went back: {newest} were heard of its spool, and its sidecar knows of \
+                 {}; its state directory was put back from a copy",
+                hello.last_event
+            );
+            out.push((index, Effect::Note(text)));
+        }
+        SpoolSeen { newest, ..SpoolSeen::default() }
     }
 }
 

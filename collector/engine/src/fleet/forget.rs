@@ -4,7 +4,7 @@ use lubdub_shared::time::Now;
 
 use super::restore::give_up;
 use super::{AgentIndex, Fleet};
-use crate::Effect;
+use crate::{Effect, incident};
 
 /// Its sidecar is connected: it would be back with its next report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Fleet {
             return Err(StillConnected);
         }
         for incident in agent.incidents.iter_mut().filter(|i| i.resolved.is_none()) {
-            incident.resolved = Some(now.wall);
+            incident.resolved = Some(incident::not_before(incident, now.wall));
             out.push((index, Effect::Incident(Box::new(incident.clone()))));
         }
         let asked = agent.act.take().into_iter().chain(std::mem::take(&mut agent.asked));
@@ -39,9 +39,8 @@ impl Fleet {
         agent.wake = None;
         let id = agent.id.clone();
         self.index.remove(&id);
-        if self.slot.is_some_and(|slot| slot.agent == index) {
-            self.slot = None;
-        }
+        self.spools.retain(|_, owner| *owner != index);
+        self.slots.free_agent(index);
         out.push((index, Effect::Forget));
         Ok(())
     }

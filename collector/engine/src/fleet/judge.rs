@@ -12,7 +12,8 @@ use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::{Now, words};
 
 use super::request::{ANSWER_MARGIN, NUDGE_PATIENCE};
-use super::{AgentIndex, Identity, Slot, outcome};
+use super::slots::Slots;
+use super::{AgentIndex, Identity, outcome};
 use crate::agent::{Agent, Link, RIVAL_GONE, Rival, Standing, Verification, left};
 use crate::detect::flapping::Flaps;
 use crate::detect::{self, View};
@@ -27,7 +28,9 @@ pub(super) struct Judge<'f> {
     pub(super) agent: &'f mut Agent,
     pub(super) identity: &'f Identity,
     pub(super) rng: &'f mut fastrand::Rng,
-    pub(super) slot: &'f mut Option<Slot>,
+    pub(super) slots: &'f mut Slots,
+    /// How many agents there are.
+    pub(super) fleet: usize,
     pub(super) authority: bool,
     pub(super) view: View,
     pub(super) now: Now,
@@ -58,6 +61,9 @@ impl Judge<'_> {
             // The collector was away when this life began: it is proven from here on.
             let due = self.now.mono.after(self.agent.policy.startup_grace);
             self.agent.verify = Some(Verification { life, due });
+        }
+        if !matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying) {
+            self.slots.note_heard(self.index);
         }
         let proving = self.agent.verify.is_some() && report.lifecycle == Lifecycle::Running;
         self.agent.lifecycle = if proving { Lifecycle::Verifying } else { report.lifecycle };
@@ -270,7 +276,7 @@ impl Judge<'_> {
                 self.emit(Effect::WouldHave { kind: step.kind, reason: step.reason });
             }
             // One automatic act at a time, and none while in doubt: the next report asks again.
-            Mode::Enforce if self.slot_is_taken() || !self.authority || self.view.warming => {}
+            Mode::Enforce if self.waits_for_others() || !self.authority || self.view.warming => {}
             Mode::Enforce => self.act(step, proof),
         }
     }
@@ -290,8 +296,8 @@ impl Judge<'_> {
         })
     }
 
-    fn slot_is_taken(&self) -> bool {
-        self.slot.is_some_and(|slot| self.now.mono < slot.due)
+    fn waits_for_others(&self) -> bool {
+        self.slots.are_taken(self.fleet, self.now.mono)
     }
 
     fn act(&mut self, step: Step, proof: &Proof) {
@@ -303,7 +309,7 @@ impl Judge<'_> {
         let command = self.order(step);
         let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;
         let due = self.now.mono.after(ends_by);
-        *self.slot = Some(Slot { agent: self.index, command: command.id, due });
+        self.slots.take(self.index, command.id, self.now.mono, due);
         self.send(command);
     }
 

@@ -42,7 +42,7 @@ const ANSWERED_MAX: usize = 16;
 
 impl Judge<'_> {
     pub(super) fn exited(&mut self, exit: &Exit, clean: bool, next: Lifecycle) {
-        self.free_slot();
+        self.slots.free_agent(self.index);
         self.agent.verify = None;
         self.agent.lifecycle = next;
         if !clean {
@@ -51,9 +51,7 @@ impl Judge<'_> {
     }
 
     pub(super) fn ended(&mut self, ended: Outcome) {
-        if self.slot.is_some_and(|slot| slot.command == ended.command) {
-            *self.slot = None;
-        }
+        self.slots.free_command(ended.command);
         if self.agent.answered.contains(&ended.command) {
             // Told again, because nobody had acked it, or because it was asked again.
             return;
@@ -129,7 +127,7 @@ impl Judge<'_> {
             self.agent.waiting = Some(Waiting { command: act.command.clone(), until });
             return;
         }
-        self.free_slot();
+        self.slots.free_agent(self.index);
         self.agent.act = None;
         if self.agent.verify.is_none() && self.agent.lifecycle == Lifecycle::Running {
             self.agent.treating = None;
@@ -182,12 +180,6 @@ impl Judge<'_> {
         };
         if let Some(incident) = incident::add_action(self.agent, cause, action, None) {
             self.emit(Effect::Incident(Box::new(incident)));
-        }
-    }
-
-    fn free_slot(&mut self) {
-        if self.slot.is_some_and(|slot| slot.agent == self.index) {
-            *self.slot = None;
         }
     }
 }

@@ -10,7 +10,7 @@ use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Now;
 
 use super::request::{ASKED_MAX, answer_patience};
-use super::{AgentIndex, Fleet, Slot, WARM_UP};
+use super::{AgentIndex, Fleet, WARM_UP};
 use crate::agent::{
     Agent, AgentRecord, InFlight, Standing, Treated, Unanswered, Verification, Waiting,
 };
@@ -81,7 +81,7 @@ impl Fleet {
             // It ends nothing, so nothing waits for it.
             return agent.asked.push(act);
         }
-        let slot = act.cause().map(|_| Slot { agent: index, command: act.command.id, due });
+        let slot = act.cause().map(|_| act.command.id);
         match agent.act.replace(act) {
             Some(older) if agent.asked.len() < ASKED_MAX => agent.asked.push(older),
             Some(older) => {
@@ -90,7 +90,9 @@ impl Fleet {
             }
             None => {}
         }
-        self.slot = slot.or(self.slot);
+        if let Some(command) = slot {
+            self.slots.take(index, command, now.mono, due);
+        }
     }
 }
 

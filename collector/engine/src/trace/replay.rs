@@ -207,7 +207,7 @@ impl<'p> Replay<'p> {
         let Standing { record, policy, link, report } = standing;
         let labels = record.labels.clone();
         let policy = self.policy(&agent, &labels, policy);
-        let (spool, shown) = (record.applied.last().map(|(spool, _)| *spool), record.shown);
+        let (newest, shown) = (record.applied.last().copied(), record.shown);
         let (incidents, unanswered) = (Vec::new(), Vec::new());
         let host = record.host.clone();
         let known = Known { record, policy: Arc::clone(&policy), incidents, unanswered };
@@ -219,8 +219,12 @@ impl<'p> Replay<'p> {
                 version: String::new(),
                 host,
                 labels,
-                spool: spool.unwrap_or_else(|| SpoolId::random(&mut fastrand::Rng::with_seed(1))),
-                last_event: 0,
+                spool: newest.map_or_else(
+                    || SpoolId::random(&mut fastrand::Rng::with_seed(1)),
+                    |(spool, _)| spool,
+                ),
+                last_event: newest.map_or(0, |(_, number)| number),
+                at: None,
                 report,
                 epochs: BTreeMap::new(),
                 shown,

@@ -1,7 +1,9 @@
 use lubdub_shared::id::{LifeId, ProcessId};
+use lubdub_shared::session::SpoolSeen;
 
 use super::super::spool::parse;
 use super::*;
+use crate::state::Reached;
 
 fn fresh(seed: u64) -> SpoolId {
     SpoolId::random(&mut fastrand::Rng::with_seed(seed))
@@ -173,6 +175,96 @@ fn of_one_life_its_start_stays_to_the_last() {
     }
     assert!(outbox.events.len() <= 4096);
     assert!(matches!(outbox.events[0].1.what, Happening::Started { .. }));
+}
+
+fn seen(newest: u64, lost: &[std::ops::RangeInclusive<u64>]) -> SpoolSeen {
+    SpoolSeen { newest, foreign: false, lost: lost.to_vec() }
+}
+
+#[test]
+fn what_a_store_lost_goes_again_before_what_waits() {
+    type Row<'a> = (u64, &'a [std::ops::RangeInclusive<u64>], &'a [u64]);
+    let table: [Row<'_>; 5] = [
+        (6, &[], &[7, 8]),
+        (4, &[], &[5, 6, 7, 8]),
+        (6, &[2..=3], &[2, 3, 7, 8]),
+        (5, &[1..=1, 4..=4, 90..=99], &[1, 4, 6, 7, 8]),
+        (0, &[], &[1, 2, 3, 4, 5, 6, 7, 8]),
+    ];
+    for (newest, lost, goes) in table {
+        let (mut outbox, mut file) = outbox(8);
+        assert_eq!(numbers(outbox.next(Mono(0))), Some((1, 8)));
+        outbox.ack(fresh(1), 6, Mono(0));
+        outbox.resume();
+        assert!(!outbox.compare(&seen(newest, lost), fresh(2)), "the same spool");
+        write(&mut outbox, &mut file);
+        let Some(FromSidecar::Events { spool, events }) = outbox.next(Mono(0)) else {
+            panic!("they go")
+        };
+        let numbers: Vec<u64> = events.iter().map(|event| event.number).collect();
+        assert_eq!((spool, numbers.as_slice()), (fresh(1), goes), "{newest} {lost:?}");
+        outbox.ack(fresh(1), 8, Mono(0));
+        assert!(outbox.is_settled());
+        assert_eq!(outbox.last(), 8, "no number is used twice");
+    }
+}
+
+#[test]
+fn what_another_store_acked_is_not_told_to_this_one() {
+    let (mut outbox, _) = outbox(3);
+    assert!(outbox.next(Mono(0)).is_some());
+    outbox.ack(fresh(1), 3, Mono(0));
+    outbox.forget_kept();
+    assert!(!outbox.compare(&seen(0, &[]), fresh(2)));
+    assert!(outbox.is_settled());
+}
+
+/// The state was put back from a copy: what it still held was told long ago, what came since has
+/// numbers that others have.
+#[test]
+fn numbers_that_went_back_are_given_up_for_a_new_spool() {
+    for (newest, foreign) in [(9, false), (0, true)] {
+        let (_, mut file) = outbox(4);
+        let mut outbox = Outbox::new(parse(&file), fresh(9));
+        write(&mut outbox, &mut file);
+        outbox.push(Wall(0), None, note(5));
+        write(&mut outbox, &mut file);
+        assert!(outbox.compare(&SpoolSeen { newest, foreign, lost: Vec::new() }, fresh(2)));
+        assert_eq!(outbox.next(Mono(0)), None, "on disk first");
+        write(&mut outbox, &mut file);
+        let Some(FromSidecar::Events { spool, events }) = outbox.next(Mono(0)) else {
+            panic!("it goes")
+        };
+        assert_eq!((spool, events.len(), events[0].number), (fresh(2), 1, 1));
+        assert_eq!(events[0].what, note(5));
+        let contents = parse(&file);
+        assert_eq!((contents.spool, contents.last), (Some(fresh(2)), 1), "after a crash as well");
+    }
+}
+
+#[test]
+fn a_spool_that_is_shorter_than_it_was_is_told_and_not_gone_on_in() {
+    let spool = fresh(1);
+    let found = |own: Option<SpoolId>, last| Contents { spool: own, last, ..Contents::default() };
+    // What was found, what the state says (last, acked), what is missing.
+    let table = [
+        (found(Some(spool), 7), (7, 3), None, true),
+        (found(Some(spool), 9), (7, 3), None, true),
+        (found(Some(spool), 5), (7, 3), Some("6 to 7"), false),
+        (found(None, 0), (7, 3), Some("4 to 7"), false),
+        (found(Some(fresh(2)), 9), (7, 3), Some("4 to 7"), false),
+        (found(None, 0), (7, 7), None, false),
+        (found(None, 0), (0, 0), None, true),
+    ];
+    for (contents, (last, acked), missing, goes_on) in table {
+        let mut compared = Contents { ..contents };
+        let own = compared.spool;
+        compared.compare(Reached { spool, last, acked });
+        let told = compared.damage.as_deref();
+        assert_eq!(told.is_some(), missing.is_some(), "{told:?}");
+        assert!(missing.is_none_or(|missing| told.is_some_and(|told| told.contains(missing))));
+        assert_eq!(compared.spool == own, goes_on || own.is_none(), "{told:?}");
+    }
 }
 
 fn evidence(bytes: usize) -> Happening {

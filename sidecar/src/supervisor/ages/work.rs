@@ -6,7 +6,7 @@ use std::time::Duration;
 use lubdub_shared::beat::{Phase, TaskCounts};
 use lubdub_shared::line::{Message, Spent};
 use lubdub_shared::policy::{Policy, STRETCH_MAX};
-use lubdub_shared::time::Mono;
+use lubdub_shared::time::{Mono, scaled};
 use lubdub_shared::trend::Repeats;
 
 use crate::supervisor::gaps::Gaps;
@@ -77,7 +77,7 @@ impl Work {
     /// its own work has ten.
     pub(super) fn enter_phase(&mut self, before: Duration, now: Duration) {
         if now < before {
-            self.frozen = self.frozen.mul_f64(now.as_secs_f64() / before.as_secs_f64());
+            self.frozen = scaled(self.frozen, now.as_secs_f64() / before.as_secs_f64());
         }
     }
 

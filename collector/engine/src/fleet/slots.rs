@@ -1,0 +1,126 @@
+//! One automatic act at a time, over the fleet. It is over when the tree has ended, when the
+//! command was answered, or when neither was heard in time.
+//!
+//! A sidecar that takes a command shows it at once: its agent is stopping. One that does not is
+//! deaf, and what is asked of it holds up nobody else for longer than [`HEARD_WITHIN`]; but only
+//! so many may be deaf at one time, since they may all wake up.
+
+use std::time::Duration;
+
+use lubdub_shared::command::AUTOMATIC_TTL;
+use lubdub_shared::id::CommandId;
+use lubdub_shared::time::Mono;
+
+use super::AgentIndex;
+
+/// An intent is on disk, and a report back, well within this.
+const HEARD_WITHIN: Duration = Duration::from_millis(1500);
+/// Commands that nobody has heard and that may still be carried out: of a small fleet so many, of a
+/// large one a tenth.
+const UNHEARD_MIN: usize = 3;
+
+/// An act under way.
+#[derive(Debug, Clone, Copy)]
+struct Act {
+    agent: AgentIndex,
+    command: CommandId,
+    sent: Mono,
+    due: Mono,
+    heard: bool,
+}
+
+impl Act {
+    /// Nothing else may begin before this moment.
+    fn holds_until(&self) -> Mono {
+        if self.heard { self.due } else { self.due.min(self.sent.after(HEARD_WITHIN)) }
+    }
+}
+
+/// The act under way, and those that nobody seems to have heard.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    current: Option<Act>,
+    unheard: Vec<Act>,
+}
+
+impl Slots {
+    /// No other act may begin now, in a fleet of so many.
+    pub(super) fn are_taken(&self, fleet: usize, now: Mono) -> bool {
+        let deaf = self.current.iter().filter(|act| !act.heard).chain(&self.unheard);
+        let deaf = deaf.filter(|act| now < act.sent.after(AUTOMATIC_TTL)).count();
+        self.current.is_some_and(|act| now < act.holds_until())
+            || deaf >= UNHEARD_MIN.max(fleet / 10)
+    }
+
+    /// An act begins.
+    pub(super) fn take(&mut self, agent: AgentIndex, command: CommandId, now: Mono, due: Mono) {
+        self.unheard.retain(|act| now < act.sent.after(AUTOMATIC_TTL));
+        self.unheard.extend(self.current.take().filter(|act| !act.heard));
+        self.current = Some(Act { agent, command, sent: now, due, heard: false });
+    }
+
+    /// The agent is stopping: its sidecar has heard.
+    pub(super) fn note_heard(&mut self, agent: AgentIndex) {
+        if let Some(act) = self.current.as_mut().filter(|act| act.agent == agent) {
+            act.heard = true;
+        }
+        self.unheard.retain(|act| act.agent != agent);
+    }
+
+    /// Nothing is under way for the agent any more.
+    pub(super) fn free_agent(&mut self, agent: AgentIndex) {
+        self.current.take_if(|act| act.agent == agent);
+        self.unheard.retain(|act| act.agent != agent);
+    }
+
+    /// The command was answered.
+    pub(super) fn free_command(&mut self, command: CommandId) {
+        self.current.take_if(|act| act.command == command);
+        self.unheard.retain(|act| act.command != command);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Mono {
+        Mono(0).after(Duration::from_millis(ms))
+    }
+
+    fn id(seed: u64) -> CommandId {
+        CommandId::random(&mut fastrand::Rng::with_seed(seed))
+    }
+
+    #[test]
+    fn who_has_heard_holds_the_slot_and_who_has_not_holds_it_for_a_moment() {
+        let (heard, deaf) = (AgentIndex(1), AgentIndex(2));
+        let mut slots = Slots::default();
+        slots.take(heard, id(1), at(0), at(50_000));
+        slots.note_heard(heard);
+        assert!(slots.are_taken(5, at(49_999)) && !slots.are_taken(5, at(50_000)));
+        slots.take(deaf, id(2), at(50_000), at(100_000));
+        assert!(slots.are_taken(5, at(51_499)) && !slots.are_taken(5, at(51_500)));
+        slots.free_command(id(2));
+        assert!(!slots.are_taken(5, at(50_001)), "it was answered");
+    }
+
+    #[test]
+    fn not_many_may_be_deaf_at_one_time() {
+        let mut slots = Slots::default();
+        for number in 0..3 {
+            let now = at(u64::from(number) * 2_000);
+            assert!(!slots.are_taken(5, now), "{number}");
+            slots.take(AgentIndex(number), id(number.into()), now, now.after(AUTOMATIC_TTL * 2));
+        }
+        assert!(slots.are_taken(5, at(10_000)), "all three may wake up");
+        assert!(!slots.are_taken(50, at(10_000)), "a tenth of a large fleet");
+        slots.free_agent(AgentIndex(0));
+        assert!(!slots.are_taken(5, at(10_000)));
+        slots.take(AgentIndex(9), id(9), at(10_000), at(99_000));
+        assert!(
+            slots.are_taken(5, at(31_999)) && !slots.are_taken(5, at(32_000)),
+            "their ttl ends"
+        );
+    }
+}
