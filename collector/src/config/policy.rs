@@ -31,6 +31,8 @@ const DEADLINE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Shortest deadline that a policy may set: below four ticks it measures the watcher.
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
 
+/// Missed deadlines: beyond it a number is a slip.
+const FAILURES_MAX: u32 = 1000;
 /// More of anything than this is a slip.
 const COUNT_MAX: u32 = 1_000_000;
 
@@ -346,15 +348,7 @@ fn check(file: &str, policy: &Policy) -> Result<(), Refused> {
             return refuse(format!("{key} is below 1s, the least that a sidecar can tell"));
         }
     }
-    for (key, count) in [
-        ("failures_before_critical", policy.failures_before_critical.get()),
-        ("restart.attempts", policy.restart.attempts),
-        ("restart.per_day_max", policy.restart.per_day_max),
-    ] {
-        if count > COUNT_MAX {
-            return refuse(format!("{key} = {count} is above {COUNT_MAX}: it would never be met"));
-        }
-    }
+    check_counts(policy).or_else(refuse)?;
     if policy.name.is_empty() || policy.name.len() > NAME_LEN_MAX {
         return refuse(format!("a name has 1 to {NAME_LEN_MAX} bytes"));
     }
@@ -386,6 +380,22 @@ fn check(file: &str, policy: &Policy) -> Result<(), Refused> {
         return refuse(why.to_owned());
     }
     Ok(())
+}
+
+/// Counts that could never be met.
+fn check_counts(policy: &Policy) -> Result<(), String> {
+    let failures = policy.failures_before_critical.get();
+    let counts = [
+        ("failures_before_critical", failures, FAILURES_MAX),
+        ("restart.attempts", policy.restart.attempts, COUNT_MAX),
+        ("restart.per_day_max", policy.restart.per_day_max, COUNT_MAX),
+    ];
+    match counts.into_iter().find(|(_, count, most)| count > most) {
+        Some((key, count, most)) => {
+            Err(format!("{key} = {count} is above {most}: it would never be met"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// `*` stands for any text, also for none.

@@ -199,7 +199,7 @@ fn note_gaps(
 /// One row of a table that is not the log.
 fn look(examined: &mut Examined, table: &Table, found: &Found<'_>, anchor: &mut Option<Tip>) {
     if !found.whole {
-        return examined.damaged.push(spoilt(table, found, "it is not as it was written"));
+        return examined.damaged.push(spoilt(table, found, "damaged, it is not as it was written"));
     }
     if let [ValueRef::Text(key), ValueRef::Blob(value)] = found.columns
         && *key == ANCHOR.as_bytes()
@@ -254,7 +254,7 @@ impl Chain {
         }
         let computed = self.at.sum.behind(found.columns);
         if !found.whole {
-            let why = "it is not as it was written";
+            let why = "damaged, it is not as it was written";
             examined.hole(seq, seq, why);
             examined.damaged.push(spoilt(&EVENTS, found, why));
             self.cut = true;

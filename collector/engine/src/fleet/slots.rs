@@ -17,7 +17,7 @@ use super::AgentIndex;
 const HEARD_WITHIN: Duration = Duration::from_millis(1500);
 /// Commands that nobody has heard and that may still be carried out: of a small fleet so many, of a
 /// large one a tenth.
-const UNHEARD_MIN: usize = 3;
+const UNHEARD_MIN: usize = 5;
 
 /// An act under way.
 #[derive(Debug, Clone, Copy)]
@@ -108,13 +108,13 @@ mod tests {
     #[test]
     fn not_many_may_be_deaf_at_one_time() {
         let mut slots = Slots::default();
-        for number in 0..3 {
+        for number in 0..5 {
             let now = at(u64::from(number) * 2_000);
             assert!(!slots.are_taken(5, now), "{number}");
             slots.take(AgentIndex(number), id(number.into()), now, now.after(AUTOMATIC_TTL * 2));
         }
-        assert!(slots.are_taken(5, at(10_000)), "all three may wake up");
-        assert!(!slots.are_taken(50, at(10_000)), "a tenth of a large fleet");
+        assert!(slots.are_taken(5, at(10_000)), "all five may wake up");
+        assert!(!slots.are_taken(100, at(10_000)), "a tenth of a large fleet");
         slots.free_agent(AgentIndex(0));
         assert!(!slots.are_taken(5, at(10_000)));
         slots.take(AgentIndex(9), id(9), at(10_000), at(99_000));

@@ -128,6 +128,19 @@ fn mistakes_are_refused_with_their_place() {
 }
 
 #[test]
+fn counts_are_bounded() {
+    let table = [
+        ("failures_before_critical = 1001", "above 1000"),
+        ("restart.per_day_max = 1000001", "above 1000000"),
+        ("restart.attempts = 2000000\nrestart.per_day_max = 2000000", "above 1000000"),
+    ];
+    for (key, why) in table {
+        let refused = refused(&format!("[policy.default]\n{key}"));
+        assert!(refused.contains(why), "{refused}");
+    }
+}
+
+#[test]
 fn globs() {
     let table = [
         ("a", "a", true),
