@@ -31,6 +31,7 @@ pub(crate) mod examine;
 mod head;
 pub(crate) mod maintain;
 mod pairing;
+mod put;
 mod read;
 mod rebuild;
 mod recover;
