@@ -8,6 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::HOST;
 use axum::response::{IntoResponse as _, Response};
-use lubdub_shared::guests::{Guarded, Guests, InFlight, Patience, Requests};
-use lubdub_shared::http1;
+use lubdub_shared::guests::{Answer, Guarded, Guests, Patience, Requests};
+use lubdub_shared::http1::{self, PIECE_WITHIN};
 use lubdub_shared::time::{Mono, now};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +27,7 @@ use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::transport::server::Connected;
 use tower::Service;
+use tower_http::timeout::TimeoutBody;
 use tracing::{error, info, warn};
 
 /// Descriptors of the collector's own.
@@ -35,8 +37,13 @@ const HTTP_MAX: usize = 1024;
 /// Places of the gRPC port that no sidecar takes.
 const PEOPLE: usize = 64;
 /// A connection has so long to ask its first question whole, and may then be idle so long.
-const PATIENCE: Patience =
-    Patience { first: Duration::from_secs(10), idle: Duration::from_secs(60) };
+const GRPC: Patience =
+    Patience { first: Duration::from_secs(10), idle: Duration::from_secs(60), busy: None };
+/// Over HTTP no question takes long.
+const HTTP: Patience = Patience { busy: Some(Duration::from_secs(120)), ..GRPC };
+/// What a sidecar calls: its stream says nothing more where it has nothing to say, and is looked
+/// after on its own.
+const STREAM: &str = "/lubdub.v1.SidecarService/Attach";
 /// A question that is not answered by then never will be: longer than any wait.
 const ANSWER_MAX: Duration = Duration::from_secs(11 * 60);
 /// After the system gave no connection.
@@ -138,8 +145,8 @@ struct Doorman {
 }
 
 impl Doorman {
-    fn new(listener: TcpListener, places: usize, name: &'static str) -> Self {
-        Self { listener, guests: Guests::new(places, PATIENCE), name, told: None }
+    fn new(listener: TcpListener, places: usize, patience: Patience, name: &'static str) -> Self {
+        Self { listener, guests: Guests::new(places, patience), name, told: None }
     }
 
     async fn next(&mut self) -> Guarded<TcpStream> {
@@ -178,7 +185,7 @@ impl Doorman {
 /// The connections of the gRPC port.
 pub(crate) fn grpc(listener: TcpListener, places: usize) -> ReceiverStream<io::Result<Connection>> {
     let (accepted, connections) = mpsc::channel(ACCEPTED_DEPTH);
-    let mut door = Doorman::new(listener, places, "gRPC");
+    let mut door = Doorman::new(listener, places, GRPC, "gRPC");
     tokio::spawn(async move {
         loop {
             let connection = tokio::select! {
@@ -197,9 +204,9 @@ pub(crate) fn grpc(listener: TcpListener, places: usize) -> ReceiverStream<io::R
 #[derive(Debug, Clone)]
 pub(crate) struct Counted<S>(pub(crate) S);
 
-impl<S, B> Service<http::Request<B>> for Counted<S>
+impl<S> Service<http::Request<Body>> for Counted<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -211,48 +218,26 @@ where
         self.0.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let flight = request.extensions().get::<Marked>().map(|marked| marked.0.begin());
+        let request = match request.uri().path() {
+            STREAM => request,
+            _ => request.map(|body| Body::new(TimeoutBody::new(PIECE_WITHIN, body))),
+        };
         let answer = self.0.call(request);
         Box::pin(async move {
             let Ok(answer) = tokio::time::timeout(ANSWER_MAX, answer).await else {
                 let late = tonic::Status::deadline_exceeded("the question was never finished");
                 return Ok(late.into_http());
             };
-            Ok(answer?.map(|body| Body::new(Answer { body, _flight: flight })))
+            Ok(answer?.map(|body| Body::new(Answer::new(body, flight))))
         })
-    }
-}
-
-/// An answer that is on its way as long as this is there.
-struct Answer {
-    body: Body,
-    _flight: Option<InFlight>,
-}
-
-impl tonic::codegen::Body for Answer {
-    type Data = <Body as tonic::codegen::Body>::Data;
-    type Error = <Body as tonic::codegen::Body>::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }
 
 /// Serves HTTP/1.1 until it is dropped.
 pub(crate) async fn http(listener: TcpListener, places: usize, router: axum::Router) {
-    let mut door = Doorman::new(listener, places, "HTTP");
+    let mut door = Doorman::new(listener, places, HTTP, "HTTP");
     loop {
         let connection = door.next().await;
         tokio::spawn(http1::serve(connection, router.clone(), |_| {}));
@@ -262,14 +247,35 @@ pub(crate) async fn http(listener: TcpListener, places: usize, router: axum::Rou
 /// Names by which the HTTP port may be called: a browser that was led here by another name (DNS
 /// rebinding) gets nothing. Addresses are no names: nobody can point them elsewhere.
 #[derive(Debug, Clone)]
-pub(crate) struct Names(Arc<[String]>);
+pub(crate) struct Names(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    names: Vec<String>,
+    /// Requests for others since that was last told, and when (ns of the steady clock; 0: never).
+    refused: AtomicU64,
+    told: AtomicU64,
+}
 
 impl Names {
     /// This machine's own, and those that the configuration adds.
     pub(crate) fn new(more: &[String]) -> Self {
         let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let names = ["localhost".to_owned(), own].into_iter().chain(more.iter().cloned());
-        Self(names.map(|name| name.to_ascii_lowercase()).collect())
+        let names = names.map(|name| name.to_ascii_lowercase()).collect();
+        Self(Arc::new(Known { names, refused: AtomicU64::new(0), told: AtomicU64::new(0) }))
+    }
+
+    /// Says once a minute that requests are refused, with the newest of them.
+    fn tell(&self, host: &str) {
+        let (now, told) = (now().mono, self.0.told.load(Ordering::Relaxed));
+        let refused = self.0.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if told != 0 && now.since(Mono(told)) < TELL_EVERY {
+            return;
+        }
+        self.0.told.store(now.0, Ordering::Relaxed);
+        self.0.refused.fetch_sub(refused, Ordering::Relaxed);
+        info!(host, refused, "refused: requests for another host");
     }
 
     /// Refuses a request that was meant for somebody else.
@@ -283,7 +289,7 @@ impl Names {
             Some(host) if self.holds(&host) => Ok(()),
             host => {
                 let host = lubdub_shared::text::clip(host.unwrap_or_default().into());
-                info!(host, "refused: a request for another host");
+                self.tell(&host);
                 let why = "this is not the host that the request names; add its name to \
                            http_names in the collector's file\n";
                 Err((StatusCode::MISDIRECTED_REQUEST, why).into_response())
@@ -298,7 +304,7 @@ impl Names {
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        bare.parse::<IpAddr>().is_ok() || self.0.contains(&host)
+        bare.parse::<IpAddr>().is_ok() || self.0.names.contains(&host)
     }
 }
 

@@ -27,6 +27,8 @@ use crate::store::{Page, Reader, Recorded};
 const WAIT_MAX: Duration = Duration::from_secs(600);
 /// Questions for events that may wait at one time.
 const WAITING_MAX: usize = 1024;
+/// People who may watch at one time.
+const WATCHING_MAX: usize = 256;
 /// Longest time until a command is written down.
 const DURABLE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,7 @@ pub(crate) struct Query {
     store: StoreId,
     /// Who may wait for events at one time.
     waits: Semaphore,
+    watchers: Arc<Semaphore>,
 }
 
 impl Query {
@@ -48,7 +51,8 @@ impl Query {
         store: StoreId,
     ) -> Self {
         let waits = Semaphore::new(WAITING_MAX);
-        Self { to_driver, transitions, reader, store, waits }
+        let watchers = Arc::new(Semaphore::new(WATCHING_MAX));
+        Self { to_driver, transitions, reader, store, waits, watchers }
     }
 
     /// A command whose id is known is answered, and not done again: with its end, as far as that
@@ -186,7 +190,12 @@ impl QueryService for Query {
         _: Request<pb::WatchTransitionsRequest>,
     ) -> Result<Response<Watched>, Status> {
         use pb::watch_transitions_response::What;
-        let stream = BroadcastStream::new(self.transitions.subscribe()).map(|next| {
+        let watcher = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_full| {
+            Status::resource_exhausted(format!("{WATCHING_MAX} watch already; try again later"))
+        })?;
+        let stream = BroadcastStream::new(self.transitions.subscribe()).map(move |next| {
+            // It watches as long as there is a stream.
+            let _watches = &watcher;
             let what = match next {
                 Ok(transition) => What::Transition((*transition).clone().into()),
                 Err(BroadcastStreamRecvError::Lagged(missed)) => What::Missed(missed),

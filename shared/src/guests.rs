@@ -8,9 +8,10 @@
 //!     └───────────────▶ gone ◀───────────────────────────────────┘
 //! ```
 //!
-//! A request counts from its whole head to the end of its answer. When all places are taken, who
-//! has been idle longest makes room; who is busy never does. Whoever comes while all are busy is
-//! turned away, and counted.
+//! A request counts from its whole head to the end of its answer; at a door where none takes long,
+//! a connection that is busy for longer than that ends as well. When all places are taken, who has
+//! been idle longest makes room; who is busy never does. Whoever comes while all are busy gets no
+//! place: the door says what becomes of them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -33,6 +35,8 @@ pub struct Patience {
     pub first: Duration,
     /// Between an answer and the next request.
     pub idle: Duration,
+    /// From a request to the end of its answer; `None` where one may last for ever, as a stream.
+    pub busy: Option<Duration>,
 }
 
 /// A door's connections.
@@ -57,7 +61,7 @@ struct Entry {
     busy: u32,
     /// It has asked something before.
     asked: bool,
-    /// Since when it is not busy.
+    /// Since when it is busy, or is not.
     since: Mono,
     /// Dropped when it has to go.
     _stays: oneshot::Sender<()>,
@@ -107,11 +111,12 @@ impl Guests {
     fn due(&self, id: u64, now: Mono) -> Option<Mono> {
         let list = self.list();
         let entry = list.here.get(&id)?;
-        let Patience { first, idle } = self.patience;
-        Some(match (entry.busy, entry.asked) {
-            (0, false) => entry.since.after(first),
-            (0, true) => entry.since.after(idle),
-            (1.., _) => now.after(idle),
+        let Patience { first, idle, busy } = self.patience;
+        Some(match (entry.busy, entry.asked, busy) {
+            (0, false, _) => entry.since.after(first),
+            (0, true, _) => entry.since.after(idle),
+            (1.., _, Some(busy)) => entry.since.after(busy),
+            (1.., _, None) => now.after(idle),
         })
     }
 }
@@ -150,6 +155,9 @@ impl Requests {
     /// A request is there; it is answered when what is given is dropped.
     pub fn begin(&self) -> InFlight {
         if let Some(entry) = self.0.guests.list().here.get_mut(&self.0.id) {
+            if entry.busy == 0 {
+                entry.since = now().mono;
+            }
             entry.busy += 1;
             entry.asked = true;
         }
@@ -165,8 +173,44 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(entry) = self.0.guests.list().here.get_mut(&self.0.id) {
             entry.busy = entry.busy.saturating_sub(1);
-            entry.since = now().mono;
+            if entry.busy == 0 {
+                entry.since = now().mono;
+            }
         }
+    }
+}
+
+/// The body of an answer, which is on its way as long as this is there.
+#[derive(Debug)]
+pub struct Answer<B> {
+    body: B,
+    _flight: Option<InFlight>,
+}
+
+impl<B> Answer<B> {
+    /// Keeps the request in flight until the body has gone.
+    pub fn new(body: B, flight: Option<InFlight>) -> Self {
+        Self { body, _flight: flight }
+    }
+}
+
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -183,11 +227,6 @@ impl<S> Guarded<S> {
     pub fn new(stream: S, guest: Guest) -> Self {
         let look = Box::pin(tokio::time::sleep(guest.place.guests.patience.first));
         Self { stream, guest, look }
-    }
-
-    /// The connection itself.
-    pub fn stream(&self) -> &S {
-        &self.stream
     }
 
     /// For what serves its requests.
@@ -228,10 +267,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.may_stay(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.may_stay(context)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -244,6 +285,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.may_stay(context)?;
         Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
     }
 
@@ -257,7 +299,7 @@ mod tests {
     use super::*;
 
     const SHORT: Patience =
-        Patience { first: Duration::from_secs(10), idle: Duration::from_secs(60) };
+        Patience { first: Duration::from_secs(10), idle: Duration::from_secs(60), busy: None };
 
     fn at(seconds: u64) -> Mono {
         Mono(0).after(Duration::from_secs(seconds))
@@ -308,6 +350,18 @@ mod tests {
         assert_eq!(guests.due(id, at(9000)), Some(since.after(SHORT.idle)), "idle");
     }
 
+    #[test]
+    fn where_none_takes_long_who_does_has_to_go() {
+        let patience = Patience { busy: Some(Duration::from_secs(120)), ..SHORT };
+        let guests = Guests::new(1, patience);
+        let guest = guests.enter(at(0)).expect("room");
+        let _request = guest.requests().begin();
+        let since = guests.list().here[&guest.place.id].since;
+        let _second = guest.requests().begin();
+        let due = guests.due(guest.place.id, at(500));
+        assert_eq!(due, Some(since.after(Duration::from_secs(120))), "counted from the first");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_has_to_go_ends() {
         use tokio::io::AsyncReadExt as _;
@@ -320,5 +374,19 @@ mod tests {
         let _newer = guests.enter(now().mono).expect("the silent one goes");
         let ended = reading.await.expect("no panic").expect_err("it made room");
         assert_eq!(ended.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_its_answer_has_to_go() {
+        use tokio::io::AsyncWriteExt as _;
+        let brief = Duration::from_millis(20);
+        let patience = Patience { first: brief, busy: Some(brief), ..SHORT };
+        let guests = Guests::new(1, patience);
+        let guest = guests.enter(now().mono).expect("room");
+        let _request = guest.requests().begin();
+        let (full, _peer) = tokio::io::duplex(8);
+        let mut full = Guarded::new(full, guest);
+        let ended = full.write_all(&[0; 64]).await.expect_err("nobody reads");
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -1,13 +1,20 @@
 //! HTTP/1.1, and nothing else, on one connection: whoever begins with another protocol is told so.
 
+use std::time::Duration;
+
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
+use tower_http::timeout::TimeoutBody;
 
-use crate::guests::Guarded;
+use crate::guests::{Answer, Guarded};
+
+/// The next piece of a request's body is there within this, or the request is refused.
+pub const PIECE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves one connection until it ends. `prepare` sees each request first.
 pub async fn serve<S>(
@@ -21,11 +28,11 @@ pub async fn serve<S>(
     let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (router, prepare, flight) = (router.clone(), prepare.clone(), requests.begin());
         async move {
-            let mut request = request.map(axum::body::Body::new);
+            let pieces = |body| Body::new(TimeoutBody::new(PIECE_WITHIN, body));
+            let mut request = request.map(pieces);
             prepare(&mut request);
             let answer = router.oneshot(request).await;
-            drop(flight);
-            answer
+            answer.map(|answer| answer.map(|body| Body::new(Answer::new(body, Some(flight)))))
         }
     });
     let service = TowerToHyperService::new(service);

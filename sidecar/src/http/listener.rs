@@ -20,9 +20,12 @@ use tracing::warn;
 use crate::speaker::Speaker;
 
 /// A head that is not there whole within the first ends its connection; an answered one may stay
-/// for the second, longer than any poll.
-const PATIENCE: Patience =
-    Patience { first: Duration::from_secs(5), idle: Duration::from_secs(90) };
+/// for the second; no question takes as long as the third, a poll neither.
+const PATIENCE: Patience = Patience {
+    first: Duration::from_secs(5),
+    idle: Duration::from_secs(90),
+    busy: Some(Duration::from_secs(120)),
+};
 /// After the system gave no connection, or all places were busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
