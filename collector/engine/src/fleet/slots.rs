@@ -1,9 +1,10 @@
-//! One automatic act at a time, over the fleet. It is over when the tree has ended, when the
-//! command was answered, or when neither was heard in time.
+//! No automatic act begins while a sidecar is known to carry one out. An act is over when the tree
+//! has ended, when the command was answered, or when neither was heard in time.
 //!
 //! A sidecar that takes a command shows it at once: its agent is stopping. One that does not is
 //! deaf, and what is asked of it holds up nobody else for longer than [`HEARD_WITHIN`]; but only
-//! so many may be deaf at one time, since they may all wake up.
+//! so many may be deaf at one time, since they may all wake up: then that many act at once, and
+//! nothing else begins before all of them are over.
 
 use std::time::Duration;
 
@@ -30,53 +31,50 @@ struct Act {
 }
 
 impl Act {
-    /// Nothing else may begin before this moment.
-    fn holds_until(&self) -> Mono {
-        if self.heard { self.due } else { self.due.min(self.sent.after(HEARD_WITHIN)) }
+    /// Nobody has heard of it, and it may still be carried out.
+    fn is_deaf(&self, now: Mono) -> bool {
+        !self.heard && now < self.sent.after(AUTOMATIC_TTL)
+    }
+
+    /// Nothing else may begin now.
+    fn holds(&self, now: Mono) -> bool {
+        let until = if self.heard { self.due } else { self.sent.after(HEARD_WITHIN) };
+        now < until.min(self.due)
     }
 }
 
-/// The act under way, and those that nobody seems to have heard.
+/// The acts under way, and those that nobody seems to have heard.
 #[derive(Debug, Default)]
-pub(super) struct Slots {
-    current: Option<Act>,
-    unheard: Vec<Act>,
-}
+pub(super) struct Slots(Vec<Act>);
 
 impl Slots {
     /// No other act may begin now, in a fleet of so many.
     pub(super) fn are_taken(&self, fleet: usize, now: Mono) -> bool {
-        let deaf = self.current.iter().filter(|act| !act.heard).chain(&self.unheard);
-        let deaf = deaf.filter(|act| now < act.sent.after(AUTOMATIC_TTL)).count();
-        self.current.is_some_and(|act| now < act.holds_until())
-            || deaf >= UNHEARD_MIN.max(fleet / 10)
+        let deaf = self.0.iter().filter(|act| act.is_deaf(now)).count();
+        self.0.iter().any(|act| act.holds(now)) || deaf >= UNHEARD_MIN.max(fleet / 10)
     }
 
     /// An act begins.
     pub(super) fn take(&mut self, agent: AgentIndex, command: CommandId, now: Mono, due: Mono) {
-        self.unheard.retain(|act| now < act.sent.after(AUTOMATIC_TTL));
-        self.unheard.extend(self.current.take().filter(|act| !act.heard));
-        self.current = Some(Act { agent, command, sent: now, due, heard: false });
+        self.0.retain(|act| act.is_deaf(now) || act.holds(now));
+        self.0.push(Act { agent, command, sent: now, due, heard: false });
     }
 
     /// The agent is stopping: its sidecar has heard.
     pub(super) fn note_heard(&mut self, agent: AgentIndex) {
-        if let Some(act) = self.current.as_mut().filter(|act| act.agent == agent) {
+        for act in self.0.iter_mut().filter(|act| act.agent == agent) {
             act.heard = true;
         }
-        self.unheard.retain(|act| act.agent != agent);
     }
 
     /// Nothing is under way for the agent any more.
     pub(super) fn free_agent(&mut self, agent: AgentIndex) {
-        self.current.take_if(|act| act.agent == agent);
-        self.unheard.retain(|act| act.agent != agent);
+        self.0.retain(|act| act.agent != agent);
     }
 
     /// The command was answered.
     pub(super) fn free_command(&mut self, command: CommandId) {
-        self.current.take_if(|act| act.command == command);
-        self.unheard.retain(|act| act.command != command);
+        self.0.retain(|act| act.command != command);
     }
 }
 
@@ -103,6 +101,19 @@ mod tests {
         assert!(slots.are_taken(5, at(51_499)) && !slots.are_taken(5, at(51_500)));
         slots.free_command(id(2));
         assert!(!slots.are_taken(5, at(50_001)), "it was answered");
+    }
+
+    #[test]
+    fn one_that_hears_late_holds_the_slot_as_well() {
+        let (late, deaf) = (AgentIndex(1), AgentIndex(2));
+        let mut slots = Slots::default();
+        slots.take(late, id(1), at(0), at(50_000));
+        slots.take(deaf, id(2), at(2_000), at(52_000));
+        assert!(!slots.are_taken(5, at(4_000)));
+        slots.note_heard(late);
+        assert!(slots.are_taken(5, at(4_000)) && slots.are_taken(5, at(49_999)));
+        slots.free_agent(late);
+        assert!(!slots.are_taken(5, at(4_000)), "its tree has ended");
     }
 
     #[test]

@@ -401,6 +401,8 @@ fn a_large_fleet_reports_less_often() {
 #[derive(Debug, Clone)]
 enum Step {
     Report(Box<Ages>),
+    /// The sidecar of the newest act shows that it has taken it.
+    Heard,
     Lost,
     Attach,
     Pass(u64),
@@ -440,6 +442,7 @@ fn failed_check() -> FailedCheck {
 fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let step = prop_oneof![
         5 => ages().prop_map(|ages| Step::Report(Box::new(ages))),
+        1 => Just(Step::Heard),
         1 => Just(Step::Lost),
         1 => Just(Step::Attach),
         2 => (0_u64..900).prop_map(Step::Pass),
@@ -448,14 +451,32 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     prop::collection::vec((0_usize..3, step), 1..60)
 }
 
+/// An act that was sent and not answered.
+struct UnderWay {
+    agent: usize,
+    command: Command,
+    sent: Mono,
+    heard: bool,
+}
+
 proptest! {
     #[test]
     fn no_act_but_on_a_fresh_report_that_bears_it_out_and_one_at_a_time(steps in steps()) {
         let mut world = World::new(3);
-        let mut under_way: Vec<(usize, Command, Mono)> = Vec::new();
+        let mut under_way: Vec<UnderWay> = Vec::new();
         for (number, step) in steps {
             let (sent, ages) = match step {
                 Step::Report(ages) => (world.report(number, (*ages).clone()), Some(ages)),
+                Step::Heard => {
+                    let Some(last) = under_way.last_mut() else { continue };
+                    last.heard = true;
+                    let number = last.agent;
+                    world.numbers += 1;
+                    let life = world.hellos[number].report.life.expect("it has one");
+                    let ages = Ages::default();
+                    let report = report(life, world.numbers, ages, Lifecycle::Stopping);
+                    (world.handle(number, Event::Report(Box::new(report))), None)
+                }
                 Step::Lost => (world.handle(number, Event::Detached(Detached::Lost)), None),
                 Step::Attach => {
                     // Hello brings a report of its own.
@@ -467,8 +488,8 @@ proptest! {
                 Step::Answer(done) => {
                     let ending = if done { Ending::Done } else { Ending::Expired };
                     let sent = match under_way.pop() {
-                        Some((whose, command, _)) => {
-                            world.happened(whose, outcome(&command, ending))
+                        Some(UnderWay { agent, command, .. }) => {
+                            world.happened(agent, outcome(&command, ending))
                         }
                         None => Vec::new(),
                     };
@@ -479,15 +500,16 @@ proptest! {
                 prop_assert!(matches!(command.requested_by, Requester::Engine(_)));
                 let ages = ages.as_ref().expect("only a report leads to an act");
                 prop_assert!(command.precondition.check(ages).is_ok(), "{:?}", command);
-                // No sidecar shows that it has heard: each holds the others up for a moment, and
-                // no more than a few may be asked that may still act.
+                // Who has not heard holds the others up for a moment, and no more than a few may
+                // be asked that may still act; who has heard holds them up to the end.
                 let now = world.now.mono;
-                under_way.retain(|(.., at)| now.since(*at) < AUTOMATIC_TTL);
+                under_way.retain(|act| now.since(act.sent) < AUTOMATIC_TTL);
                 prop_assert!(under_way.len() < 5, "too many at a time");
                 let moment = Duration::from_millis(1500);
-                prop_assert!(under_way.iter().all(|(.., at)| now.since(*at) >= moment));
+                prop_assert!(under_way.iter().all(|act| !act.heard
+                    && now.since(act.sent) >= moment));
                 prop_assert_eq!(command.report, world.numbers, "it rests on the newest report");
-                under_way.push((number, command, now));
+                under_way.push(UnderWay { agent: number, command, sent: now, heard: false });
             }
             for index in &world.agents {
                 let agent = world.fleet.agent(*index);
