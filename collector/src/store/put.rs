@@ -95,7 +95,8 @@ impl Put<'_> {
         let detail = json(&self.listed(agent, &event.what)?);
         let kind = event.what.kind();
         let number = i64::try_from(event.number).unwrap_or(i64::MAX);
-        let same = "SELECT at = ?4 AND kind = ?5 AND detail = ?6 FROM events
+        // A spool keeps times to the millisecond, and a stream to the nanosecond.
+        let same = "SELECT at / 1000000 = ?4 / 1000000 AND kind = ?5 AND detail = ?6 FROM events
                     WHERE agent = ?1 AND spool = ?2 AND number = ?3";
         let known: Option<bool> = self
             .to

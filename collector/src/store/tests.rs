@@ -77,13 +77,15 @@ fn events_are_acked_after_the_commit_and_written_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, _, mut committed) = Store::open(directory.path()).expect("opens");
     let spool = SpoolId::random(&mut fastrand::Rng::with_seed(3));
-    let event = |number| Event {
+    let event = |number, at| Event {
         number,
-        at: Wall(1),
+        at: Wall(at),
         life: None,
         what: Happening::Note { text: "n".to_owned() },
     };
-    for events in [vec![event(1), event(2)], vec![event(2), event(3)]] {
+    // A sidecar that was killed reads its spool, which keeps milliseconds.
+    let again = event(2, 7_000_000);
+    for events in [vec![event(1, 1), event(2, 7_654_321)], vec![again, event(3, 8_000_000)]] {
         let newest = events.last().expect("not empty").number;
         let agent = "a1".parse().expect("an id");
         store.queue(Op::Events { agent, session: 9, spool, events }).expect("room");

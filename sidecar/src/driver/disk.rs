@@ -4,6 +4,7 @@
 //! command waits until its intent is. A disk that is sick or slow costs a start its guarantee, not
 //! the agent its life: it begins after [`START_PATIENCE`]. Remote destruction is refused then.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use lubdub_shared::id::{Life, SpoolId};
@@ -48,6 +49,10 @@ pub(super) struct Disk {
     asked: u64,
     answers: u64,
     spool_failures: u64,
+    /// Writes of the spool, each with the state that was handed over behind it.
+    followed: VecDeque<(u64, u64)>,
+    /// Of the spool's newest write, where no state has followed yet.
+    unfollowed: Option<u64>,
     /// How far the spool is, as the state file is to say.
     reached: Option<(SpoolId, u64)>,
     start: Option<(Life, Barrier)>,
@@ -72,6 +77,8 @@ impl Disk {
             asked: 0,
             answers: 0,
             spool_failures: 0,
+            followed: VecDeque::new(),
+            unfollowed: None,
             reached: None,
             start: None,
             intent: None,
@@ -141,7 +148,8 @@ impl Disk {
     }
 
     /// Hands over what has changed: facts first, so that a crash between two files can only repeat
-    /// one, never lose it. `fresh` names a new spool.
+    /// one, never lose it. No fact is told before the state behind it was written as well: whoever
+    /// was told that a command is done never sees it done again. `fresh` names a new spool.
     pub(super) fn hand_over(
         &mut self,
         outbox: &mut Outbox,
@@ -153,7 +161,12 @@ impl Disk {
             return;
         }
         let progress = self.progress();
-        outbox.written(progress.spool);
+        while let Some((ticket, generation)) = self.followed.front().copied()
+            && progress.state_tried >= generation
+        {
+            outbox.written(ticket.min(progress.spool));
+            self.followed.pop_front();
+        }
         if progress.spool_failures != self.spool_failures {
             self.spool_failures = progress.spool_failures;
             self.retry_at = now.after(RETRY_AFTER);
@@ -182,6 +195,7 @@ impl Disk {
         while self.unqueued.is_none()
             && let Some(write) = outbox.next_write()
         {
+            self.unfollowed = write.ticket().or(self.unfollowed);
             self.unqueued = self.queue(Job::Spool(write)).err();
         }
         let reached = outbox.reached();
@@ -190,11 +204,16 @@ impl Disk {
             self.reached = Some((reached.spool, reached.last));
             self.wanted += 1;
         }
+        if self.unfollowed.is_some() && self.wanted == self.queued {
+            self.wanted += 1;
+        }
         if self.wanted > self.queued && self.unqueued.is_none() {
             let memory = Memory { reached: Some(reached), ..memory.clone() };
             let job = Job::State { generation: self.wanted, bytes: memory.render() };
             if self.queue(job).is_ok() {
                 self.queued = self.wanted;
+                let followed = self.unfollowed.take().map(|ticket| (ticket, self.queued));
+                self.followed.extend(followed);
             }
         }
     }
@@ -294,8 +313,12 @@ mod tests {
         hand_over(&mut disk, &mut outbox, 13);
         assert_eq!(disk.sick(), None);
         assert!(outbox.is_in_memory(), "until all of it is written again");
-        told.send_replace(Progress { spool: 2, answers: 4, ..disk.progress() });
+        let spooled = Progress { spool: 2, answers: 3, ..disk.progress() };
+        told.send_replace(spooled.clone());
         hand_over(&mut disk, &mut outbox, 14);
+        assert!(outbox.is_in_memory(), "the state behind it is not written yet");
+        told.send_replace(Progress { state_tried: disk.queued, answers: 4, ..spooled });
+        hand_over(&mut disk, &mut outbox, 15);
         assert!(!outbox.is_in_memory());
     }
 }

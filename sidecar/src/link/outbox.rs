@@ -55,6 +55,16 @@ pub(crate) enum Write {
     },
 }
 
+impl Write {
+    /// What somebody waits for.
+    pub(crate) fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Append { ticket, .. } => *ticket,
+            Self::Rewrite { ticket, .. } => Some(*ticket),
+        }
+    }
+}
+
 /// What waits for the collector.
 #[derive(Debug)]
 pub(crate) struct Outbox {

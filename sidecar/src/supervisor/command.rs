@@ -11,6 +11,7 @@ use std::time::Duration;
 use lubdub_shared::command::{
     Command, CommandKind, Ending, Outcome, Precondition, Refusal, Requester,
 };
+use lubdub_shared::id::Life;
 use lubdub_shared::schedule::Next;
 use lubdub_shared::session::{Happening, Hold};
 use lubdub_shared::status::Lifecycle;
@@ -150,6 +151,12 @@ impl Supervisor {
         let (hold, signalled) = (hold_of(&intent.command), intent.signalled);
         let runs = matches!(self.state, State::Running(_));
         match intent.command.kind {
+            // It was done, and only that was not written down.
+            CommandKind::Restart if runs && is_over(&intent.command, self.memory.life) => {
+                if let Some(intent) = self.memory.intent.take() {
+                    self.finish(Outcome { to: self.memory.life, ..intent.outcome }, out);
+                }
+            }
             // What the engine's reason rested on, the clocks of another sidecar, is gone. It looks
             // again.
             CommandKind::Restart | CommandKind::Stop | CommandKind::Apoptosis
@@ -391,6 +398,12 @@ impl Supervisor {
         out.push(Action::Emit(self.memory.life, Happening::Outcome(outcome)));
         out.push(Action::Report);
     }
+}
+
+/// The life that a command was meant for is over; where it names none, that was the first.
+fn is_over(command: &Command, life: Option<Life>) -> bool {
+    let Some(life) = life else { return false };
+    command.life.map_or(life.ordinal != NonZeroU32::MIN, |meant| meant != life.id)
 }
 
 /// How the agent is held down by a command that asks for it.

@@ -515,6 +515,28 @@ fn what_a_crash_left_half_done_is_finished() {
     }
 }
 
+/// A sidecar is killed when the restart is done, and before that is written down.
+#[test]
+fn a_restart_that_was_done_is_not_done_again() {
+    let mut killed = supervisor(State::Running(process()));
+    let (at, mut actions) = (now(Duration::from_millis(250)), Vec::new());
+    killed.handle(command(&killed, CommandKind::Restart), at, &mut actions);
+    killed.handle(Event::Intended(Ok(())), at, &mut actions);
+    let mut left = killed.memory().clone();
+    assert!(left.intent.is_some(), "{left:?}");
+    // The next life's start was written down, and its process runs.
+    let id = LifeId::random(&mut fastrand::Rng::with_seed(77));
+    left.life = Some(Life { id, ordinal: 2.try_into().expect("not 0") });
+    left.process = Some(process());
+    let mut next = Supervisor::new(left, Local::default(), 2, at.mono);
+    actions.clear();
+    next.finish_what_was_begun(&mut actions);
+    next.handle(Event::Tick, now(Duration::from_secs(30)), &mut actions);
+    let words: Vec<String> = actions.iter().filter_map(action_word).collect();
+    assert_eq!(words, ["Done"]);
+    assert_eq!(next.memory().intent, None);
+}
+
 #[test]
 fn another_store_voids_what_the_old_one_asked_for() {
     let mut supervisor = supervisor(State::Running(process()));
