@@ -234,7 +234,7 @@ impl QuietHours {
         let minute = |text: &str| {
             let (hour, minute) = text.split_once(':')?;
             let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
-            (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+            (hour < 24 && minute < 60).then(|| hour * 60 + minute)
         };
         let parse = |text: &str| {
             minute(text).ok_or_else(|| format!("{text:?} is no time of day such as 22:00"))
