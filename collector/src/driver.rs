@@ -254,7 +254,7 @@ impl Driver {
             }
         };
         info!(agent = %name, session, "attached");
-        seen.lost = self.lost_of(&name, spool);
+        seen.lost = self.take_lost(&name, spool);
         let welcome = ToSidecar::Welcome(Box::new(Welcome {
             session,
             store: self.identity.store,
@@ -297,9 +297,11 @@ impl Driver {
     }
 
     /// Acked events of a spool that were found missing at the start.
-    fn lost_of(&self, agent: &AgentId, spool: SpoolId) -> Vec<RangeInclusive<u64>> {
-        let own = self.lost.iter().filter(|lost| lost.agent == *agent && lost.spool == spool);
-        own.take(LOST_MAX).map(|lost| lost.first..=lost.last).collect()
+    /// They are asked for once in a run of the collector: who has them sends them at once.
+    fn take_lost(&mut self, agent: &AgentId, spool: SpoolId) -> Vec<RangeInclusive<u64>> {
+        let own = |lost: &mut Lost| lost.agent == *agent && lost.spool == spool;
+        let taken = self.lost.extract_if(.., own).take(LOST_MAX);
+        taken.map(|lost| lost.first..=lost.last).collect()
     }
 
     fn feed(&mut self, agent: AgentIndex, event: Event, now: Now) {

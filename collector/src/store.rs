@@ -24,6 +24,7 @@ use lubdub_shared::incident::{ActionOutcome, Incident};
 use lubdub_shared::session::Event;
 use lubdub_shared::time::{Mono, Wall};
 use lubdub_shared::view::TransitionView;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc as async_mpsc, watch};
 
@@ -43,9 +44,11 @@ mod take_up;
 mod write;
 
 pub(crate) use read::{Page, Reader, Recorded};
+use rebuild::beside;
 use write::{Log, Writer};
 
 const FILE: &str = "lubdub.sqlite3";
+const LOCK: &str = "lock";
 /// Operations that may wait. Full means the disk is behind: the collector then acts on nothing.
 const QUEUE_DEPTH: usize = 8192;
 /// Operations of one commit.
@@ -149,6 +152,21 @@ pub(crate) enum OpenError {
     /// The directory cannot be made or written.
     #[error("cannot use the data directory {path}")]
     Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What goes by the name of one of the store's files is something else.
+    #[error("{path} is no regular file: nothing is read from it or written to it; move it away")]
+    NoFile {
+        /// Which.
+        path: PathBuf,
+    },
+    /// One of the store's files cannot be opened.
+    #[error("cannot use {path}")]
+    File {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -262,9 +280,6 @@ fn own_directory(directory: &Path) -> io::Result<PathBuf> {
     if !theirs {
         private_directory(&directory)?;
     }
-    // What SQLite makes beside it has its mode.
-    let store = directory.join(FILE);
-    File::options().append(true).create(true).mode(0o600).open(store)?;
     Ok(directory)
 }
 
@@ -290,6 +305,8 @@ impl Store {
         let directory = &own_directory(directory).map_err(making)?;
         let lock = lock(directory)?;
         let path = directory.join(FILE);
+        // What SQLite makes beside it has its mode.
+        drop(open_own(&path).map_err(|source| OpenError::File { path: path.clone(), source })?);
         let mut recovered = recover::recover(directory)?;
         let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
         let contents = take_up::take_up(&mut recovered).map_err(sqlite)?;
@@ -325,7 +342,7 @@ impl Store {
 
     /// Sizes of the database and of its write-ahead log.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        let [log, _] = rebuild::beside(&self.path);
+        let [log, _] = beside(&self.path);
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |about| about.len());
         (size(&self.path), size(&log))
     }
@@ -334,6 +351,31 @@ impl Store {
     pub(crate) fn reader(&self) -> Reader {
         Reader::new(self.path.clone(), self.committed.clone())
     }
+}
+
+/// Refuses a directory where something else goes by the name of a file of the store: a link would
+/// be followed to what is somebody else's, and a pipe would be waited for.
+fn only_files(directory: &Path) -> Result<(), OpenError> {
+    let database = directory.join(FILE);
+    let [log, index] = beside(&database);
+    let paths = [directory.join(LOCK), directory.join(head::FILE_NAME), database, log, index];
+    for path in paths {
+        match path.symlink_metadata() {
+            Ok(there) if !there.is_file() => return Err(OpenError::NoFile { path }),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(OpenError::File { path, source }),
+        }
+    }
+    Ok(())
+}
+
+/// Opens or makes a file of the store: itself, and not what a link of its name leads to.
+fn open_own(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).custom_flags(flags).open(path)
 }
 
 /// One collector a store: locks on the directory itself, which nobody can take away from under us,
@@ -345,10 +387,10 @@ struct Lock {
 }
 
 fn lock(directory: &Path) -> Result<Lock, OpenError> {
+    only_files(directory)?;
     let failed = |source| OpenError::Directory { path: directory.to_owned(), source };
-    let mut options = File::options();
-    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(directory.join("lock")).map_err(failed)?;
+    let path = directory.join(LOCK);
+    let mut file = open_own(&path).map_err(|source| OpenError::File { path, source })?;
     let own = File::open(directory).map_err(failed)?;
     match own.try_lock().and_then(|()| file.try_lock()) {
         Ok(()) => {

@@ -175,6 +175,8 @@ pub struct Agent {
     pub applied: Vec<(SpoolId, u64)>,
     /// The one that its sidecar goes on in.
     pub(crate) spool: Option<SpoolId>,
+    /// Another agent's that it came with, and was told of.
+    pub(crate) foreign: Option<SpoolId>,
     /// Held down: how, by whom and why.
     pub held: Option<String>,
     /// The newest command: when it was asked or answered, which, and what of it.
@@ -222,6 +224,7 @@ impl Agent {
             verify: None,
             clock_ahead: None,
             spool: record.applied.last().map(|(spool, _)| *spool),
+            foreign: None,
             applied: record.applied,
             held: record.held,
             last_act: None,

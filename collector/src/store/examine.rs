@@ -105,6 +105,13 @@ impl Examined {
         holes.chain(rows.map(ToString::to_string)).chain(self.file.iter().cloned())
     }
 
+    /// A row whose content is damaged.
+    fn put_down(&mut self, spoilt: Spoilt) {
+        if self.damaged.len() < SPOILT_MAX {
+            self.damaged.push(spoilt);
+        }
+    }
+
     fn hole(&mut self, first: u64, last: u64, why: &str) {
         if let Some(newest) = self.holes.last_mut()
             && newest.last + 1 == first
@@ -117,12 +124,17 @@ impl Examined {
     }
 }
 
-/// Examines a store whose newest row was this, as far as that is known from outside.
+/// Examines a store whose newest row was this, as far as that is known from outside. Thorough:
+/// whether each index agrees with its table as well.
 ///
 /// # Errors
 /// SQLite refused for another reason than damage.
-pub(super) fn examine(connection: &Connection, tip: Option<Tip>) -> rusqlite::Result<Examined> {
-    let mut examined = Examined { file: file_faults(connection)?, ..Examined::default() };
+pub(super) fn examine(
+    connection: &Connection,
+    tip: Option<Tip>,
+    thorough: bool,
+) -> rusqlite::Result<Examined> {
+    let mut examined = Examined { file: file_faults(connection, thorough)?, ..Examined::default() };
     let mut anchor = None;
     for table in PLAIN {
         let looked = scan::rows(connection, table, |found| {
@@ -148,10 +160,11 @@ pub(super) fn examine(connection: &Connection, tip: Option<Tip>) -> rusqlite::Re
     Ok(examined)
 }
 
-fn file_faults(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+fn file_faults(connection: &Connection, thorough: bool) -> rusqlite::Result<Vec<String>> {
     const FAULTS_MAX: usize = 10;
+    let check = if thorough { "integrity_check" } else { "quick_check" };
     let look = || {
-        let mut query = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
+        let mut query = connection.prepare(&format!("PRAGMA {check}({FAULTS_MAX})"))?;
         query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
     };
     match look() {
@@ -199,14 +212,16 @@ fn note_gaps(
 /// One row of a table that is not the log.
 fn look(examined: &mut Examined, table: &Table, found: &Found<'_>, anchor: &mut Option<Tip>) {
     if !found.whole {
-        return examined.damaged.push(spoilt(table, found, "damaged, it is not as it was written"));
+        return examined.put_down(spoilt(table, found, DAMAGED));
     }
     if let [ValueRef::Text(key), ValueRef::Blob(value)] = found.columns
         && *key == ANCHOR.as_bytes()
     {
         *anchor = anchor_of(value);
     }
-    if let Err(why) = read::understands(table, found.row, 1) {
+    if let Err(why) = read::understands(table, found.row, 1)
+        && examined.unreadable.len() < SPOILT_MAX
+    {
         examined.unreadable.push(spoilt(table, found, &why));
     }
 }
@@ -241,6 +256,9 @@ struct Chain {
 }
 
 const MISSING: &str = "missing";
+const DAMAGED: &str = "damaged, it is not as it was written";
+/// Rows that are told and put aside; more are only left out.
+const SPOILT_MAX: usize = 10_000;
 
 impl Chain {
     fn new(anchor: Tip, known: Option<Tip>) -> Self {
@@ -249,18 +267,15 @@ impl Chain {
 
     fn follow(&mut self, examined: &mut Examined, found: &Found<'_>) {
         let seq = found.rowid.unsigned_abs();
+        if !found.whole {
+            // Its number may be what is damaged: which one is missing the next row tells.
+            self.cut = true;
+            return examined.put_down(spoilt(&EVENTS, found, DAMAGED));
+        }
         if seq > self.at.seq + 1 {
             self.skip(examined, self.at.seq + 1, seq - 1);
         }
         let computed = self.at.sum.behind(found.columns);
-        if !found.whole {
-            let why = "damaged, it is not as it was written";
-            examined.hole(seq, seq, why);
-            examined.damaged.push(spoilt(&EVENTS, found, why));
-            self.cut = true;
-            self.at.seq = seq;
-            return;
-        }
         examined.events += 1;
         let stored = found.sum;
         let sum = if self.cut { stored.unwrap_or(computed) } else { computed };
@@ -296,6 +311,12 @@ impl Chain {
     }
 
     fn end(mut self, examined: &mut Examined) {
+        // What is known to be missing behind the newest row was given away.
+        for hole in &examined.known {
+            if hole.first <= self.at.seq + 1 && hole.last > self.at.seq {
+                self.at.seq = hole.last;
+            }
+        }
         if let Some(known) = self.known
             && known.seq > self.at.seq
         {

@@ -16,7 +16,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use lubdub_shared::id::StoreId;
@@ -136,9 +136,7 @@ impl HeadFile {
     /// # Errors
     /// What the file system said.
     pub(super) fn open(directory: &Path) -> io::Result<(Self, Found)> {
-        let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(directory.join(FILE_NAME))?;
+        let file = super::open_own(&directory.join(FILE_NAME))?;
         let (found, turn) = read(&file)?;
         Ok((Self { file, turn }, found))
     }

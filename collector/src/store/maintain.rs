@@ -5,22 +5,20 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use lubdub_shared::session::EventKind;
-use lubdub_shared::time::now;
-use rusqlite::{Connection, OpenFlags};
-use serde_json::json;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::examine::{Examined, Hole, examine};
 use super::head::{Found, Generation, Head, HeadFile};
 use super::pairing::{self, Pair};
-use super::rebuild::{beside, keep_old, put_in_place, remove};
+use super::rebuild::{beside, keep_old, kept_name, put_in_place, remove};
 use super::recover::store_of;
 use super::sums::Tip;
-use super::tables::{Entry, put_log, put_meta};
-use super::{FILE, OpenError, lock, own_directory, schema};
+use super::tables::{note, put_meta};
+use super::{FILE, OpenError, lock, only_files, own_directory, schema};
 
 /// What a database that was replaced is kept as.
 const REPLACED: &str = "replaced";
+const NO_STORE: &str = "it is no store of a collector";
 /// The name of a database on its way to its place.
 const COPY: &str = "lubdub.sqlite3.restore";
 
@@ -65,8 +63,12 @@ pub enum Failed {
         why: String,
     },
     /// A collector runs, or the directory is none of ours.
-    #[error("cannot restore here")]
+    #[error("nothing is done here")]
     Directory(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn owned(error: OpenError) -> Failed {
+    Failed::Directory(Box::new(error))
 }
 
 fn file_error(path: &Path) -> impl FnOnce(io::Error) -> Failed {
@@ -87,6 +89,7 @@ pub fn verify(path: &Path) -> Result<Examined, Failed> {
     if !path.is_dir() {
         return examine_file(path, None);
     }
+    only_files(path).map_err(owned)?;
     let database = path.join(FILE);
     let head = head_of(path)?;
     let [log, _] = beside(&database);
@@ -124,11 +127,15 @@ fn examine_file(path: &Path, tip: Option<Tip>) -> Result<Examined, Failed> {
         let why = format!("its tables are of version {version}, this program knows {known}");
         return Err(Failed::Foreign { path: path.to_owned(), why });
     }
-    examine(&connection, tip).map_err(sqlite_error(path))
+    // One state, whatever is written meanwhile.
+    let state = connection.unchecked_transaction().map_err(sqlite_error(path))?;
+    examine(&state, tip, true).map_err(sqlite_error(path))
 }
 
 fn open(path: &Path) -> Result<Connection, Failed> {
-    fs::metadata(path).map_err(file_error(path))?;
+    if !fs::metadata(path).map_err(file_error(path))?.is_file() {
+        return Err(file_error(path)(io::Error::other("it is no file")));
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite_error(path))?;
     let patience = std::time::Duration::from_secs(5);
@@ -154,6 +161,7 @@ pub fn backup(directory: &Path, to: &Path) -> Result<Backup, Failed> {
     if fs::symlink_metadata(to).is_ok() {
         return Err(Failed::Exists(to.to_owned()));
     }
+    only_files(directory).map_err(owned)?;
     let database = directory.join(FILE);
     // What is in the store now is in the copy, whatever comes meanwhile.
     let tip = head_of(directory)?.map(|head| head.tip);
@@ -216,17 +224,17 @@ pub fn restore(directory: &Path, from: &Path, by: &str) -> Result<Restored, Fail
         let error = fs::metadata(from).err().unwrap_or_else(|| io::Error::other("it is no file"));
         return Err(file_error(from)(error));
     }
-    let owned = |error: OpenError| Failed::Directory(Box::new(error));
     let directory = own_directory(directory).map_err(file_error(directory))?;
     let _lock = lock(&directory).map_err(owned)?;
     let copy = directory.join(COPY);
     for old in [&copy].into_iter().chain(&beside(&copy)) {
         remove(old).map_err(file_error(old))?;
     }
-    fs::copy(from, &copy).map_err(file_error(from))?;
+    take_copy(from, &copy).inspect_err(|_| {
+        let (Ok(()) | Err(_)) = remove(&copy);
+    })?;
     fs::set_permissions(&copy, Permissions::from_mode(0o600)).map_err(file_error(&copy))?;
-    let (mut file, found) = HeadFile::open(&directory).map_err(file_error(&directory))?;
-    let head = if let Found::Whole(head) = found { Some(head) } else { None };
+    let head = head_of(&directory)?;
     let database = directory.join(FILE);
     let was_there = fs::metadata(&database).is_ok_and(|there| there.len() > 0);
     let generation = pairing::generation_in(&database).map_err(file_error(&database))?;
@@ -234,13 +242,35 @@ pub fn restore(directory: &Path, from: &Path, by: &str) -> Result<Restored, Fail
     let prepared = prepare(&copy, from, head, generation, by).inspect_err(|_| {
         let (Ok(()) | Err(_)) = remove(&copy);
     })?;
-    let kept = was_there.then(|| keep_old(&directory, REPLACED)).transpose();
-    let kept = kept.map_err(file_error(&directory))?;
+    let (mut file, _) = HeadFile::open(&directory).map_err(file_error(&directory))?;
+    let kept = was_there.then(|| kept_name(&directory, REPLACED));
+    if let Some(kept) = &kept {
+        keep_old(&directory, kept, REPLACED).map_err(file_error(&directory))?;
+    }
     put_in_place(&copy, &directory, &mut file, head.unwrap_or(prepared.head), generation)
         .and_then(|()| file.put(&prepared.head))
         .and_then(|()| file.sync())
         .map_err(file_error(&directory))?;
     Ok(Restored { newest: prepared.newest, missing: prepared.missing, kept })
+}
+
+/// Everything that a file holds, with what its write-ahead log adds, where it has one.
+fn take_copy(from: &Path, copy: &Path) -> Result<(), Failed> {
+    let foreign = |path: &Path, why: &str| {
+        let (path, why) = (path.to_owned(), why.to_owned());
+        Failed::Foreign { path, why }
+    };
+    let name = copy.to_str().ok_or_else(|| foreign(copy, "a name that is not UTF-8"))?;
+    match open(from)?.execute("VACUUM INTO ?1", [name]) {
+        Ok(_) => Ok(()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            Err(foreign(from, NO_STORE))
+        }
+        Err(error) if super::scan::is_damage(&error) => {
+            Err(Failed::Damaged { path: from.to_owned(), why: error.to_string() })
+        }
+        Err(error) => Err(sqlite_error(from)(error)),
+    }
 }
 
 /// The generation after all of these.
@@ -267,13 +297,13 @@ fn prepare(
     let foreign = |why| Failed::Foreign { path: from.to_owned(), why };
     let mut connection = Connection::open(copy).map_err(sqlite)?;
     if !looks_like_a_store(&connection).map_err(sqlite)? {
-        return Err(foreign("it is no store of a collector".to_owned()));
+        return Err(foreign(NO_STORE.to_owned()));
     }
     connection.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
     schema::migrate(&mut connection, from)
         .map_err(|error| foreign(lubdub_shared::telemetry::chain(&error)))?;
-    let examined = examine(&connection, None).map_err(sqlite)?;
+    let examined = examine(&connection, None, true).map_err(sqlite)?;
     sound(from, &examined)?;
     let store = store_of(&connection, &examined);
     let store = store.ok_or_else(|| foreign("it does not say whose it is".to_owned()))?;
@@ -294,17 +324,8 @@ fn prepare(
         let hole = Hole { first, last, why: "not in the backup that was restored".to_owned() };
         hole.write_down(&transaction).map_err(sqlite)?;
     }
-    let text = note(from, by, examined.newest, missing);
-    let entry = Entry {
-        told: None,
-        at: now().wall.0,
-        agent: "",
-        incarnation: None,
-        kind: EventKind::Note.as_str(),
-        detail: &json!({ "text": text }).to_string(),
-    };
-    let seq = tip.seq + 1;
-    put_log(&transaction, &mut tip, seq, &entry).map_err(sqlite)?;
+    let text = restored_text(from, by, examined.newest, missing);
+    note(&transaction, &mut tip, &text).map_err(sqlite)?;
     transaction.commit().map_err(sqlite)?;
     connection.close().map_err(|(_, source)| sqlite(source))?;
     let head = Head {
@@ -320,7 +341,7 @@ fn prepare(
     Ok(Prepared { head, newest: examined.newest, missing })
 }
 
-fn note(from: &Path, by: &str, newest: u64, missing: Option<(u64, u64)>) -> String {
+fn restored_text(from: &Path, by: &str, newest: u64, missing: Option<(u64, u64)>) -> String {
     let lost = missing
         .map(|(first, last)| format!("; the events {first} to {last}, acked since, are not in it"));
     let from = from.display();

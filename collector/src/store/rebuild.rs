@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use lubdub_shared::fs::private_directory;
 use lubdub_shared::id::StoreId;
 use lubdub_shared::time::{Wall, now};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tracing::warn;
 
 use super::examine::{Examined, Spoilt};
 use super::head::{Generation, Head, HeadFile};
 use super::scan::{self, Found, is_damage};
 use super::sums::Tip;
-use super::tables::{ANCHOR, EVENTS, Entry, PLAIN, anchor_of, put_log, put_meta};
+use super::tables::{ANCHOR, EVENTS, Entry, PLAIN, anchor_of, note, put_log, put_meta};
 use super::{FILE, OpenError, read, schema};
 
 /// Damaged or replaced files that are kept; beyond it the oldest go.
@@ -52,6 +52,7 @@ pub(super) fn rebuild(
     directory: &Path,
     identity: Identity,
     generation: Generation,
+    notes: &[String],
 ) -> Result<(PathBuf, Tip), OpenError> {
     let path = directory.join(NEW);
     let making = |source| OpenError::Directory { path: directory.to_owned(), source };
@@ -62,7 +63,8 @@ pub(super) fn rebuild(
     let mut target = Connection::open(&path).map_err(sqlite)?;
     target.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
     schema::migrate(&mut target, &path)?;
-    let tip = fill(&mut target, source, examined, identity, generation).map_err(sqlite)?;
+    target.pragma_update(None, "application_id", generation.mark()).map_err(sqlite)?;
+    let tip = fill(&mut target, source, examined, identity, notes).map_err(sqlite)?;
     target.close().map_err(|(_, source)| sqlite(source))?;
     Ok((path, tip))
 }
@@ -72,9 +74,8 @@ fn fill(
     source: Option<&Connection>,
     examined: &Examined,
     identity: Identity,
-    generation: Generation,
+    notes: &[String],
 ) -> rusqlite::Result<Tip> {
-    target.pragma_update(None, "application_id", generation.mark())?;
     let target = target.transaction()?;
     // What the damaged one says wins over this.
     put_meta(&target, "epoch", &identity.epoch.to_be_bytes())?;
@@ -112,9 +113,19 @@ fn fill(
             kind: &kind,
             detail: &detail,
         };
-        put_log(&target, &mut tip, found.rowid.unsigned_abs(), &entry)
+        let seq = found.rowid.unsigned_abs();
+        match put_log(&target, &mut tip, seq, &entry) {
+            // The index that forbids it was damaged when it came a second time.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                put_log(&target, &mut tip, seq, &Entry { told: None, ..entry })
+            }
+            done => done,
+        }
     })?;
     tip.seq = tip.seq.max(examined.newest);
+    for text in notes {
+        note(&target, &mut tip, text)?;
+    }
     examined.known.iter().chain(&examined.holes).try_for_each(|hole| hole.write_down(&target))?;
     copy_aside(source, &target)?;
     put_aside(&target, examined.damaged.iter().chain(&examined.unreadable), now().wall)?;
@@ -174,27 +185,33 @@ pub(super) fn put_aside<'a>(
     connection.execute(old, [ASIDE_KEPT]).map(drop)
 }
 
-/// Keeps the files that are there under a name of their own; where.
+/// Where files are kept that make room now.
+pub(super) fn kept_name(directory: &Path, what: &str) -> PathBuf {
+    let stamp = now().wall.to_string().replace(':', "-");
+    directory.join(format!("{what}-{stamp}"))
+}
+
+/// Keeps the files that are there under a name of their own. Called when what replaces them is
+/// made: a try that fails takes no older ones away.
 ///
 /// # Errors
 /// What the file system said.
-pub(super) fn keep_old(directory: &Path, what: &str) -> io::Result<PathBuf> {
-    let stamp = now().wall.to_string().replace(':', "-");
-    let kept = directory.join(format!("{what}-{stamp}"));
-    private_directory(&kept)?;
+pub(super) fn keep_old(directory: &Path, kept: &Path, what: &str) -> io::Result<()> {
+    private_directory(kept)?;
     let database = directory.join(FILE);
     let [log, _] = beside(&database);
     for path in [database, log] {
         let name = path.file_name().unwrap_or_default();
         match fs::hard_link(&path, kept.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
             // Not every file system has them.
             Err(_) => drop(fs::copy(&path, kept.join(name))?),
             Ok(()) => {}
         }
     }
     forget_oldest(directory, what);
-    Ok(kept)
+    Ok(())
 }
 
 fn forget_oldest(directory: &Path, what: &str) {

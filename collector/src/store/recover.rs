@@ -7,11 +7,14 @@ use lubdub_shared::id::StoreId;
 use lubdub_shared::time::now;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _};
+use tracing::{error, warn};
 
 use super::examine::{Examined, Hole, Spoilt, examine};
-use super::head::{Found, Generation, Head, HeadFile};
+use super::head::{Found, Head, HeadFile};
 use super::pairing::{self, Pair};
-use super::rebuild::{Identity, beside, keep_old, put_aside, put_in_place, rebuild, remove};
+use super::rebuild::{
+    Identity, beside, keep_old, kept_name, put_aside, put_in_place, rebuild, remove,
+};
 use super::scan::is_damage;
 use super::sums::Tip;
 use super::{FILE, OpenError, schema};
@@ -19,6 +22,8 @@ use super::{FILE, OpenError, schema};
 /// Things that are told one by one; beyond it only their count.
 const TOLD_MAX: usize = 20;
 const UNKNOWN: &str = "whether its newest events are missing cannot be told";
+/// A database of at most so many bytes is examined index by index at each start.
+const THOROUGH_MAX: u64 = 64 * 1024 * 1024;
 /// What a damaged file is kept as.
 const DAMAGED: &str = "damaged";
 
@@ -46,7 +51,7 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, OpenError> {
     let told = pair(&path, found, &mut notes)?;
     if let Told { head: Some(head), tip: Some(_) } = told {
         // A log that is begun from here on has a salt of its own.
-        file.put(&Head { salt: None, ..head }).map_err(failed)?;
+        file.put(&Head { salt: None, ..head }).and_then(|()| file.sync()).map_err(failed)?;
     }
     // Read now: a second descriptor on the file, closed, would take SQLite's locks with it.
     let before = pairing::generation_in(&path).map_err(failed)?;
@@ -69,6 +74,8 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, OpenError> {
         .reduce(|one, other| if one.is_before(other) { other } else { one });
     let mut generation = newest.unwrap_or_default();
     let mut tip = examined.tip;
+    let in_file = before.or_else(|| told.head.map(|head| head.whole));
+    let rebuilt = !examined.is_sound();
     let store = own.or(expected).unwrap_or_else(|| StoreId::random(&mut fastrand::Rng::new()));
     let epoch = told.head.map_or(0, |head| head.epoch);
     let base = Head {
@@ -84,16 +91,18 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, OpenError> {
     if !examined.is_sound() {
         generation = generation.next();
         let source = connection.take();
-        let kept = keep_old(directory, DAMAGED).map_err(failed)?;
+        let kept = kept_name(directory, DAMAGED);
         let identity = Identity { store: Some(store), epoch };
-        let made = rebuild(source.as_ref(), &examined, directory, identity, generation)?;
+        let notes = told_of(&examined, &kept);
+        let made = rebuild(source.as_ref(), &examined, directory, identity, generation, &notes)?;
+        keep_old(directory, &kept, DAMAGED).map_err(failed)?;
         drop(source);
+        notes.iter().for_each(|text| error!("{text}"));
         let head = told.head.unwrap_or(base);
         put_in_place(&made.0, directory, &mut file, head, generation).map_err(failed)?;
         let again = open(&path, Told { head: None, tip: None })?;
         tip = made.1;
         connection = again.connection.filter(|_| again.examined.is_sound());
-        notes.extend(told_of(&examined, &kept));
     }
     let mut connection = connection.ok_or_else(|| OpenError::StillDamaged(path.clone()))?;
     let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
@@ -102,7 +111,9 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, OpenError> {
     }
     notes.extend(examined.unreadable.iter().take(TOLD_MAX).map(|row| format!("put aside: {row}")));
     checkpoint_on_close(&connection, true).map_err(sqlite)?;
-    let head = Head { tip, whole: generation, begun: generation, ..base };
+    // What is in the file is whole; a checkpoint that was begun may not have got there.
+    let whole = if rebuilt { generation } else { in_file.unwrap_or(generation) };
+    let head = Head { tip, whole, begun: generation, ..base };
     let lost_events = !examined.holes.is_empty() || !examined.known.is_empty();
     Ok(Recovered { connection, file, head, notes, lost_events })
 }
@@ -188,7 +199,9 @@ fn open(path: &Path, told: Told) -> Result<Tried, OpenError> {
         }
     }
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let mut examined = examine(&connection, told.tip).map_err(sqlite)?;
+    // Of a large store whether each index agrees takes long; `store verify` looks at that as well.
+    let size = std::fs::metadata(path).map_or(0, |about| about.len());
+    let mut examined = examine(&connection, told.tip, size <= THOROUGH_MAX).map_err(sqlite)?;
     if damaged {
         examined.file.push(format!("it says that its version is {version}"));
     }
@@ -252,30 +265,33 @@ fn told_of(examined: &Examined, kept: &Path) -> Vec<String> {
     notes
 }
 
-/// Begins a checkpoint of everything that is committed. True when all of it is in the database
-/// file now; a reader of an old state may hold some of it back.
+/// Copies everything that is committed into the database file; a reader of an old state may hold
+/// some of it back.
 ///
 /// # Errors
-/// SQLite, or the file system, refused.
+/// SQLite refused.
 pub(super) fn checkpoint(
     connection: &Connection,
     file: &mut HeadFile,
     head: &mut Head,
-) -> Result<bool, rusqlite::Error> {
-    let written = |error: std::io::Error| {
-        rusqlite::Error::ToSqlConversionFailure(format!("cannot write the head: {error}").into())
-    };
-    let generation: Generation = head.begun.next();
-    *head = Head { begun: generation, ..*head };
-    file.put(head).map_err(written)?;
+) -> rusqlite::Result<()> {
+    let generation = head.begun.next();
+    let begun = Head { begun: generation, ..*head };
+    // Said before it is true, and on disk: a database that is ahead of it would make it an old one.
+    if let Err(why) = file.put(&begun).and_then(|()| file.sync()) {
+        warn!(%why, "the write-ahead log is not copied: the head cannot be written");
+        return Ok(());
+    }
+    *head = begun;
     connection.pragma_update(None, "application_id", generation.mark())?;
     let progress = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let (busy, all, done): (i64, i64, i64) =
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], progress)?;
-    let whole = busy == 0 && all == done;
-    if whole {
+    if busy == 0 && all == done {
         head.whole = generation;
-        file.put(head).map_err(written)?;
+        if let Err(why) = file.put(head) {
+            warn!(%why, "the head cannot be written");
+        }
     }
-    Ok(whole)
+    Ok(())
 }

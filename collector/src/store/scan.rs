@@ -74,12 +74,16 @@ pub(super) fn rows(
             match rows.next() {
                 Ok(None) => break false,
                 Ok(Some(row)) => {
+                    let Ok(rowid) = row.get::<_, i64>(0) else { break true };
                     // In a damaged tree a page may come twice, or out of order.
-                    let rowid = row.get::<_, i64>(0).ok().filter(|rowid| *rowid >= from);
-                    let Some(rowid) = rowid else { break true };
-                    give(table, rowid, row, &mut each)?;
-                    let Some(next) = rowid.checked_add(1) else { break false };
-                    from = next;
+                    if table.is_log() && rowid < from {
+                        break true;
+                    }
+                    // The number of a row that is not whole may be what is damaged of it.
+                    if give(table, rowid, row, &mut each)? {
+                        let Some(next) = rowid.checked_add(1) else { break false };
+                        from = from.max(next);
+                    }
                 }
                 Err(error) if is_damage(&error) => break true,
                 Err(error) => return Err(error),
@@ -104,7 +108,7 @@ fn give(
     rowid: i64,
     row: &Row<'_>,
     each: &mut impl FnMut(Found<'_>) -> rusqlite::Result<()>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     let count = table.columns.len();
     let columns = (1..=count).map(|at| row.get_ref(at));
     let columns = columns.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -114,7 +118,8 @@ fn give(
         Some(ValueRef::Blob(bytes)) => Sum::from_slice(bytes),
         _ => None,
     };
-    each(Found { rowid, columns: &columns, row, whole, sum })
+    each(Found { rowid, columns: &columns, row, whole, sum })?;
+    Ok(whole)
 }
 
 /// The first number behind a damaged stretch from which rows can be read again; `None` where

@@ -131,7 +131,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// The last version whose rows carried no sums.
 const UNSEALED: i64 = 3;
 /// Write-ahead log that stays on disk after a checkpoint, bytes.
-const LOG_KEPT: i64 = 4 * 1024 * 1024;
+const LOG_KEPT: i64 = 1024 * 1024;
 
 /// As every connection that writes is to be. Checkpoints are made by the writer alone, which says
 /// so in `head` first.

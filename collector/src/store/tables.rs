@@ -1,5 +1,7 @@
 //! The tables whose rows are guarded by sums: what is written through here carries them.
 
+use lubdub_shared::session::EventKind;
+use lubdub_shared::time::now;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use serde_json::json;
@@ -147,6 +149,20 @@ pub(super) fn put_log(
     connection.prepare_cached(sql)?.execute(params_from_iter(parameters))?;
     *tip = Tip { seq, sum };
     Ok(())
+}
+
+/// Writes down what a person should know of the collector itself.
+pub(super) fn note(connection: &Connection, tip: &mut Tip, text: &str) -> rusqlite::Result<()> {
+    let detail = json!({ "text": text }).to_string();
+    let entry = Entry {
+        told: None,
+        at: now().wall.0,
+        agent: "",
+        incarnation: None,
+        kind: EventKind::Note.as_str(),
+        detail: &detail,
+    };
+    append(connection, tip, &entry)
 }
 
 /// A row of the log to be written.

@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use lubdub_engine::{AgentRecord, Unanswered};
 use lubdub_shared::id::{AgentId, SpoolId};
 use lubdub_shared::incident::Incident;
-use lubdub_shared::session::EventKind;
 use lubdub_shared::time;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _};
-use serde_json::json;
 
 use super::read::{agent_of, incident_of, unanswered_of};
 use super::recover::Recovered;
-use super::tables::{AGENTS, COMMANDS, Entry, INCIDENTS, append, put_meta};
+use super::tables::{AGENTS, COMMANDS, INCIDENTS, note, put_meta};
 use super::{Contents, Lost, Pushed};
 
 /// Resolved incidents that are taken up again, so that they may be reopened.
@@ -37,18 +35,7 @@ pub(super) fn take_up(recovered: &mut Recovered) -> rusqlite::Result<Contents> {
     put_meta(&transaction, "epoch", &epoch.to_be_bytes())?;
     let mut tip = head.tip;
     let now = time::now().wall;
-    for text in notes.iter() {
-        let (kind, detail) = (EventKind::Note, json!({ "text": text }).to_string());
-        let entry = Entry {
-            told: None,
-            at: now.0,
-            agent: "",
-            incarnation: None,
-            kind: kind.as_str(),
-            detail: &detail,
-        };
-        append(&transaction, &mut tip, &entry)?;
-    }
+    notes.iter().try_for_each(|text| note(&transaction, &mut tip, text))?;
     resolve_own(&transaction, now.0)?;
     let agents = agents(&transaction)?;
     let lost = if *lost_events { lost(&transaction, &agents)? } else { Vec::new() };

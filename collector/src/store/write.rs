@@ -101,7 +101,7 @@ impl Writer {
             }
             if self.log.is_long() {
                 let Log { file, head, .. } = &mut self.log;
-                let done = recover::checkpoint(&self.connection, file, head).map(drop);
+                let done = recover::checkpoint(&self.connection, file, head);
                 if !self.goes_on(done, "the write-ahead log could not be copied") {
                     return;
                 }

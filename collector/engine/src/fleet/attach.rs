@@ -119,7 +119,10 @@ impl Fleet {
                 "its state directory is a copy of {owner}'s: its events are numbered as those of \
                  {owner}, so it is told to begin anew"
             );
-            out.push((index, Effect::Note(text)));
+            // One of an older version cannot begin anew, and comes with it again and again.
+            if self.agent_mut(index).foreign.replace(hello.spool) != Some(hello.spool) {
+                out.push((index, Effect::Note(text)));
+            }
             return SpoolSeen { foreign: true, ..SpoolSeen::default() };
         }
         let before = self.agent_mut(index).spool.replace(hello.spool);

@@ -216,11 +216,13 @@ pub(super) fn unproven(missing: &str, now: Now) -> Standing {
 
 pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> Standing {
     let last = agent.treating.as_ref().map(|last| last.finding.detail.as_str());
-    let last = last.unwrap_or("its last end is not known");
+    let at_last = last.map(|last| format!("at last it {last}"));
+    let at_last = at_last.unwrap_or_else(|| "how it ended last is not known".to_owned());
+    let last = last.unwrap_or("not known");
     let finding = Draft {
         cause: Cause::CrashLoop,
         level: Status::Critical,
-        detail: format!("failed again and again ({reason}); at last it {last}"),
+        detail: format!("failed again and again ({reason}); {at_last}"),
         evidence: [("restarts", agent.ledger.share()), ("last", last.to_owned())],
         rule: "the restart schedule was spent on failed exits (restart.attempts, per_day_max)",
         cancelled_by: "a person: lubdub start, or lubdub revive after an apoptosis",

@@ -374,3 +374,67 @@ fn a_row_that_means_nothing_is_put_aside_and_the_rest_is_served() {
         connection.query_row("SELECT count(*) FROM aside", [], |row| row.get(0)).expect("counts");
     assert_eq!(kept, 2, "nothing is thrown away");
 }
+
+#[test]
+fn what_only_goes_by_the_name_of_a_file_is_neither_followed_nor_waited_for() {
+    let directory = scratch();
+    let (store, _, mut durable) = Store::open(directory.path()).expect("opens");
+    fill(&store, &mut durable, 0);
+    drop((store, durable));
+    let before = log_of(directory.path());
+    let outside = scratch();
+    let victim = outside.path().join("victim");
+    File::create(&victim).and_then(|mut file| file.write_all(b"precious")).expect("written");
+    let database = directory.path().join(FILE);
+    let [log, index] = beside(&database);
+    let names = [directory.path().join(LOCK), directory.path().join(head::FILE_NAME), database];
+    for path in names.into_iter().chain([log, index]) {
+        let (aside, was_there) = (outside.path().join("aside"), path.exists());
+        if was_there {
+            std::fs::rename(&path, &aside).expect("moved");
+        }
+        let makes: [&dyn Fn() -> io::Result<()>; 3] = [
+            &|| std::os::unix::fs::symlink(&victim, &path),
+            &|| std::fs::create_dir(&path),
+            &|| Ok(rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR)?),
+        ];
+        for make in makes {
+            make().expect("made");
+            let opened = Store::open(directory.path()).map(drop).expect_err("refused");
+            let examined = verify(directory.path()).map(drop).expect_err("refused");
+            let said = [
+                lubdub_shared::telemetry::chain(&opened),
+                lubdub_shared::telemetry::chain(&examined),
+            ];
+            for said in said {
+                let named = format!("{} is no regular file", path.display());
+                assert!(said.contains(&named), "{said}");
+            }
+            std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path)).expect("gone");
+        }
+        if was_there {
+            std::fs::rename(&aside, &path).expect("back");
+        }
+    }
+    assert_eq!(std::fs::read(&victim).expect("read"), b"precious");
+    drop(Store::open(directory.path()).expect("opens again"));
+    assert_eq!(log_of(directory.path()), before);
+}
+
+#[test]
+fn a_store_that_is_used_is_restored_with_its_log_and_what_fails_leaves_nothing() {
+    let (used, fresh) = (scratch(), scratch());
+    let (store, _, mut durable) = Store::open(used.path()).expect("opens");
+    fill(&store, &mut durable, 0);
+    let text = used.path().join("text");
+    File::create(&text).and_then(|mut file| file.write_all(b"no database")).expect("written");
+    restore(fresh.path(), &text, "p").expect_err("refused");
+    let left: Vec<_> = std::fs::read_dir(fresh.path())
+        .expect("listed")
+        .map(|entry| entry.expect("read").file_name())
+        .collect();
+    assert_eq!(left, [LOCK], "nothing that a start would take for a store");
+    let restored = restore(fresh.path(), &used.path().join(FILE), "p").expect("restored");
+    assert_eq!(restored.newest, 120);
+    drop((store, durable));
+}

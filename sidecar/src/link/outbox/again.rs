@@ -46,13 +46,12 @@ impl Outbox {
         false
     }
 
-    /// What was read from the disk was told under these numbers before. What came since has no
-    /// number that counts.
+    /// What waits has no number that counts: all of it gets others. What a copy still held may be
+    /// told twice by that; nothing is lost. What was read from another agent's spool is its own.
     fn begin_anew(&mut self, seen: &SpoolSeen, fresh: SpoolId) {
         let (old, read) = (self.spool, self.read_upto);
-        let told =
-            |event: &Event| event.number <= read && (seen.foreign || event.number <= seen.newest);
-        self.events.retain(|(spool, event)| *spool != old || !told(event));
+        let theirs = |event: &Event| seen.foreign && event.number <= read;
+        self.events.retain(|(spool, event)| *spool != old || !theirs(event));
         (self.spool, self.last, self.read_upto, self.told) = (fresh, 0, 0, None);
         let from = self.events.iter().position(|(spool, _)| *spool == old);
         let from = from.unwrap_or(self.events.len());
