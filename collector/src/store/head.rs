@@ -5,9 +5,9 @@
 //! head   two slots of 512 bytes, written in turn:  CRC32 {"turn":7,"store":…,"seq":…,"sum":…}
 //! ```
 //!
-//! Written after each commit and before anything is acked by it, into the page cache: a kill loses
-//! nothing of it, a power cut at most the newest. So it never claims a row that was not committed,
-//! and a log that ends before it has lost rows.
+//! Written after each commit and before anything is acked by it, into the page cache, and synced at
+//! a start and at each checkpoint: a kill loses nothing of it, a power cut at most what came since.
+//! So it never claims a row that was not committed, and a log that ends before it has lost rows.
 //!
 //! It also says which database file belongs to which write-ahead log. SQLite replays a log that is
 //! whole onto any file beside it: an old copy put back beside a newer log would be torn without a

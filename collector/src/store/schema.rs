@@ -1,5 +1,4 @@
-//! The tables, how each version came from the one before, and what is read at the start. Times are
-//! nanoseconds since 1970.
+//! The tables, and how each version came from the one before. Times are nanoseconds since 1970.
 
 use std::path::Path;
 

@@ -527,8 +527,8 @@ fn a_restart_that_was_done_is_not_done_again() {
     // The next life's start was written down, and its process runs.
     let id = LifeId::random(&mut fastrand::Rng::with_seed(77));
     left.life = Some(Life { id, ordinal: 2.try_into().expect("not 0") });
-    left.process = Some(process());
     let mut next = Supervisor::new(left, Local::default(), 2, at.mono);
+    next.adopt(process(), Duration::from_secs(1), None, at, &mut actions);
     actions.clear();
     next.finish_what_was_begun(&mut actions);
     next.handle(Event::Tick, now(Duration::from_secs(30)), &mut actions);
