@@ -182,8 +182,7 @@ fn a_read_only_disk_under_the_collector_is_refused_at_the_start() {
     let mut refused = world.try_collector();
     assert_eq!(refused.wait(SOON).code(), Some(1));
     let said = refused.log();
-    assert!(said.contains("cannot use the data directory"), "{said}");
-    assert!(said.contains("Read-only file system"), "{said}");
+    assert!(said.contains("lock: Read-only file system"), "{said} names the file");
     // Its agent is killed meanwhile, and comes back by the schedule that is remembered.
     kill_process(pid(&before), Signal::KILL).expect("it is ours");
     world.disk().make_writable();
