@@ -6,7 +6,7 @@
 //! is counted, and the count is written where the lines are missing. The format stands in
 //! `lubdub_engine::trace`.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -171,6 +171,7 @@ impl Rotating {
             check_own(&numbered(path, number))?;
         }
         let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        keep_others_out(&file, path)?;
         let len = whole_lines(&mut file)?;
         // What a kill cut short would spoil the line behind it.
         file.set_len(len)?;
@@ -180,7 +181,9 @@ impl Rotating {
 
     fn open(path: &Path) -> io::Result<Self> {
         rotate(path)?;
-        let out = BufWriter::new(File::create_new(path)?);
+        let file = File::create_new(path)?;
+        keep_others_out(&file, path)?;
+        let out = BufWriter::new(file);
         Ok(Self { path: path.to_owned(), out, len: 0, began: 0, used: false, asked: false })
     }
 
@@ -211,6 +214,18 @@ impl Rotating {
     fn asks_for_another(&mut self) -> bool {
         let full = self.len > FILE_LEN_MAX.max(4 * self.began);
         full && !std::mem::replace(&mut self.asked, true)
+    }
+}
+
+/// One recorder a file, as long as it is open.
+fn keep_others_out(file: &File, path: &Path) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other(format!(
+            "another collector records into {}: name another file",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -317,6 +332,17 @@ mod tests {
         assert_eq!(text.matches("\"trace\":1").count(), 3);
         assert_eq!(text.matches("{\"m\":1,\"w\"").count(), 1, "only the last is torn: {text}");
         assert!(!numbered(&path, 1).exists(), "nothing was rotated");
+    }
+
+    #[test]
+    fn two_do_not_record_into_one_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("trace.ndjson");
+        let first = Recorder::start(&path, identity()).expect("it is ours");
+        let refused = Recorder::start(&path, identity()).expect_err("taken").to_string();
+        assert!(refused.contains("another collector records into"), "{refused}");
+        drop(first);
+        Recorder::start(&path, identity()).expect("free again");
     }
 
     #[test]

@@ -151,6 +151,8 @@ fn a_cursor_of_another_store_is_told() {
     for bad in ["x", "1:2", "-1"] {
         assert_eq!(world.lubdub(&["events", "--after", bad]).status.code(), Some(64), "{bad}");
     }
+    let nobody = world.lubdub(&["events", "--after", "1", "nobody"]);
+    assert_eq!(nobody.status.code(), Some(4), "no such agent: {nobody:?}");
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failed> {
         let EventPage { events, last, store } = client.events(request.clone()).await?;
         if let (Some(agent), true, false) = (&args.agent, events.is_empty(), args.follow) {
             // The record of one that was forgotten stays; of one that never was there is none.
-            if request.after == 0 {
+            let newest = ListEventsRequest { after: 0, newest: 1, ..request.clone() };
+            if client.events(newest).await?.events.is_empty() {
                 client.agent(agent).await?;
             }
         }

@@ -15,8 +15,8 @@ use crate::{command, render};
 /// What to do with a store.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Check that everything that was acked is there, as it was written; exit code 1 where it is not
-    /// and no earlier start said so.
+    /// Check that everything that was acked is there, as it was written; exit code 1 where it is
+    /// not, and no earlier start said so.
     Verify(Verify),
     /// Copy a store, used or not, as it is at one moment.
     Backup(Backup),
