@@ -205,7 +205,7 @@ fn heads_that_never_end_block_no_beat() {
         })
         .collect();
     let began = Instant::now();
-    assert_eq!(beat(&world, &door), "200");
+    assert_eq!(beat(&world, &door, "20"), "200");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let mut two = UnixStream::connect(&door).expect("a door");
     two.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("sent");
@@ -215,10 +215,55 @@ fn heads_that_never_end_block_no_beat() {
     drop(slow);
 }
 
-fn beat(world: &World, door: &Path) -> String {
+#[test]
+fn bodies_that_never_end_hold_no_place_for_long() {
+    let world = World::under("heartbeat_deadline = \"40s\"\n");
+    let _sidecar = world.toy("h", &["hang"]);
+    world.until("h", "lifecycle", "running", SOON);
+    let door = world.state("h").join("http.sock");
+    eventually("a door", SOON, || door.exists().then_some(()));
+    let mut stuck: Vec<UnixStream> = (0..150)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&door).expect("a door");
+            let head = b"POST /v1/beat HTTP/1.1\r\nHost: agent\r\nContent-Length: 99\r\n\r\n{";
+            stream.write_all(head).expect("sent");
+            stream
+        })
+        .collect();
+    assert_eq!(beat(&world, &door, "1"), "000", "every place is busy");
+    assert_eq!(beat(&world, &door, "30"), "200");
+    let mut answer = [0; 12];
+    stuck[0].read_exact(&mut answer).expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 4"), "{}", answer.escape_ascii());
+}
+
+#[test]
+fn a_question_over_grpc_that_never_ends_is_refused() {
+    let collector = Limited::start("-Sn 1024");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let address = format!("http://{}", collector.grpc);
+        let channel = tonic::transport::Channel::from_shared(address).expect("an address");
+        let mut client = tonic::client::Grpc::new(channel.connect().await.expect("connected"));
+        client.ready().await.expect("ready");
+        let path = tonic::codegen::http::uri::PathAndQuery::from_static(
+            "/lubdub.v1.QueryService/ListAgents",
+        );
+        let never = tokio_stream::pending::<pb::ListAgentsRequest>();
+        let codec =
+            tonic_prost::ProstCodec::<pb::ListAgentsRequest, pb::ListAgentsResponse>::default();
+        let asked = client.client_streaming(tonic::Request::new(never), path, codec);
+        tokio::time::timeout(SOON, asked).await.expect("an answer").expect_err("refused");
+    });
+    let (_, took) = collector.status();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+/// What a beat is answered within so many seconds; 000: nothing.
+fn beat(world: &World, door: &Path, within: &str) -> String {
     let output = world
         .as_member("h", "curl")
-        .args(["-sS", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code}"])
+        .args(["-sS", "--max-time", within, "-o", "/dev/null", "-w", "%{http_code}"])
         .arg("--unix-socket")
         .arg(door)
         .args(["-d", "{\"progress\":1}", "http://agent/v1/beat"])

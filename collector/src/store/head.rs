@@ -22,6 +22,7 @@ use std::path::Path;
 use lubdub_shared::id::StoreId;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
 use super::sums::{Sum, Tip};
 
 pub(super) const FILE_NAME: &str = "head";
@@ -50,6 +51,22 @@ pub(super) struct Head {
     /// Salt of the write-ahead log; it grows by one each time that one is begun anew. `None` until
     /// the first commit of a start.
     pub(super) salt: Option<u32>,
+}
+
+impl Head {
+    /// Of a database that is whole, and has no log yet.
+    pub(super) fn of(store: StoreId, epoch: u64, tip: Tip, generation: Generation) -> Self {
+        Self {
+            store,
+            epoch,
+            schema: schema::VERSION,
+            tip,
+            whole: generation,
+            begun: generation,
+            alone: None,
+            salt: None,
+        }
+    }
 }
 
 /// Counts checkpoints, as the database file has it.

@@ -328,16 +328,7 @@ fn prepare(
     note(&transaction, &mut tip, &text).map_err(sqlite)?;
     transaction.commit().map_err(sqlite)?;
     connection.close().map_err(|(_, source)| sqlite(source))?;
-    let head = Head {
-        store,
-        epoch,
-        schema: schema::VERSION,
-        tip,
-        whole: generation,
-        begun: generation,
-        alone: None,
-        salt: None,
-    };
+    let head = Head::of(store, epoch, tip, generation);
     Ok(Prepared { head, newest: examined.newest, missing })
 }
 

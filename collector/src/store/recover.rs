@@ -78,16 +78,7 @@ pub(super) fn recover(directory: &Path) -> Result<Recovered, OpenError> {
     let rebuilt = !examined.is_sound();
     let store = own.or(expected).unwrap_or_else(|| StoreId::random(&mut fastrand::Rng::new()));
     let epoch = told.head.map_or(0, |head| head.epoch);
-    let base = Head {
-        store,
-        epoch,
-        schema: schema::VERSION,
-        tip,
-        whole: generation,
-        begun: generation,
-        alone: None,
-        salt: None,
-    };
+    let base = Head::of(store, epoch, tip, generation);
     if !examined.is_sound() {
         generation = generation.next();
         let source = connection.take();
