@@ -392,3 +392,30 @@ fn both_killed_at_once_again_and_again_cost_nobody_anything() {
     check_after_sidecar_kills(&mut load);
     load.check_incidents();
 }
+
+#[test]
+fn what_was_answered_is_neither_done_nor_told_again_after_a_kill() {
+    let world = World::new("");
+    let steps = ["beat:200ms:10h"];
+    for number in 0..6 {
+        let id = format!("r{number}");
+        let mut sidecar = world.toy(&id, &steps);
+        world.until(&id, "lifecycle", "running", SOON);
+        let answered = world.lubdub(&["restart", &id, "--reason", "r", "--wait"]);
+        sidecar.signal(Signal::KILL);
+        sidecar.wait(SOON);
+        assert!(answered.status.success(), "{answered:?}");
+        let _again = world.toy_named(&id, &format!("{id}-again"), &steps);
+        let kinds = eventually("it is taken over", SOON, || {
+            let events = world.events(Some(&id));
+            let taken = events.iter().any(|event| event.to_string().contains("took it over"));
+            let kinds = events.iter().map(|event| event["kind"].as_str().unwrap_or_default());
+            taken.then(|| kinds.map(str::to_owned).collect::<Vec<_>>())
+        });
+        let count = |kind: &str| kinds.iter().filter(|own| *own == kind).count();
+        // What waited in the spool goes before the word of the one who took over.
+        assert_eq!((count("started"), count("outcome"), count("exited")), (2, 1, 1), "{kinds:?}");
+        world.until(&id, "lifecycle", "running", SOON);
+        assert_eq!(lives_and_pid(&world.agent(&id)).0, 2, "it was not restarted again");
+    }
+}
