@@ -193,7 +193,10 @@ pub(crate) enum OpenError {
         known: i64,
     },
     /// The files do not belong together.
-    #[error("refused: {why} ({path}); an older state is put back by `lubdub store restore`")]
+    #[error(
+        "refused: {why} ({path}); put the newest file back, or a backup by `lubdub store restore`; \
+         where there is neither, begin in an empty directory: the sidecars attach to it"
+    )]
     Torn {
         /// Which file.
         path: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -62,6 +62,14 @@ pub enum Failed {
         /// What is wrong.
         why: String,
     },
+    /// Somebody else's.
+    #[error("{path} belongs to uid {owner}: restore as that user")]
+    Owner {
+        /// Which directory.
+        path: PathBuf,
+        /// Whose.
+        owner: u32,
+    },
     /// A collector runs, or the directory is none of ours.
     #[error("nothing is done here")]
     Directory(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -76,6 +84,17 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> Failed {
     |source| Failed::File { path, source }
 }
 
+/// What went wrong while a copy was made: where there is no room, that is not the original's fault.
+fn copy_error(from: &Path, to: &Path) -> impl FnOnce(rusqlite::Error) -> Failed {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    move |source| match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            Failed::File { path: to, source: io::ErrorKind::StorageFull.into() }
+        }
+        _ => Failed::Sqlite { path: from, source },
+    }
+}
+
 fn sqlite_error(path: &Path) -> impl FnOnce(rusqlite::Error) -> Failed {
     let path = path.to_owned();
     |source| Failed::Sqlite { path, source }
@@ -87,7 +106,7 @@ fn sqlite_error(path: &Path) -> impl FnOnce(rusqlite::Error) -> Failed {
 /// There is none, or it cannot be read at all.
 pub fn verify(path: &Path) -> Result<Examined, Failed> {
     if !path.is_dir() {
-        return examine_file(path, None);
+        return examine_file(path, None, true);
     }
     only_files(path).map_err(owned)?;
     let database = path.join(FILE);
@@ -104,7 +123,7 @@ pub fn verify(path: &Path) -> Result<Examined, Failed> {
         Pair::Fits | Pair::OldHead | Pair::Alone => {}
     }
     let tip = head.filter(|_| pair == Pair::Fits).map(|head| head.tip);
-    examine_file(&database, tip)
+    examine_file(&database, tip, false)
 }
 
 fn head_of(directory: &Path) -> Result<Option<Head>, Failed> {
@@ -114,11 +133,15 @@ fn head_of(directory: &Path) -> Result<Option<Head>, Failed> {
     }
 }
 
-fn examine_file(path: &Path, tip: Option<Tip>) -> Result<Examined, Failed> {
+/// A file that was given may be anything; one in a data directory is a store.
+fn examine_file(path: &Path, tip: Option<Tip>, is_given: bool) -> Result<Examined, Failed> {
     let connection = open(path)?;
     let damaged = |why: String| Examined { file: vec![why], ..Examined::default() };
     let version = match schema::version(&connection) {
         Ok(version) => version,
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) && is_given => {
+            return Err(Failed::Foreign { path: path.to_owned(), why: NO_STORE.to_owned() });
+        }
         Err(error) if super::scan::is_damage(&error) => return Ok(damaged(error.to_string())),
         Err(source) => return Err(Failed::Sqlite { path: path.to_owned(), source }),
     };
@@ -169,16 +192,17 @@ pub fn backup(directory: &Path, to: &Path) -> Result<Backup, Failed> {
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or_else(|| Path::new("."));
     let making = tempfile::Builder::new().prefix(".lubdub-backup-").tempdir_in(parent);
-    let making = making.map_err(file_error(parent))?;
+    // The error's own words name a file that nobody asked for.
+    let making = making.map_err(|error| file_error(parent)(error.kind().into()))?;
     let copy = making.path().join(FILE);
     let name = copy.to_str().ok_or_else(|| Failed::Foreign {
         path: to.to_owned(),
         why: "a name that is not UTF-8".to_owned(),
     })?;
-    connection.execute("VACUUM INTO ?1", [name]).map_err(sqlite_error(&database))?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(copy_error(&database, to))?;
     fs::set_permissions(&copy, Permissions::from_mode(0o600)).map_err(file_error(&copy))?;
     File::open(&copy).and_then(|file| file.sync_all()).map_err(file_error(&copy))?;
-    let examined = examine_file(&copy, None)?;
+    let examined = examine_file(&copy, None, false)?;
     sound(&database, &examined)?;
     let tip = tip.unwrap_or_default();
     if examined.newest < tip.seq {
@@ -225,6 +249,11 @@ pub fn restore(directory: &Path, from: &Path, by: &str) -> Result<Restored, Fail
         return Err(file_error(from)(error));
     }
     let directory = own_directory(directory).map_err(file_error(directory))?;
+    let owner = fs::metadata(&directory).map_err(file_error(&directory))?.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        // Its collector could not read what is made here.
+        return Err(Failed::Owner { path: directory, owner });
+    }
     let _lock = lock(&directory).map_err(owned)?;
     let copy = directory.join(COPY);
     for old in [&copy].into_iter().chain(&beside(&copy)) {
@@ -269,7 +298,7 @@ fn take_copy(from: &Path, copy: &Path) -> Result<(), Failed> {
         Err(error) if super::scan::is_damage(&error) => {
             Err(Failed::Damaged { path: from.to_owned(), why: error.to_string() })
         }
-        Err(error) => Err(sqlite_error(from)(error)),
+        Err(error) => Err(copy_error(from, copy)(error)),
     }
 }
 
@@ -293,7 +322,7 @@ fn prepare(
     generation: Generation,
     by: &str,
 ) -> Result<Prepared, Failed> {
-    let sqlite = |source| Failed::Sqlite { path: from.to_owned(), source };
+    let sqlite = |source| copy_error(from, copy)(source);
     let foreign = |why| Failed::Foreign { path: from.to_owned(), why };
     let mut connection = Connection::open(copy).map_err(sqlite)?;
     if !looks_like_a_store(&connection).map_err(sqlite)? {

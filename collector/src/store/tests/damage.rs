@@ -343,6 +343,8 @@ fn what_is_no_backup_is_refused_and_touches_nothing() {
         assert!(said.contains(&*from.to_string_lossy()), "{said} names the file");
     }
     assert_eq!(log_of(directory.path()), before);
+    let said = lubdub_shared::telemetry::chain(&verify(&text).map(drop).expect_err("no store"));
+    assert!(said.contains("no store of a collector"), "{said}");
 }
 
 #[test]
