@@ -4,10 +4,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+use tracing::warn;
 
 use super::OpenError;
 use super::sums::{Sum, Tip, crc};
-use super::tables::{PLAIN, put_anchor};
+use super::tables::{EVENTS, PLAIN, put_anchor};
 
 /// Step n brings a store from `user_version` n to n + 1; a new one takes them all. Steps that were
 /// released never change.
@@ -108,6 +109,11 @@ pub(super) const MIGRATIONS: [&str; 4] = [
     ALTER TABLE incidents ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE commands ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE evidence ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ",
+];
+
+/// What is lost of a store; made before the last step, which needs it.
+const FOR_DAMAGE: &str = "
     CREATE TABLE holes (                    -- rows of the log that were lost
         first INTEGER PRIMARY KEY,
         last INTEGER NOT NULL,
@@ -121,8 +127,7 @@ pub(super) const MIGRATIONS: [&str; 4] = [
         content TEXT NOT NULL,              -- JSON
         why TEXT NOT NULL
     ) STRICT;
-    ",
-];
+    ";
 
 /// `user_version` that this code knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -157,6 +162,13 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
     for (from, step) in (0..).zip(MIGRATIONS).skip_while(|(from, _)| *from < found) {
         let failed = |source| OpenError::Migration { path: path.to_owned(), from, source };
         let transaction = connection.transaction().map_err(failed)?;
+        if from == UNSEALED {
+            let aside = put_odd_aside(&transaction).map_err(failed)?;
+            if aside > 0 {
+                let path = path.display();
+                warn!(%path, aside, "rows of an older version were damaged, and are put aside");
+            }
+        }
         transaction.execute_batch(step).map_err(failed)?;
         if from == UNSEALED {
             seal(&transaction).map_err(failed)?;
@@ -165,6 +177,44 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
         transaction.commit().map_err(failed)?;
     }
     Ok(())
+}
+
+/// A row that holds what its column cannot was damaged before rows had sums; no later step can be
+/// made with it. How many there were.
+fn put_odd_aside(connection: &Connection) -> rusqlite::Result<usize> {
+    const WHY: &str = "damaged before the store was brought to this version";
+    connection.execute_batch(FOR_DAMAGE)?;
+    let mut count = 0;
+    for table in PLAIN.into_iter().chain([&EVENTS]) {
+        let columns = "SELECT name, lower(type), \"notnull\" FROM pragma_table_info(?1)";
+        let mut columns = connection.prepare(columns)?;
+        let columns = columns.query_map([table.name], |row| {
+            let (name, kind): (String, String) = (row.get(0)?, row.get(1)?);
+            let or_null = if row.get(2)? { "" } else { ", 'null'" };
+            Ok((
+                format!("typeof({name}) IN ('{kind}'{or_null})"),
+                format!("'{name}', quote({name})"),
+            ))
+        })?;
+        let (fits, said): (Vec<_>, Vec<_>) =
+            columns.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
+        let odd = format!("FROM {} WHERE NOT ({})", table.name, fits.join(" AND "));
+        let name = table.columns[table.name_at];
+        let put = format!(
+            "INSERT INTO aside SELECT unixepoch() * 1000000000, '{}',
+             CASE typeof({name}) WHEN 'text' THEN {name} ELSE quote({name}) END,
+             json_object({}), ?1 {odd}",
+            table.name,
+            said.join(", ")
+        );
+        count += connection.execute(&put, [WHY])?;
+        if table.is_log() {
+            let holes = "INSERT INTO holes SELECT seq, seq, unixepoch() * 1000000000, ?1";
+            connection.execute(&format!("{holes} {odd}"), [WHY])?;
+        }
+        connection.execute(&format!("DELETE {odd}"), [])?;
+    }
+    Ok(count)
 }
 
 /// Puts sums on rows as they are: from here on a change of them is seen.
@@ -185,14 +235,14 @@ fn seal(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn seal_log(connection: &Connection) -> rusqlite::Result<()> {
-    let list = super::tables::EVENTS.columns.join(", ");
+    let list = EVENTS.columns.join(", ");
     let mut put = connection.prepare("UPDATE events SET crc = ?2, sum = ?3 WHERE seq = ?1")?;
     let mut query = connection.prepare(&format!("SELECT {list} FROM events ORDER BY seq"))?;
     let mut rows = query.query([])?;
     let mut sum = Sum::default();
     let mut first = None;
     while let Some(row) = rows.next()? {
-        let columns = (0..super::tables::EVENTS.columns.len()).map(|at| row.get_ref(at));
+        let columns = (0..EVENTS.columns.len()).map(|at| row.get_ref(at));
         let columns = columns.collect::<rusqlite::Result<Vec<ValueRef<'_>>>>()?;
         sum = sum.behind(&columns);
         let seq: i64 = row.get(0)?;

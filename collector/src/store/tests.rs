@@ -181,6 +181,43 @@ fn an_older_store_is_brought_up_step_by_step() {
 }
 
 #[test]
+fn an_older_store_with_damaged_rows_is_brought_up_without_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let steps = schema::MIGRATIONS[1..3].concat();
+    let spoil = "INSERT INTO events (at, agent, kind, detail) VALUES
+             (1, 'old', 'note', '{\"note\":{\"text\":\"a\"}}'),
+             (2, 'old', 'note', '{\"note\":{\"text\":\"b\"}}'),
+             (3, 'old', 'note', '{\"note\":{\"text\":\"c\"}}');
+         PRAGMA user_version = 3;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')');";
+    older_store(directory.path(), &(steps + spoil));
+    let open = || rusqlite::Connection::open(directory.path().join("lubdub.sqlite3"));
+    let spoil = "UPDATE events SET at = 'yesterday' WHERE seq = 2;
+                 INSERT INTO commands
+                     (id, agent, kind, requested_by, reason, asked, outcome, detail)
+                     VALUES (x'01', 'old', x'ff', 'p', 'r', 1, 'done', '');
+                 PRAGMA writable_schema = ON;
+                 UPDATE sqlite_schema SET sql = sql || ' STRICT' WHERE type = 'table';";
+    open().and_then(|connection| connection.execute_batch(spoil)).expect("spoilt");
+    let (store, contents, durable) = Store::open(directory.path()).expect("opens");
+    assert_eq!(contents.agents.len(), 2);
+    drop((store, durable));
+    let connection = open().expect("opens");
+    let read = |sql| {
+        let read = connection.query_row(sql, [], |row| row.get::<_, String>(0));
+        read.expect("reads")
+    };
+    assert_eq!(read("SELECT group_concat(seq) FROM events WHERE agent = 'old'"), "1,3");
+    assert_eq!(read("SELECT group_concat(first) FROM holes"), "2");
+    let aside = read("SELECT content FROM aside WHERE source = 'events'");
+    assert!(aside.contains("yesterday"), "{aside}");
+    let aside = read("SELECT content FROM aside WHERE source = 'commands'");
+    assert!(aside.contains("X'FF'"), "{aside}");
+    assert_eq!(read("SELECT group_concat(outcome) FROM commands"), "expired");
+}
+
+#[test]
 fn a_step_that_cannot_be_made_leaves_the_store_as_it_was() {
     let directory = tempfile::tempdir().expect("a directory");
     older_store(directory.path(), "UPDATE agents SET record = 'torn' WHERE id = 'new'");
