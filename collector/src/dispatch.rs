@@ -71,7 +71,7 @@ impl Dispatch {
 
     /// Does one effect.
     pub(crate) fn run(&mut self, fleet: &Fleet, index: AgentIndex, effect: Effect, now: Now) {
-        let id = fleet.agent(index).id.clone();
+        let id = fleet.agent(index).who.id.clone();
         match effect {
             Effect::Send(command) => {
                 info!(agent = %id, kind = %command.kind, by = %command.requested_by,
@@ -79,7 +79,7 @@ impl Dispatch {
                 let (at, decided) = (now.wall, now.mono);
                 self.write(Op::Command { agent: id, index, command, at, decided, expires: None });
             }
-            Effect::Keep(command, expires) => {
+            Effect::Defer(command, expires) => {
                 info!(agent = %id, kind = %command.kind, by = %command.requested_by,
                     reason = command.reason, %expires, "command waits for its sidecar");
                 let (at, decided, expires) = (now.wall, now.mono, Some(expires));

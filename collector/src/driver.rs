@@ -284,7 +284,7 @@ impl Driver {
                 }
                 // As one with what they led to: a replay after a crash finds all of it, or none.
                 self.run_effects(now);
-                let id = self.fleet.agent(agent).id.clone();
+                let id = self.fleet.agent(agent).who.id.clone();
                 self.dispatch.write(Op::Events { agent: id, session, spool, events });
             }
             FromSidecar::Goodbye { reason, back_within } => {

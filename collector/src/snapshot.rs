@@ -5,29 +5,30 @@ use lubdub_shared::time::Now;
 use lubdub_shared::view::{AgentView, Explanation, FindingView};
 
 pub(crate) fn agent_view(agent: &Agent, now: Now) -> AgentView {
-    let finding = |standing: &lubdub_engine::agent::Standing| {
+    let (who, seen) = (&agent.who, &agent.seen);
+    let finding = |standing: &lubdub_engine::agent::ActiveFinding| {
         FindingView::new(&standing.finding, standing.since.wall)
     };
     AgentView {
-        agent: agent.id.clone(),
-        status: agent.status,
-        findings: agent.findings.iter().map(finding).collect(),
-        lifecycle: agent.lifecycle,
+        agent: who.id.clone(),
+        status: seen.status,
+        findings: seen.findings.iter().map(finding).collect(),
+        lifecycle: seen.lifecycle,
         connected: agent.is_connected(),
-        life: agent.life,
-        started: agent.started,
-        clock_ahead: agent.clock_ahead.map(|nanos| nanos / 1_000_000),
-        pid: agent.report.as_ref().and_then(|report| report.pid),
-        host: agent.host.clone(),
-        labels: agent.labels.clone(),
-        policy: agent.policy.name.clone(),
-        mode: agent.policy.mode.to_string(),
-        ledger: agent.ledger.clone(),
+        life: seen.life,
+        started: seen.started,
+        clock_ahead: agent.link.clock_ahead.map(|nanos| nanos / 1_000_000),
+        pid: seen.report.as_ref().and_then(|report| report.pid),
+        host: who.host.clone(),
+        labels: who.labels.clone(),
+        policy: who.policy.name.clone(),
+        mode: who.policy.mode.to_string(),
+        ledger: seen.ledger.clone(),
         next: explain::next_rung(agent, now.mono),
-        report: agent.report.as_deref().cloned(),
-        report_age: now.mono.since(agent.heard),
-        held: agent.held.clone(),
-        last_act: agent.last_act.as_ref().map(|(at, _, act)| (*at, act.clone())),
+        report: seen.report.as_deref().cloned(),
+        report_age: now.mono.since(agent.link.heard),
+        held: seen.down.clone(),
+        last_act: agent.asks.last.as_ref().map(|act| (act.at, act.to_string())),
     }
 }
 

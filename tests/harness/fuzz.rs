@@ -135,9 +135,9 @@ pub fn stream(bytes: &[u8]) {
             drop(explain::configured(agent));
             drop(explain::what_if(agent));
             drop(explain::suggestions(agent));
-            let texts = agent.findings.iter().map(|standing| &standing.finding.detail);
+            let texts = agent.seen.findings.iter().map(|standing| &standing.finding.detail);
             assert!(texts.clone().all(|text| is_clean(text)), "{:?}", texts.collect::<Vec<_>>());
-            assert!(agent.host.len() <= LEN_MAX);
+            assert!(agent.who.host.len() <= LEN_MAX);
         }
         if rest.is_empty() {
             return;

@@ -41,19 +41,20 @@ impl Score {
             let told = [Cause::Unreachable, Cause::Missing, Cause::WaitingHuman];
             !stopped && !told.contains(&cause)
         };
-        let findings = moment.agent.findings.iter().map(|standing| &standing.finding);
+        let findings = moment.agent.seen.findings.iter().map(|standing| &standing.finding);
         let levels = findings.filter(|f| accuses(f.cause)).map(|f| f.level.severity());
         let worst = levels.max().unwrap_or_default();
         let before = std::mem::replace(&mut self.level, worst);
         let (warning, critical) = (Status::Warning.severity(), Status::Critical.severity());
         if moment.truth == Truth::Stuck {
-            let mut causes = moment.agent.findings.iter().map(|standing| standing.finding.cause);
+            let findings = &moment.agent.seen.findings;
+            let mut causes = findings.iter().map(|standing| standing.finding.cause);
             if causes.any(|cause| self.found_as.contains(&cause)) && self.found.is_none() {
                 self.found = due.map(|due| moment.now.since(due));
             }
         } else {
             if before < warning && worst >= warning {
-                let worst = moment.agent.findings.iter().find(|s| accuses(s.finding.cause));
+                let worst = moment.agent.seen.findings.iter().find(|s| accuses(s.finding.cause));
                 *self.accused.entry(worst.expect("one of it").finding.cause).or_default() += 1;
             }
             self.false_warnings += u64::from(before < warning && worst >= warning);

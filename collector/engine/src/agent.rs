@@ -1,12 +1,11 @@
 //! One agent's state, as the engine holds it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lubdub_shared::beat::{Evidence, Exit, Report};
-use lubdub_shared::command::{Command, Requester};
-use lubdub_shared::id::{AgentId, CommandId, InstanceId, Life, SpoolId};
+use lubdub_shared::beat::{Evidence, Report};
+use lubdub_shared::id::{AgentId, InstanceId, Life, SpoolId};
 use lubdub_shared::incident::{Cause, Finding, Incident};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::LedgerView;
@@ -14,7 +13,9 @@ use lubdub_shared::session::GoodbyeReason;
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::{Mono, Now, Wall};
 
+use crate::asks::{Asks, InFlight};
 use crate::detect::flapping::Flaps;
+use crate::treatment::{Change, Treatment, Verification};
 
 mod record;
 
@@ -24,7 +25,7 @@ pub use record::{AgentRecord, Treated, Unanswered};
 const SPOOLS_MAX: usize = 8;
 
 /// Another instance that did not knock for so long is gone: twice its longest pause.
-pub(crate) const RIVAL_GONE: Duration = Duration::from_secs(60);
+pub(crate) const CONFLICT_GONE: Duration = Duration::from_secs(60);
 
 /// The stream to an agent's sidecar.
 ///
@@ -34,7 +35,7 @@ pub(crate) const RIVAL_GONE: Duration = Duration::from_secs(60);
 ///   └───────────────┘
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Link {
+pub enum Stream {
     /// It stands.
     Up {
         /// Number of the stream.
@@ -51,9 +52,19 @@ pub enum Link {
     },
 }
 
+impl Stream {
+    /// After a goodbye: when the sidecar is missed.
+    pub(crate) fn left(reason: GoodbyeReason, back_within: Option<Duration>, now: Mono) -> Self {
+        match reason {
+            GoodbyeReason::AgentEnded | GoodbyeReason::Other => Self::Left { back_by: None },
+            GoodbyeReason::Shutdown => Self::Left { back_by: back_within.map(|by| now.after(by)) },
+        }
+    }
+}
+
 /// A finding with the moment it began.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
+pub struct ActiveFinding {
     /// The detector's opinion now.
     pub finding: Finding,
     /// When this cause was first found.
@@ -64,111 +75,41 @@ pub struct Standing {
     pub(crate) nudged: bool,
 }
 
-/// A command that was sent and not answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InFlight {
-    /// What.
-    pub command: Box<Command>,
-    /// When it was decided.
-    pub decided: Now,
-    /// When nobody waits for its answer any more.
-    pub due: Mono,
-    /// It may wait for its sidecar again until then.
-    pub wish: Option<Mono>,
-}
-
-impl InFlight {
-    /// The cause that it treats; `None` when a person asked.
-    pub fn cause(&self) -> Option<Cause> {
-        match self.command.requested_by {
-            Requester::Engine(cause) => Some(cause),
-            Requester::Person(_) => None,
-        }
-    }
-}
-
-/// A command that waits for a sidecar that is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// What.
-    pub command: Box<Command>,
-    /// When nobody waits for that any more.
-    pub until: Mono,
-}
-
 /// Another sidecar instance that reports this agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rival {
+pub(crate) struct ConflictingInstance {
     pub(crate) instance: InstanceId,
     /// When it was first and last turned away.
     pub(crate) first: Mono,
     pub(crate) last: Mono,
 }
 
-/// A new life that has yet to be proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verification {
-    /// Which life.
-    pub life: Life,
-    /// When it has failed.
-    pub due: Mono,
-}
-
-/// One agent.
+/// Who an agent is, and what is decided about it by settings.
 #[derive(Debug)]
-pub struct Agent {
+pub struct Who {
     /// Its id.
     pub id: AgentId,
-    /// What is decided by settings.
-    pub policy: Arc<Policy>,
-    /// Its mark: a report that was made under another is not held against it.
-    pub(crate) policy_mark: u64,
     /// Where it runs.
     pub host: String,
     /// For people and for `[[assign]]`.
     pub labels: BTreeMap<String, String>,
+    /// What is decided by settings.
+    pub policy: Arc<Policy>,
+    /// The policy's version: a report that was made under another is not held against the agent.
+    pub(crate) policy_version: u64,
+}
+
+/// How an agent's sidecar is heard.
+#[derive(Debug)]
+pub struct Link {
     /// The stream.
-    pub link: Link,
+    pub stream: Stream,
     /// Another instance that knocks.
-    pub(crate) rival: Option<Rival>,
-    /// When its sidecar was last heard.
+    pub(crate) conflict: Option<ConflictingInstance>,
+    /// When the sidecar was last heard.
     pub heard: Mono,
-    /// Between reports when nothing happens, as its sidecar was told.
+    /// Between reports when nothing happens, as the sidecar was told.
     pub interval: Duration,
-    /// The life that runs, or ran last.
-    pub life: Option<Life>,
-    /// When that life began.
-    pub started: Option<Wall>,
-    /// Where its process is.
-    pub lifecycle: Lifecycle,
-    /// The newest report.
-    pub report: Option<Box<Report>>,
-    /// When it came, on the wall clock: what it says of times of the day is as old as that.
-    pub(crate) reported: Wall,
-    /// The restart schedule, as the sidecar last told it.
-    pub ledger: LedgerView,
-    /// Evidence that any of its lives showed.
-    pub shown: Evidence,
-    /// What is wrong.
-    pub findings: Vec<Standing>,
-    /// The worst of the findings.
-    pub status: Status,
-    /// Open incidents, and those resolved last, which may come back.
-    pub incidents: Vec<Incident>,
-    /// The trouble that an act treats: it stands until the act is proven to have helped.
-    pub treating: Option<Standing>,
-    /// The command under way.
-    pub act: Option<InFlight>,
-    /// Other commands whose answers are waited for: of people, beside or before that one.
-    pub(crate) asked: Vec<InFlight>,
-    /// A command that waits for the sidecar.
-    pub waiting: Option<Waiting>,
-    /// Commands that were answered last: their answers may come again.
-    pub(crate) answered: VecDeque<CommandId>,
-    /// No automatic act before this moment.
-    pub rest_until: Mono,
-    /// The proof under way.
-    pub verify: Option<Verification>,
     /// By how much the clock of its host is ahead of ours, nanoseconds, when it attached last.
     pub clock_ahead: Option<i64>,
     /// The newest event that was applied of each of its newest spools, the newest spool last.
@@ -177,73 +118,191 @@ pub struct Agent {
     pub(crate) spool: Option<SpoolId>,
     /// Another agent's that it came with, and was told of.
     pub(crate) foreign: Option<SpoolId>,
+}
+
+/// What is seen of an agent.
+#[derive(Debug)]
+pub struct Seen {
+    /// The life that runs, or ran last.
+    pub life: Option<Life>,
+    /// When that life began.
+    pub started: Option<Wall>,
+    /// Where its process is.
+    pub lifecycle: Lifecycle,
     /// Held down: how, by whom and why.
-    pub held: Option<String>,
-    /// The newest command: when it was asked or answered, which, and what of it.
-    pub last_act: Option<(Wall, CommandId, String)>,
+    pub down: Option<String>,
+    /// The newest report.
+    pub report: Option<Box<Report>>,
+    /// When it came, on the wall clock: what it says of times of the day is as old as that.
+    pub(crate) reported: Wall,
+    /// The restart schedule, as the sidecar last told it.
+    pub ledger: LedgerView,
+    /// Evidence that any of its lives showed.
+    pub shown: Evidence,
+    /// What is wrong, worst first.
+    pub findings: Vec<ActiveFinding>,
+    /// The worst of the findings.
+    pub status: Status,
     /// How its status came and went.
     pub(crate) flaps: Flaps,
-    /// When the agent itself was last told something, and that nobody took so many in a row.
-    pub(crate) nudged: Option<Mono>,
-    pub(crate) untaken: u32,
+}
+
+/// What keeps the engine from acting, or speaking, again at once.
+#[derive(Debug, Default)]
+pub struct Restraint {
+    /// No automatic act before this moment: the last one was refused.
+    pub(crate) no_act_before: Mono,
     /// Acts of this life that its sidecar refused because the agent had moved on.
     pub(crate) saves: u32,
     /// A trouble that shadow mode has already told.
     pub(crate) shadowed: Option<Cause>,
+    /// When the agent itself was last told something.
+    pub(crate) nudged: Option<Mono>,
+    /// So many nudges in a row that nobody took.
+    pub(crate) untaken: u32,
+}
+
+/// One agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Who it is.
+    pub who: Who,
+    /// How its sidecar is heard.
+    pub link: Link,
+    /// What is seen of it.
+    pub seen: Seen,
+    /// What is being done about its trouble.
+    pub treatment: Treatment,
+    /// What keeps the engine from doing more.
+    pub restraint: Restraint,
+    /// What else was asked of its sidecar.
+    pub asks: Asks,
+    /// Open incidents, and those resolved last, which may come back.
+    pub incidents: Vec<Incident>,
+    /// When the engine looks at it next.
     pub(crate) wake: Option<Mono>,
 }
 
 impl Agent {
     pub(crate) fn new(record: AgentRecord, policy: Arc<Policy>, now: Mono) -> Self {
+        let stream = if record.left { Stream::Left { back_by: None } } else { Stream::Lost };
         Self {
-            id: record.id,
-            policy,
-            policy_mark: 0,
-            host: record.host,
-            labels: record.labels,
-            link: if record.left { Link::Left { back_by: None } } else { Link::Lost },
-            rival: None,
-            heard: now,
-            interval: Duration::ZERO,
-            life: record.life,
-            started: record.started,
-            lifecycle: record.lifecycle,
-            report: None,
-            reported: Wall::default(),
-            ledger: LedgerView::default(),
-            shown: record.shown,
-            findings: Vec::new(),
-            status: Status::Unknown,
+            who: Who {
+                id: record.id,
+                host: record.host,
+                labels: record.labels,
+                policy,
+                policy_version: 0,
+            },
+            link: Link {
+                stream,
+                conflict: None,
+                heard: now,
+                interval: Duration::ZERO,
+                clock_ahead: None,
+                spool: record.applied.last().map(|(spool, _)| *spool),
+                applied: record.applied,
+                foreign: None,
+            },
+            seen: Seen {
+                life: record.life,
+                started: record.started,
+                lifecycle: record.lifecycle,
+                down: record.held,
+                report: None,
+                reported: Wall::default(),
+                ledger: LedgerView::default(),
+                shown: record.shown,
+                findings: Vec::new(),
+                status: Status::Unknown,
+                flaps: Flaps::default(),
+            },
+            treatment: Treatment::default(),
+            restraint: Restraint::default(),
+            asks: Asks::default(),
             incidents: Vec::new(),
-            treating: None,
-            act: None,
-            asked: Vec::new(),
-            waiting: None,
-            answered: VecDeque::new(),
-            rest_until: Mono::default(),
-            verify: None,
-            clock_ahead: None,
-            spool: record.applied.last().map(|(spool, _)| *spool),
-            foreign: None,
-            applied: record.applied,
-            held: record.held,
-            last_act: None,
-            flaps: Flaps::default(),
-            nudged: None,
-            untaken: 0,
-            saves: 0,
-            shadowed: None,
             wake: None,
         }
     }
 
-    /// It has been asked for, and not answered yet.
-    pub(crate) fn is_under_way(&self, command: CommandId) -> bool {
-        let waiting = self.waiting.iter().map(|waiting| &waiting.command);
-        let sent = self.act.iter().chain(&self.asked).map(|act| &act.command);
-        waiting.chain(sent).any(|known| known.id == command)
+    /// A command has been asked for, and not answered yet.
+    pub(crate) fn is_under_way(&self, command: lubdub_shared::id::CommandId) -> bool {
+        let act = self.treatment.act().is_some_and(|act| act.command.id == command);
+        act || self.asks.holds(command)
     }
 
+    /// The command under way that changes what the process does.
+    pub fn act(&self) -> Option<&InFlight> {
+        self.treatment.act().or_else(|| self.asks.act())
+    }
+
+    /// The stream stands.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.link.stream, Stream::Up { .. })
+    }
+
+    /// The report speaks of a living process of the current life, under the policy in force.
+    pub fn living(&self) -> Option<&Report> {
+        let report = self.seen.report.as_deref()?;
+        if report.policy != 0 && report.policy != self.who.policy_version {
+            return None;
+        }
+        let alive = matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying);
+        let same = report.life == self.seen.life;
+        (alive && same && !self.seen.lifecycle.is_down()).then_some(report)
+    }
+
+    /// When a silent link is called so.
+    pub(crate) fn unreachable_at(&self) -> Option<Mono> {
+        let patience = self.who.policy.unreachable_after.max(3 * self.link.interval);
+        match self.link.stream {
+            Stream::Up { .. } | Stream::Lost => Some(self.link.heard.after(patience)),
+            Stream::Left { back_by } => back_by,
+        }
+    }
+
+    /// When the engine must look at this agent though nothing happened.
+    pub(crate) fn next_due(&self, now: Mono, warm_at: Mono) -> Option<Mono> {
+        let link = self.unreachable_at().and_then(|at| {
+            let missing = at.after(self.who.policy.missing_after);
+            // What is not concluded while warming up is looked at again right after.
+            [at, at.max(warm_at), missing].into_iter().filter(|moment| *moment > now).min()
+        });
+        let act = self.treatment.act().map(|act| act.due);
+        let proof = self.treatment.proof().map(|proof| proof.due).filter(|due| *due > now);
+        let asks = self.asks.next_due();
+        let conflict = self.link.conflict.map(|other| other.last.after(CONFLICT_GONE));
+        let conflict = conflict.filter(|at| *at > now);
+        [link, act, asks, proof, conflict].into_iter().flatten().min()
+    }
+
+    /// Applies a change to the treatment. A command that this does not wait for any more goes to
+    /// those whose answers are only recorded.
+    pub(crate) fn treat(&mut self, change: Change) {
+        let released = self.treatment.apply(change);
+        self.asks.sent.extend(released.map(|act| *act));
+    }
+
+    /// When a life that begins or is first seen now must have been proven.
+    pub(crate) fn verification(&self, life: Life, now: Mono) -> Verification {
+        Verification { life, due: now.after(self.who.policy.startup_grace) }
+    }
+
+    /// A life has begun: whatever was counted belonged to the one before.
+    pub(crate) fn begin_life(&mut self, life: Life, at: Wall, now: Mono) {
+        self.seen.life = Some(life);
+        // By our own clock, as far as the two are known to be apart.
+        self.seen.started = Some(Wall(at.0.saturating_sub(self.link.clock_ahead.unwrap_or(0))));
+        let no_act_before = self.restraint.no_act_before;
+        self.restraint = Restraint { no_act_before, ..Restraint::default() };
+        let (proof, owed) = (self.verification(life, now), self.asks.act().is_some());
+        self.treat(Change::LifeBegan { proof, owed });
+        let proven = self.treatment.proof().is_none();
+        self.seen.lifecycle = if proven { Lifecycle::Running } else { Lifecycle::Verifying };
+    }
+}
+
+impl Link {
     /// Notes an event as applied; false when it was before.
     pub(crate) fn apply(&mut self, spool: SpoolId, number: u64) -> bool {
         if let Some((_, applied)) = self.applied.iter_mut().find(|(known, _)| *known == spool) {
@@ -267,78 +326,5 @@ impl Agent {
             *applied = newest.min(last);
             newest
         })
-    }
-
-    /// The stream stands.
-    pub fn is_connected(&self) -> bool {
-        matches!(self.link, Link::Up { .. })
-    }
-
-    /// The report speaks of a living process of the current life, under the policy in force.
-    pub fn living(&self) -> Option<&Report> {
-        let report = self.report.as_deref()?;
-        if report.policy != 0 && report.policy != self.policy_mark {
-            return None;
-        }
-        let alive = matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying);
-        (alive && report.life == self.life && !self.lifecycle.is_down()).then_some(report)
-    }
-
-    /// When a silent link is called so.
-    pub(crate) fn unreachable_at(&self) -> Option<Mono> {
-        let patience = self.policy.unreachable_after.max(3 * self.interval);
-        match self.link {
-            Link::Up { .. } | Link::Lost => Some(self.heard.after(patience)),
-            Link::Left { back_by } => back_by,
-        }
-    }
-
-    /// When the engine must look at this agent though nothing happened.
-    pub(crate) fn next_due(&self, now: Mono, warm_at: Mono) -> Option<Mono> {
-        let link = self.unreachable_at().and_then(|at| {
-            let missing = at.after(self.policy.missing_after);
-            // What is not concluded while warming up is looked at again right after.
-            [at, at.max(warm_at), missing].into_iter().filter(|moment| *moment > now).min()
-        });
-        let act = self.act.as_ref().map(|act| act.due);
-        let verify = self.verify.as_ref().map(|verify| verify.due).filter(|due| *due > now);
-        let asked = self.asked.iter().map(|asked| asked.due).min();
-        let waiting = self.waiting.as_ref().map(|waiting| waiting.until);
-        let rival = self.rival.map(|rival| rival.last.after(RIVAL_GONE)).filter(|at| *at > now);
-        [link, act, asked, verify, waiting, rival].into_iter().flatten().min()
-    }
-
-    /// A life has begun: whatever was counted belonged to the one before.
-    pub(crate) fn begin_life(&mut self, life: Life, at: Wall, now: Mono) {
-        self.life = Some(life);
-        // By our own clock, as far as the two are known to be apart.
-        self.started = Some(Wall(at.0.saturating_sub(self.clock_ahead.unwrap_or(0))));
-        (self.shadowed, self.nudged) = (None, None);
-        (self.untaken, self.saves) = (0, 0);
-        let proven = self.treating.is_none() && self.act.is_none();
-        self.lifecycle = if proven { Lifecycle::Running } else { Lifecycle::Verifying };
-        let due = now.after(self.policy.startup_grace);
-        self.verify = (!proven).then_some(Verification { life, due });
-    }
-}
-
-/// Which cause an exit of its own has.
-pub(crate) fn cause_of(exit: &Exit) -> Cause {
-    use lubdub_shared::beat::ExitHow;
-    if exit.oom {
-        return Cause::OomKilled;
-    }
-    // HUP, INT, QUIT, KILL and TERM come from somebody; the others from the process's own fault.
-    match exit.how {
-        ExitHow::Signal(1 | 2 | 3 | 9 | 15) => Cause::KilledByOther,
-        ExitHow::Signal(_) | ExitHow::Code(_) | ExitHow::Unknown(_) => Cause::Crashed,
-    }
-}
-
-/// A sidecar that left on purpose: when it is missed.
-pub(crate) fn left(reason: GoodbyeReason, back_within: Option<Duration>, now: Mono) -> Link {
-    match reason {
-        GoodbyeReason::AgentEnded | GoodbyeReason::Other => Link::Left { back_by: None },
-        GoodbyeReason::Shutdown => Link::Left { back_by: back_within.map(|by| now.after(by)) },
     }
 }

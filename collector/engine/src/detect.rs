@@ -82,9 +82,9 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
     }
     let mut found: Vec<Finding> = Vec::new();
     if let Some(report) = agent.living() {
-        found.extend(of_report(report, &agent.policy, agent.reported));
+        found.extend(of_report(report, &agent.who.policy, agent.seen.reported));
     }
-    found.extend(flapping::find(&agent.flaps, &agent.policy, view.now));
+    found.extend(flapping::find(&agent.seen.flaps, &agent.who.policy, view.now));
     found.extend(duplicate::find(agent, view));
     found.extend(disk::find(agent));
     found.extend(unkillable::find(agent));

@@ -13,7 +13,7 @@ use lubdub_shared::time::{Mono, Wall, words};
 use lubdub_shared::trend::GapStats;
 use lubdub_shared::view::{NextRung, WhatIf};
 
-use crate::agent::{Agent, Standing};
+use crate::agent::{ActiveFinding, Agent};
 use crate::detect;
 use crate::policy::ladder;
 
@@ -26,26 +26,26 @@ const LEARNED_MIN: u64 = 1000;
 
 /// The next step of the ladder, if nothing changes.
 pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
-    if let Some(act) = &agent.act {
+    if let Some(act) = agent.act() {
         return Some(NextRung { rung: act.command.kind.to_string(), within: Duration::ZERO });
     }
-    if let Some(verify) = &agent.verify {
+    if let Some(verify) = agent.treatment.proof() {
         return Some(NextRung { rung: "verify".to_owned(), within: verify.due.since(now) });
     }
-    if let Some(starts_in) = agent.report.as_ref().and_then(|report| report.starts_in) {
-        let within = starts_in.saturating_sub(now.since(agent.heard));
+    if let Some(starts_in) = agent.seen.report.as_ref().and_then(|report| report.starts_in) {
+        let within = starts_in.saturating_sub(now.since(agent.link.heard));
         return Some(NextRung { rung: "start".to_owned(), within });
     }
-    let policy = &agent.policy;
+    let policy = &agent.who.policy;
     if policy.mode == Mode::Enforce && ladder::nudge(agent).is_some() {
         return Some(NextRung { rung: "nudge".to_owned(), within: Duration::ZERO });
     }
-    let worst = agent.findings.first()?;
+    let worst = agent.seen.findings.first()?;
     let within = due_in(agent, worst, now)?;
-    let held = agent
-        .flaps
-        .since()
-        .map(|since| policy.limits.flapping.hold_max.saturating_sub(now.since(since)).max(within));
+    let held =
+        agent.seen.flaps.since().map(|since| {
+            policy.limits.flapping.hold_max.saturating_sub(now.since(since)).max(within)
+        });
     let (rung, within) = match (policy.mode, ladder::would_act(agent, &worst.finding), held) {
         (Mode::Enforce, Some(CommandKind::Restart), Some(held)) => {
             ("quarantine, a restart is held while it flaps".to_owned(), held)
@@ -60,10 +60,10 @@ pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
 }
 
 /// When the worst finding reaches its next bound, if nothing changes.
-fn due_in(agent: &Agent, worst: &Standing, now: Mono) -> Option<Duration> {
+fn due_in(agent: &Agent, worst: &ActiveFinding, now: Mono) -> Option<Duration> {
     let report = agent.living()?;
-    let (ages, policy) = (&report.ages, &agent.policy);
-    let since_report = now.since(agent.heard);
+    let (ages, policy) = (&report.ages, &agent.who.policy);
+    let since_report = now.since(agent.link.heard);
     let left = |bound: Duration, age: Duration| bound.saturating_sub(age + since_report);
     Some(match worst.finding.cause {
         Cause::Silent => {
@@ -116,7 +116,7 @@ fn due_in(agent: &Agent, worst: &Standing, now: Mono) -> Option<Duration> {
 
 /// Each clock in force, in words.
 pub fn deadlines(agent: &Agent) -> BTreeMap<String, String> {
-    let policy = &agent.policy;
+    let policy = &agent.who.policy;
     let mut clocks = BTreeMap::from([
         ("busy_cap", words(policy.busy_cap)),
         ("failures_before_critical", policy.failures_before_critical.to_string()),
@@ -161,9 +161,9 @@ pub fn deadlines(agent: &Agent) -> BTreeMap<String, String> {
 /// The settings behind what was found, by their place in the file.
 pub fn configured(agent: &Agent) -> BTreeMap<String, String> {
     let Some(report) = agent.living() else { return BTreeMap::new() };
-    let causes = agent.findings.iter().map(|standing| standing.finding.cause);
-    let settings = causes.flat_map(|cause| knobs::settings(cause, &agent.policy, report));
-    let place = |key: String| format!("policy.{}.{key}", agent.policy.name);
+    let causes = agent.seen.findings.iter().map(|standing| standing.finding.cause);
+    let settings = causes.flat_map(|cause| knobs::settings(cause, &agent.who.policy, report));
+    let place = |key: String| format!("policy.{}.{key}", agent.who.policy.name);
     settings.map(|(key, value)| (place(key), value)).collect()
 }
 
@@ -182,12 +182,12 @@ pub fn says(report: &Report, policy: &Policy, reported: Wall) -> String {
 /// is something else.
 pub fn what_if(agent: &Agent) -> Vec<WhatIf> {
     let Some(report) = agent.living() else { return Vec::new() };
-    let says = |policy: &Policy, report: &Report| says(report, policy, agent.reported);
-    let today = says(&agent.policy, report);
+    let says = |policy: &Policy, report: &Report| says(report, policy, agent.seen.reported);
+    let today = says(&agent.who.policy, report);
     let turns = knobs::KNOBS.iter().flat_map(|knob| FACTORS.map(|by| (knob, by)));
     turns
         .filter_map(|(knob, by)| {
-            let (mut policy, mut turned) = ((*agent.policy).clone(), report.clone());
+            let (mut policy, mut turned) = ((*agent.who.policy).clone(), report.clone());
             let key = (knob.key)(&report.ages, &policy);
             let value = (knob.turn)(&mut policy, &mut turned, by)?;
             let says = says(&policy, &turned);
@@ -201,7 +201,7 @@ pub fn suggestions(agent: &Agent) -> Vec<String> {
     let Some(report) = agent.living() else { return Vec::new() };
     let ages = &report.ages;
     let deadline = ages.deadline.filter(|deadline| !deadline.explicit).map(|d| d.after);
-    let window = Some(ages.progress_window(&agent.policy));
+    let window = Some(ages.progress_window(&agent.who.policy));
     [("beat", ages.beat_gaps, deadline), ("progress", ages.progress_gaps, window)]
         .into_iter()
         .filter_map(|(name, gaps, in_force)| {

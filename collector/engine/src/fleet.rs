@@ -178,11 +178,11 @@ impl Fleet {
         out: &mut Vec<(AgentIndex, Effect)>,
     ) {
         let agent = self.agent_mut(index);
-        if agent.policy == *policy {
+        if agent.who.policy == *policy {
             return;
         }
-        (agent.policy, agent.policy_mark) = (Arc::clone(policy), mark);
-        agent.flaps = Flaps::default();
+        (agent.who.policy, agent.who.policy_version) = (Arc::clone(policy), mark);
+        agent.seen.flaps = Flaps::default();
         out.push((index, Effect::Policy(Arc::clone(policy), mark)));
         self.judged(index, now, out, |judge| judge.look());
     }
@@ -251,8 +251,8 @@ impl Fleet {
 
     fn intern(&mut self, record: AgentRecord, policy: Arc<Policy>, now: Mono) -> AgentIndex {
         let mut agent = Agent::new(record, policy, now);
-        agent.interval = self.interval();
-        let (id, spool) = (agent.id.clone(), agent.spool);
+        agent.link.interval = self.interval();
+        let (id, spool) = (agent.who.id.clone(), agent.link.spool);
         let index = match self.free.pop() {
             Some(index) => {
                 *self.agent_mut(index) = agent;

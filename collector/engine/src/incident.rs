@@ -57,20 +57,20 @@ fn family(cause: Cause) -> Cause {
 /// Brings the incidents in step with the findings. Returns those that changed.
 pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<Incident> {
     let mut changed = Vec::new();
-    let findings = std::mem::take(&mut agent.findings);
-    let hold_max = agent.policy.limits.flapping.hold_max;
-    let flaps = agent.flaps.since().is_some_and(|since| now.mono.since(since) < hold_max);
+    let findings = std::mem::take(&mut agent.seen.findings);
+    let hold_max = agent.who.policy.limits.flapping.hold_max;
+    let flaps = agent.seen.flaps.since().is_some_and(|since| now.mono.since(since) < hold_max);
     for standing in &findings {
         // Of what comes and goes one incident is told, for a while; what is Critical is told in
         // any case, and so is that it flaps, or waits for a person.
         let held = flaps
             && !matches!(standing.finding.cause, Cause::Flapping | Cause::WaitingHuman)
             && standing.finding.level != Status::Critical;
-        if agent.policy.act(standing.finding.cause) > Act::None && !held {
+        if agent.who.policy.act(standing.finding.cause) > Act::None && !held {
             changed.extend(raise(agent, &standing.finding, now.wall, rng));
         }
     }
-    let known = agent.is_connected() && agent.report.is_some();
+    let known = agent.is_connected() && agent.seen.report.is_some();
     let link_is_gone = findings.iter().any(|s| family(s.finding.cause) == Cause::Unreachable);
     for incident in agent.incidents.iter_mut().filter(|i| i.resolved.is_none()) {
         let stands = findings.iter().any(|s| family(s.finding.cause) == family(incident.cause));
@@ -81,7 +81,7 @@ pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<
         }
     }
     forget_old(agent);
-    agent.findings = findings;
+    agent.seen.findings = findings;
     changed
 }
 
@@ -91,8 +91,8 @@ fn raise(
     now: Wall,
     rng: &mut fastrand::Rng,
 ) -> Option<Incident> {
-    let window = agent.policy.restart.stable_after;
-    let incarnation = agent.life.map_or(0, |life| life.ordinal.get());
+    let window = agent.who.policy.restart.stable_after;
+    let incarnation = agent.seen.life.map_or(0, |life| life.ordinal.get());
     let same = agent.incidents.iter_mut().rev().find(|incident| {
         family(incident.cause) == family(finding.cause)
             && incident.resolved.is_none_or(|at| at.until(now) <= window)

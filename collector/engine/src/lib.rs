@@ -25,6 +25,7 @@ use lubdub_shared::time::Wall;
 use serde::{Deserialize, Serialize};
 
 pub mod agent;
+mod asks;
 mod deadlines;
 mod detect;
 pub mod explain;
@@ -32,9 +33,12 @@ mod fleet;
 mod incident;
 mod policy;
 pub mod trace;
+mod treatment;
 
-pub use agent::{Agent, AgentRecord, Link, Treated, Unanswered};
+pub use agent::{Agent, AgentRecord, Stream, Treated, Unanswered};
+pub use asks::{Asks, Deferred, InFlight, LastAct, Progress};
 pub use fleet::{AgentIndex, Attached, Fleet, Identity, Known, StillConnected};
+pub use treatment::{Treatment, Verification};
 
 /// What the engine is told of one agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +91,7 @@ pub enum Effect {
     /// Write it down, sync, then send it to the agent's sidecar.
     Send(Box<Command>),
     /// Write it down, sync: it waits for a sidecar that is not there, until then.
-    Keep(Box<Command>, Wall),
+    Defer(Box<Command>, Wall),
     /// The agent's status or lifecycle changed.
     Transition(Transition),
     /// The new content of an incident.

@@ -137,15 +137,15 @@ pub struct Standing {
 impl Standing {
     /// An agent as it stands now.
     pub fn of(agent: &Agent) -> Self {
-        let link = match agent.link {
-            crate::Link::Up { session, instance } => Some((session, instance)),
-            crate::Link::Lost | crate::Link::Left { .. } => None,
+        let link = match agent.link.stream {
+            crate::Stream::Up { session, instance } => Some((session, instance)),
+            crate::Stream::Lost | crate::Stream::Left { .. } => None,
         };
         Self {
             record: agent.record(),
-            policy: (*agent.policy).clone(),
+            policy: (*agent.who.policy).clone(),
             link,
-            report: agent.report.as_deref().cloned(),
+            report: agent.seen.report.as_deref().cloned(),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Driver {
         if let Some(why) = self.dispatch.behind() {
             return Err(NotForgotten::Unrecorded(why));
         }
-        let id = self.fleet.agent(index).id.clone();
+        let id = self.fleet.agent(index).who.id.clone();
         self.record(index, now, || Input::Forgotten);
         let forgotten = self.fleet.forget(index, now, &mut self.effects);
         forgotten.map_err(|StillConnected| NotForgotten::StillConnected)?;

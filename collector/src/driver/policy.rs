@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use lubdub_engine::Agent;
 use lubdub_engine::trace::Input;
 use lubdub_shared::time::Now;
 use tokio::sync::oneshot;
@@ -95,8 +96,8 @@ impl Driver {
         let ids: Vec<_> = self.fleet.ids_after(None).map(|(_, index)| index).collect();
         for index in ids {
             let agent = self.fleet.agent(index);
-            let policy = self.policies.of(&agent.id, &agent.labels);
-            if *policy == *agent.policy {
+            let policy = self.policies.of(&agent.who.id, &agent.who.labels);
+            if *policy == *agent.who.policy {
                 continue;
             }
             let mark = *marks.entry(policy.name.clone()).or_insert_with(|| policy.mark());
@@ -109,6 +110,6 @@ impl Driver {
     /// How many agents would get another policy.
     fn changes_under(&self, policies: &Policies) -> usize {
         let agents = self.fleet.ids_after(None).map(|(_, index)| self.fleet.agent(index));
-        agents.filter(|agent| *policies.of(&agent.id, &agent.labels) != *agent.policy).count()
+        agents.filter(|Agent { who, .. }| *policies.of(&who.id, &who.labels) != *who.policy).count()
     }
 }

@@ -10,7 +10,7 @@ impl Driver {
     /// Records an input that concerns an agent; `input` is asked only where somebody records.
     pub(super) fn record(&mut self, agent: AgentIndex, now: Now, input: impl FnOnce() -> Input) {
         if let Some(recorder) = &mut self.recorder {
-            let id = &self.fleet.agent(agent).id;
+            let id = &self.fleet.agent(agent).who.id;
             recorder.note(&self.fleet, Some(id), input(), now);
         }
     }

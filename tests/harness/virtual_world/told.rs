@@ -111,7 +111,7 @@ impl VirtualWorld {
                     self.tell(Told::Policy(Box::new((*policy).clone()), mark));
                 }
                 Effect::Remember(_) | Effect::Forget => {}
-                Effect::Keep(command, _) => self.note(&format!("waits: {}", command.kind)),
+                Effect::Defer(command, _) => self.note(&format!("waits: {}", command.kind)),
                 Effect::Note(text) => self.note(&text),
                 Effect::Answered { outcome, detail, .. } => {
                     self.note(&format!("<- {outcome}: {detail}"));

@@ -6,9 +6,9 @@ use super::Moment;
 
 pub(super) fn check(moment: &Moment<'_>) -> Result<(), String> {
     let agent = moment.agent;
-    let critical = agent.status == Status::Critical;
+    let critical = agent.seen.status == Status::Critical;
     if critical && agent.incidents.iter().all(|incident| incident.resolved.is_some()) {
-        return Err(format!("critical, and nobody is told: {:?}", agent.findings));
+        return Err(format!("critical, and nobody is told: {:?}", agent.seen.findings));
     }
     Ok(())
 }

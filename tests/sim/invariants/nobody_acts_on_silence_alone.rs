@@ -11,7 +11,7 @@ pub(super) fn check(moment: &Moment<'_>) -> Result<(), String> {
         command.requested_by == Requester::Engine(Cause::Silent)
     };
     let Some(command) = moment.destructive().find(silence) else { return Ok(()) };
-    let report = moment.agent.report.as_ref();
+    let report = moment.agent.seen.report.as_ref();
     // The policy's own, not what the sidecar says; an agent's contract is the agent's.
     let ages = report.map(|report| &report.ages);
     let contract = ages.and_then(|ages| ages.deadline).filter(|deadline| deadline.explicit);

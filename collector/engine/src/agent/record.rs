@@ -10,7 +10,7 @@ use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Wall;
 use serde::{Deserialize, Serialize};
 
-use super::{Agent, Link};
+use super::{Agent, Stream};
 
 /// What must be known of an agent after a restart of the collector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,37 +81,37 @@ pub(crate) struct Mark {
 impl Agent {
     pub(crate) fn record(&self) -> AgentRecord {
         AgentRecord {
-            id: self.id.clone(),
-            host: self.host.clone(),
-            labels: self.labels.clone(),
-            life: self.life,
-            started: self.started,
-            lifecycle: self.lifecycle,
-            shown: self.shown,
-            left: matches!(self.link, Link::Left { back_by: None }),
-            applied: self.applied.clone(),
-            held: self.held.clone(),
-            treating: self.treating.as_ref().map(|standing| Treated {
+            id: self.who.id.clone(),
+            host: self.who.host.clone(),
+            labels: self.who.labels.clone(),
+            life: self.seen.life,
+            started: self.seen.started,
+            lifecycle: self.seen.lifecycle,
+            shown: self.seen.shown,
+            left: matches!(self.link.stream, Stream::Left { back_by: None }),
+            applied: self.link.applied.clone(),
+            held: self.seen.down.clone(),
+            treating: self.treatment.trouble().map(|standing| Treated {
                 cause: standing.finding.cause,
                 level: standing.finding.level,
                 detail: standing.finding.detail.clone(),
                 since: standing.since.wall,
             }),
-            verifying: self.verify.is_some(),
+            verifying: self.treatment.proof().is_some(),
         }
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        let treating = self.treating.as_ref();
+        let treating = self.treatment.trouble();
         Mark {
-            life: self.life,
-            lifecycle: self.lifecycle,
-            shown: self.shown,
-            left: matches!(self.link, Link::Left { back_by: None }),
-            held: self.held.is_some(),
-            applied: self.applied.last().copied(),
+            life: self.seen.life,
+            lifecycle: self.seen.lifecycle,
+            shown: self.seen.shown,
+            left: matches!(self.link.stream, Stream::Left { back_by: None }),
+            held: self.seen.down.is_some(),
+            applied: self.link.applied.last().copied(),
             treating: treating.map(|standing| (standing.finding.cause, standing.since.wall)),
-            verifying: self.verify.is_some(),
+            verifying: self.treatment.proof().is_some(),
         }
     }
 }

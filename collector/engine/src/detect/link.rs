@@ -9,22 +9,22 @@ use lubdub_shared::status::Status;
 use lubdub_shared::time::words;
 
 use super::{Draft, View};
-use crate::agent::{Agent, Link};
+use crate::agent::{Agent, Stream};
 
 pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
     let since = agent.unreachable_at()?;
-    let stands = matches!(agent.findings.first(), Some(standing)
+    let stands = matches!(agent.seen.findings.first(), Some(standing)
         if matches!(standing.finding.cause, Cause::Unreachable | Cause::Missing));
     // While warming up no new verdict rests on absence; one that stood before still stands.
     if view.now < since || (view.warming && !stands) {
         return None;
     }
-    let missing = view.now >= since.after(agent.policy.missing_after);
-    let silent = words(view.now.since(agent.heard));
-    let stream = match agent.link {
-        Link::Up { .. } => "the stream stands, but nothing comes",
-        Link::Lost => "the stream was lost",
-        Link::Left { .. } => "the sidecar is not back",
+    let missing = view.now >= since.after(agent.who.policy.missing_after);
+    let silent = words(view.now.since(agent.link.heard));
+    let stream = match agent.link.stream {
+        Stream::Up { .. } => "the stream stands, but nothing comes",
+        Stream::Lost => "the stream was lost",
+        Stream::Left { .. } => "the sidecar is not back",
     };
     let finding = Draft {
         cause: if missing { Cause::Missing } else { Cause::Unreachable },

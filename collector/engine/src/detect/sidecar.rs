@@ -9,12 +9,12 @@ use super::Draft;
 use crate::agent::Agent;
 
 pub(super) fn sick(agent: &Agent) -> Option<Finding> {
-    let report = agent.report.as_ref().filter(|_| agent.is_connected())?;
+    let report = agent.seen.report.as_ref().filter(|_| agent.is_connected())?;
     let (why, age) = (&report.health.sick, report.health.sick_for);
     if why.is_empty() {
         return None;
     }
-    let lasts = age >= agent.policy.unreachable_after;
+    let lasts = age >= agent.who.policy.unreachable_after;
     let finding = Draft {
         cause: Cause::SickSidecar,
         level: if lasts { Status::Warning } else { Status::Unknown },
@@ -29,7 +29,7 @@ pub(super) fn sick(agent: &Agent) -> Option<Finding> {
 }
 
 pub(super) fn unheard(agent: &Agent) -> Option<Finding> {
-    let report = agent.report.as_ref().filter(|_| agent.is_connected())?;
+    let report = agent.seen.report.as_ref().filter(|_| agent.is_connected())?;
     let why = &report.health.unheard;
     if why.is_empty() {
         return None;

@@ -8,7 +8,7 @@ use super::Draft;
 use crate::agent::Agent;
 
 pub(super) fn find(agent: &Agent) -> Option<Finding> {
-    let report = agent.report.as_ref().filter(|_| agent.is_connected())?;
+    let report = agent.seen.report.as_ref().filter(|_| agent.is_connected())?;
     let left = &report.health.unkillable;
     if left.is_empty() {
         return None;

@@ -13,7 +13,8 @@ use lubdub_shared::time::{Mono, Now};
 
 use super::{AgentIndex, Fleet, outcome};
 use crate::Effect;
-use crate::agent::{Agent, AgentRecord, Link, RIVAL_GONE, Rival};
+use crate::agent::{Agent, AgentRecord, CONFLICT_GONE, ConflictingInstance, Stream};
+use crate::treatment::Change;
 
 /// The answer to a Hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,22 +76,24 @@ impl Fleet {
                 "its sidecar remembers none of its lives: its state directory was lost or emptied";
             out.push((index, Effect::Note(text.to_owned())));
         }
-        let forgot_hold = lost && hello.held.is_none() && agent.lifecycle.is_down();
-        let held_as = agent.lifecycle;
-        let forgotten = agent.held.take().filter(|_| forgot_hold);
-        agent.link = Link::Up { session, instance: hello.instance };
-        agent.rival = agent.rival.filter(|rival| rival.instance != hello.instance);
-        agent.interval = interval;
-        agent.policy_mark = policy.mark();
-        agent.policy = policy;
-        agent.host = hello.host;
-        agent.clock_ahead = hello.at.map(|at| at.0.saturating_sub(now.wall.0));
-        agent.labels = hello.labels;
-        agent.shown = agent.shown.union(hello.shown);
-        agent.held = hello.held.as_ref().map(ToString::to_string);
-        if let Some(hold) = hello.held.filter(|hold| hold.crash_loop && agent.treating.is_none()) {
+        let forgot_hold = lost && hello.held.is_none() && agent.seen.lifecycle.is_down();
+        let held_as = agent.seen.lifecycle;
+        let forgotten = agent.seen.down.take().filter(|_| forgot_hold);
+        agent.link.stream = Stream::Up { session, instance: hello.instance };
+        agent.link.conflict = agent.link.conflict.filter(|rival| rival.instance != hello.instance);
+        agent.link.interval = interval;
+        agent.who.policy_version = policy.mark();
+        agent.who.policy = policy;
+        agent.who.host = hello.host;
+        agent.link.clock_ahead = hello.at.map(|at| at.0.saturating_sub(now.wall.0));
+        agent.who.labels = hello.labels;
+        agent.seen.shown = agent.seen.shown.union(hello.shown);
+        agent.seen.down = hello.held.as_ref().map(ToString::to_string);
+        let untreated = agent.treatment.trouble().is_none();
+        if let Some(hold) = hello.held.filter(|hold| hold.crash_loop && untreated) {
             // A store that was wiped, or an event that was lost, makes it no less of a trouble.
-            agent.treating = Some(outcome::crash_loop(agent, &hold.reason, now));
+            let trouble = outcome::crash_loop(agent, &hold.reason, now);
+            agent.treat(Change::CrashLoop(Box::new(trouble)));
         }
         let report = hello.report.number;
         self.judged(index, now, out, |judge| judge.report(Box::new(hello.report)));
@@ -114,21 +117,21 @@ impl Fleet {
     ) -> SpoolSeen {
         let owner = self.spools.get(&hello.spool).copied().filter(|owner| *owner != index);
         if let Some(owner) = owner {
-            let owner = &self.agent(owner).id;
+            let owner = &self.agent(owner).who.id;
             let text = format!(
                 "its state directory is a copy of {owner}'s: its events are numbered as those of \
                  {owner}, so it is told to begin anew"
             );
             // One of an older version cannot begin anew, and comes with it again and again.
-            if self.agent_mut(index).foreign.replace(hello.spool) != Some(hello.spool) {
+            if self.agent_mut(index).link.foreign.replace(hello.spool) != Some(hello.spool) {
                 out.push((index, Effect::Note(text)));
             }
             return SpoolSeen { foreign: true, ..SpoolSeen::default() };
         }
-        let before = self.agent_mut(index).spool.replace(hello.spool);
+        let before = self.agent_mut(index).link.spool.replace(hello.spool);
         before.map(|before| self.spools.remove(&before));
         self.spools.insert(hello.spool, index);
-        let newest = self.agent_mut(index).went_back(hello.spool, hello.last_event);
+        let newest = self.agent_mut(index).link.went_back(hello.spool, hello.last_event);
         if newest > hello.last_event {
             let text = format!(
                 "its events went back: {newest} were heard of its spool, and its sidecar knows of \
@@ -160,22 +163,22 @@ fn fresh(hello: &Hello) -> AgentRecord {
 
 /// Another instance reports this agent, and was heard lately.
 fn is_heard(agent: &Agent, instance: InstanceId, now: Mono) -> bool {
-    let patience = 3 * agent.interval;
-    matches!(agent.link, Link::Up { instance: own, .. } if own != instance)
-        && now.since(agent.heard) < patience
+    let patience = 3 * agent.link.interval;
+    matches!(agent.link.stream, Stream::Up { instance: own, .. } if own != instance)
+        && now.since(agent.link.heard) < patience
 }
 
 fn note_rival(agent: &mut Agent, instance: InstanceId, now: Mono) {
     // One that is started again and again is a new instance each time, and the same trouble.
-    let lately = agent.rival.filter(|rival| now.since(rival.last) < RIVAL_GONE);
+    let lately = agent.link.conflict.filter(|rival| now.since(rival.last) < CONFLICT_GONE);
     let first = lately.map_or(now, |rival| rival.first);
-    agent.rival = Some(Rival { instance, first, last: now });
+    agent.link.conflict = Some(ConflictingInstance { instance, first, last: now });
 }
 
 /// It knows of no life, or of an earlier one only: ordinals of lives never go back.
 fn lost_its_memory(agent: &Agent, hello: &Hello) -> bool {
     let ordinal = |life: Option<Life>| life.map_or(0, |life| life.ordinal.get());
-    match (agent.life, hello.report.life) {
+    match (agent.seen.life, hello.report.life) {
         (Some(before), Some(now)) if before.id == now.id => false,
         (before, now) => ordinal(before) > 0 && ordinal(now) <= ordinal(before),
     }

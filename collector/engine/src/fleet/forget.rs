@@ -29,15 +29,16 @@ impl Fleet {
             incident.resolved = Some(incident::not_before(incident, now.wall));
             out.push((index, Effect::Incident(Box::new(incident.clone()))));
         }
-        let asked = agent.act.take().into_iter().chain(std::mem::take(&mut agent.asked));
-        let asked = asked.map(|asked| asked.command.id);
-        let waiting = agent.waiting.take().map(|waiting| waiting.command.id);
-        for command in asked.chain(waiting).collect::<Vec<_>>() {
+        let act = agent.treatment.act().map(|act| act.command.id);
+        let asked = std::mem::take(&mut agent.asks.sent);
+        let deferred = agent.asks.deferred.take().map(|deferred| deferred.command.id);
+        let asked = act.into_iter().chain(asked.iter().map(|asked| asked.command.id));
+        for command in asked.chain(deferred).collect::<Vec<_>>() {
             give_up(agent, index, command, "the agent was forgotten".to_owned(), now, out);
         }
         // An old wake-up finds nobody.
         agent.wake = None;
-        let id = agent.id.clone();
+        let id = agent.who.id.clone();
         self.index.remove(&id);
         self.spools.retain(|_, owner| *owner != index);
         self.slots.free_agent(index);

@@ -14,12 +14,13 @@ use lubdub_shared::time::{Now, words};
 use super::request::{ANSWER_MARGIN, NUDGE_PATIENCE};
 use super::slots::Slots;
 use super::{AgentIndex, Identity, outcome};
-use crate::agent::{Agent, Link, RIVAL_GONE, Rival, Standing, Verification, left};
+use crate::agent::{ActiveFinding, Agent, CONFLICT_GONE, ConflictingInstance, Stream};
 use crate::detect::flapping::Flaps;
 use crate::detect::{self, View};
 use crate::policy::fusion::{self, Weight};
 use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
+use crate::treatment::Change;
 use crate::{Detached, Effect, incident};
 
 /// The parts of the fleet that one event may touch.
@@ -44,35 +45,35 @@ impl Judge<'_> {
 
     /// A report: the only event that may lead to an automatic act.
     pub(super) fn report(&mut self, report: Box<Report>) {
-        let before = self.agent.lifecycle;
-        self.agent.heard = self.now.mono;
-        self.agent.ledger = report.ledger.clone();
-        if report.life.is_some() && report.life != self.agent.life {
+        let before = self.agent.seen.lifecycle;
+        self.agent.link.heard = self.now.mono;
+        self.agent.seen.ledger = report.ledger.clone();
+        if report.life.is_some() && report.life != self.agent.seen.life {
             // The event that began this life is still on its way, or was lost with its spool.
-            self.agent.life = report.life;
-            self.agent.verify = None;
+            self.agent.seen.life = report.life;
+            self.agent.treat(Change::AnotherLife);
         }
-        let unproven = self.agent.treating.is_some() && self.agent.act.is_none();
         if let Some(life) = report.life
-            && unproven
-            && self.agent.verify.is_none()
             && report.lifecycle == Lifecycle::Running
+            && self.agent.asks.act().is_none()
         {
-            // The collector was away when this life began: it is proven from here on.
-            let due = self.now.mono.after(self.agent.policy.startup_grace);
-            self.agent.verify = Some(Verification { life, due });
+            // Where the collector was away when this life began it is proven from here on.
+            let proof = self.agent.verification(life, self.now.mono);
+            self.agent.treat(Change::Running(proof));
         }
         if !matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying) {
             self.slots.note_heard(self.index);
         }
-        let proving = self.agent.verify.is_some() && report.lifecycle == Lifecycle::Running;
-        self.agent.lifecycle = if proving { Lifecycle::Verifying } else { report.lifecycle };
-        self.agent.shown = self.agent.shown.union(report.ages.evidence());
-        self.agent.report = Some(report);
-        self.agent.reported = self.now.wall;
+        let proving =
+            self.agent.treatment.proof().is_some() && report.lifecycle == Lifecycle::Running;
+        self.agent.seen.lifecycle = if proving { Lifecycle::Verifying } else { report.lifecycle };
+        self.agent.seen.shown = self.agent.seen.shown.union(report.ages.evidence());
+        self.agent.seen.report = Some(report);
+        self.agent.seen.reported = self.now.wall;
         let proof = self.prove();
-        if let (Proof::Failed { missing, .. }, None) = (&proof, &self.agent.treating) {
-            self.agent.treating = Some(outcome::unproven(missing, self.now));
+        if let Proof::Failed { missing, .. } = &proof {
+            let unproven = outcome::unproven(missing, self.now);
+            self.agent.treat(Change::NotShown(Box::new(unproven)));
         }
         self.conclude(before);
         self.note_status();
@@ -82,29 +83,29 @@ impl Judge<'_> {
 
     /// How its status comes and goes; that it flaps is no change of it.
     fn note_status(&mut self) {
-        let own = |standing: &&Standing| standing.finding.cause != Cause::Flapping;
-        let worst = self.agent.findings.iter().find(own);
+        let own = |standing: &&ActiveFinding| standing.finding.cause != Cause::Flapping;
+        let worst = self.agent.seen.findings.iter().find(own);
         let status = worst.map_or(Status::Ok, |standing| standing.finding.level);
-        let limits = &self.agent.policy.limits.flapping;
-        self.agent.flaps.note(status, self.now.mono, limits);
+        let limits = &self.agent.who.policy.limits.flapping;
+        self.agent.seen.flaps.note(status, self.now.mono, limits);
     }
 
     /// A hard fact. The same one twice is applied once.
     pub(super) fn happened(&mut self, spool: SpoolId, event: session::Event) {
-        let before = self.agent.lifecycle;
-        self.agent.heard = self.now.mono;
-        if !self.agent.apply(spool, event.number) {
+        let before = self.agent.seen.lifecycle;
+        self.agent.link.heard = self.now.mono;
+        if !self.agent.link.apply(spool, event.number) {
             return;
         }
         match event.what {
             Happening::Started { .. } => {
                 if let Some(life) = event.life {
-                    if self.agent.act.is_none() {
+                    if self.agent.act().is_none() {
                         self.by_schedule(CommandKind::Restart);
                     }
-                    if self.agent.held.take().is_some() {
+                    if self.agent.seen.down.take().is_some() {
                         // A person let it begin anew.
-                        self.agent.flaps = Flaps::default();
+                        self.agent.seen.flaps = Flaps::default();
                     }
                     self.agent.begin_life(life, event.at, self.now.mono);
                 }
@@ -113,11 +114,11 @@ impl Judge<'_> {
                 self.exited(&exit, clean, next);
             }
             Happening::Held(hold) => {
-                self.agent.lifecycle = hold.lifecycle;
-                self.agent.held = Some(hold.to_string());
+                self.agent.seen.lifecycle = hold.lifecycle;
+                self.agent.seen.down = Some(hold.to_string());
                 if hold.crash_loop {
-                    let treating = outcome::crash_loop(self.agent, &hold.reason, self.now);
-                    self.agent.treating = Some(treating);
+                    let trouble = outcome::crash_loop(self.agent, &hold.reason, self.now);
+                    self.agent.treat(Change::CrashLoop(Box::new(trouble)));
                     let ended = hold.lifecycle == Lifecycle::Terminated;
                     let kind = if ended { CommandKind::Apoptosis } else { CommandKind::Stop };
                     self.by_schedule(kind);
@@ -130,31 +131,32 @@ impl Judge<'_> {
     }
 
     pub(super) fn detached(&mut self, how: Detached) {
-        let before = self.agent.lifecycle;
-        self.agent.link = match how {
-            Detached::Lost => Link::Lost,
-            Detached::Goodbye { reason, back_within } => left(reason, back_within, self.now.mono),
+        let before = self.agent.seen.lifecycle;
+        self.agent.link.stream = match how {
+            Detached::Lost => Stream::Lost,
+            Detached::Goodbye { reason, back_within } => {
+                Stream::left(reason, back_within, self.now.mono)
+            }
         };
         self.conclude(before);
     }
 
     /// The time that the engine itself set is over.
     pub(super) fn look(&mut self) {
-        let before = self.agent.lifecycle;
-        if let Some(act) = self.agent.act.clone().filter(|act| act.due <= self.now.mono) {
-            self.unanswered(&act);
+        let before = self.agent.seen.lifecycle;
+        if let Some(act) = self.agent.treatment.act().filter(|act| act.due <= self.now.mono) {
+            self.unanswered(act.command.id);
         }
         self.expire_asked();
-        self.expire_waiting();
+        self.expire_deferred();
         self.conclude(before);
     }
 
     fn prove(&mut self) -> Proof {
         let proof = verify::proof(self.agent, self.now.mono);
         if let Proof::Proven(_) = proof {
-            self.agent.verify = None;
-            self.agent.treating = None;
-            self.agent.lifecycle = Lifecycle::Running;
+            self.agent.treat(Change::Proven);
+            self.agent.seen.lifecycle = Lifecycle::Running;
         }
         proof
     }
@@ -162,28 +164,29 @@ impl Judge<'_> {
     /// Findings, status, incidents.
     fn conclude(&mut self, lifecycle_before: Lifecycle) {
         let found = detect::findings(self.agent, self.view);
-        let before = std::mem::take(&mut self.agent.findings);
+        let before = std::mem::take(&mut self.agent.seen.findings);
         let now = self.now;
         let seen = found.into_iter().map(|finding| {
             let same = before.iter().find(|standing| standing.finding.cause == finding.cause);
             let since = same.map_or(now, |standing| standing.since);
             let nudged = same.is_some_and(|standing| standing.nudged);
-            Standing { finding, since, treated: false, nudged }
+            ActiveFinding { finding, since, treated: false, nudged }
         });
-        self.agent.findings = seen.collect();
+        self.agent.seen.findings = seen.collect();
         self.keep_treated();
-        self.agent.findings.sort_by_key(|s| std::cmp::Reverse(s.finding.level.severity()));
-        let worst = self.agent.findings.first().map(|standing| &standing.finding);
-        let heard = self.agent.report.is_some() || !matches!(self.agent.link, Link::Lost);
+        self.agent.seen.findings.sort_by_key(|s| std::cmp::Reverse(s.finding.level.severity()));
+        let worst = self.agent.seen.findings.first().map(|standing| &standing.finding);
+        let heard =
+            self.agent.seen.report.is_some() || !matches!(self.agent.link.stream, Stream::Lost);
         let status = match worst {
             Some(finding) => finding.level,
             None if heard => Status::Ok,
             None => Status::Unknown,
         };
-        let from = std::mem::replace(&mut self.agent.status, status);
-        if from != status || lifecycle_before != self.agent.lifecycle {
+        let from = std::mem::replace(&mut self.agent.seen.status, status);
+        if from != status || lifecycle_before != self.agent.seen.lifecycle {
             let why = worst.map(|f| format!("{}: {}", f.cause, f.detail)).unwrap_or_default();
-            let lifecycle = self.agent.lifecycle;
+            let lifecycle = self.agent.seen.lifecycle;
             self.emit(Effect::Transition(Transition { from, to: status, lifecycle, why }));
         }
         for incident in incident::sync(self.agent, now, self.rng) {
@@ -193,13 +196,14 @@ impl Judge<'_> {
 
     /// A trouble under treatment stands until the treatment is proven, unless nothing is known.
     fn keep_treated(&mut self) {
-        let findings = &mut self.agent.findings;
-        let unknown = |s: &Standing| matches!(s.finding.cause, Cause::Unreachable | Cause::Missing);
-        if let Some(treated) = &self.agent.treating
+        let findings = &mut self.agent.seen.findings;
+        let unknown =
+            |s: &ActiveFinding| matches!(s.finding.cause, Cause::Unreachable | Cause::Missing);
+        if let Some(treated) = self.agent.treatment.trouble()
             && !findings.iter().any(|s| s.finding.cause == treated.finding.cause || unknown(s))
         {
             let mut finding = treated.finding.clone();
-            finding.cancelled_by = match self.agent.lifecycle {
+            finding.cancelled_by = match self.agent.seen.lifecycle {
                 Lifecycle::Terminated => "a person: lubdub revive",
                 Lifecycle::Quarantined => "a person: lubdub start",
                 Lifecycle::Starting
@@ -211,7 +215,7 @@ impl Judge<'_> {
                 | Lifecycle::Failed
                 | Lifecycle::Other => "a new life that shows what earlier lives showed",
             };
-            findings.push(Standing {
+            findings.push(ActiveFinding {
                 finding,
                 since: treated.since,
                 treated: true,
@@ -223,23 +227,23 @@ impl Judge<'_> {
     /// Nobody else claims the agent. Also before that is told as a Duplicate: whose process would
     /// be meant?
     fn is_uncontested(&self) -> bool {
-        let gone = |rival: Rival| self.now.mono.since(rival.last) >= RIVAL_GONE;
-        self.agent.is_connected() && self.agent.rival.is_none_or(gone)
+        let gone = |rival: ConflictingInstance| self.now.mono.since(rival.last) >= CONFLICT_GONE;
+        self.agent.is_connected() && self.agent.link.conflict.is_none_or(gone)
     }
 
     /// The agent itself is told once, where the policy asks for it. That ends nothing: it waits
     /// for no slot.
     fn nudge(&mut self) {
-        if !self.is_uncontested() || self.agent.act.is_some() || self.agent.living().is_none() {
+        if !self.is_uncontested() || self.agent.act().is_some() || self.agent.living().is_none() {
             return;
         }
-        let rest = outcome::rest_after_nudge(self.agent.untaken);
-        if self.agent.nudged.is_some_and(|at| self.now.mono.since(at) < rest) {
+        let rest = outcome::rest_after_nudge(self.agent.restraint.untaken);
+        if self.agent.restraint.nudged.is_some_and(|at| self.now.mono.since(at) < rest) {
             return;
         }
         let Some((at, reason)) = ladder::nudge(self.agent) else { return };
-        let cause = self.agent.findings[at].finding.cause;
-        match self.agent.policy.mode {
+        let cause = self.agent.seen.findings[at].finding.cause;
+        match self.agent.who.policy.mode {
             Mode::Observe => return,
             Mode::Shadow => self.emit(Effect::WouldHave { kind: CommandKind::Nudge, reason }),
             Mode::Enforce if !self.authority || self.view.warming => return,
@@ -247,32 +251,35 @@ impl Judge<'_> {
                 let (step, kind) = (Precondition::LifeOnly, CommandKind::Nudge);
                 let command = self.order(Step { kind, cause, precondition: step, reason });
                 self.send(command);
-                self.agent.nudged = Some(self.now.mono);
+                self.agent.restraint.nudged = Some(self.now.mono);
             }
         }
-        self.agent.findings[at].nudged = true;
+        self.agent.seen.findings[at].nudged = true;
     }
 
     /// The next rung, if one is due and may be taken.
     fn climb(&mut self, proof: &Proof) {
-        let ready = self.agent.act.is_none() && self.now.mono >= self.agent.rest_until;
+        let ready =
+            self.agent.act().is_none() && self.now.mono >= self.agent.restraint.no_act_before;
         if !ready || !self.is_uncontested() {
             return;
         }
         let Some(step) = ladder::step(self.agent, proof) else {
             return;
         };
-        let told = self.agent.nudged.is_some_and(|at| self.now.mono.since(at) < NUDGE_PATIENCE);
-        if told && self.agent.untaken == 0 && fusion::weigh(step.cause) == Weight::Frozen {
+        let told =
+            self.agent.restraint.nudged.is_some_and(|at| self.now.mono.since(at) < NUDGE_PATIENCE);
+        if told && self.agent.restraint.untaken == 0 && fusion::weigh(step.cause) == Weight::Frozen
+        {
             // Who is alive and was just told gets its time to think.
             return;
         }
         let Some(step) = self.held_while_flapping(step) else { return };
-        match self.agent.policy.mode {
+        match self.agent.who.policy.mode {
             Mode::Observe => {}
-            Mode::Shadow if self.agent.shadowed == Some(step.cause) => {}
+            Mode::Shadow if self.agent.restraint.shadowed == Some(step.cause) => {}
             Mode::Shadow => {
-                self.agent.shadowed = Some(step.cause);
+                self.agent.restraint.shadowed = Some(step.cause);
                 self.emit(Effect::WouldHave { kind: step.kind, reason: step.reason });
             }
             // One automatic act at a time, and none while in doubt: the next report asks again.
@@ -284,11 +291,11 @@ impl Judge<'_> {
     /// A restart of what comes and goes helps as little as the one before: it is held for a while,
     /// and what still calls for one then is a quarantine.
     fn held_while_flapping(&self, step: Step) -> Option<Step> {
-        let Some(since) = self.agent.flaps.since() else { return Some(step) };
+        let Some(since) = self.agent.seen.flaps.since() else { return Some(step) };
         if step.kind != CommandKind::Restart {
             return Some(step);
         }
-        let limits = &self.agent.policy.limits.flapping;
+        let limits = &self.agent.who.policy.limits.flapping;
         (self.now.mono.since(since) >= limits.hold_max).then(|| Step {
             kind: CommandKind::Stop,
             reason: format!("flapping for more than {}; {}", words(limits.hold_max), step.reason),
@@ -301,16 +308,18 @@ impl Judge<'_> {
     }
 
     fn act(&mut self, step: Step, proof: &Proof) {
-        let treats = self.agent.findings.iter().find(|s| s.finding.cause == step.cause);
-        self.agent.treating = treats.cloned().or_else(|| self.agent.treating.take());
-        if let (Proof::Failed { .. }, Some(treated)) = (proof, &mut self.agent.treating) {
-            treated.finding.detail = format!("{}; then {}", treated.finding.detail, step.reason);
+        let treats = self.agent.seen.findings.iter().find(|s| s.finding.cause == step.cause);
+        let Some(trouble) = treats.or_else(|| self.agent.treatment.trouble()) else { return };
+        let mut trouble = Box::new(trouble.clone());
+        if let Proof::Failed { .. } = proof {
+            trouble.finding.detail = format!("{}; then {}", trouble.finding.detail, step.reason);
         }
         let command = self.order(step);
-        let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;
+        let ends_by = command.ttl + self.agent.who.policy.restart.term_grace + ANSWER_MARGIN;
         let due = self.now.mono.after(ends_by);
         self.slots.take(self.index, command.id, self.now.mono, due);
-        self.send(command);
+        let act = Box::new(self.announce(command));
+        self.agent.treat(Change::Ordered { trouble, act });
     }
 
     /// The command for a step of the ladder.
@@ -318,17 +327,17 @@ impl Judge<'_> {
         Command {
             id: CommandId::ordered(self.now.wall, self.rng),
             kind: step.kind,
-            life: self.agent.life.map(|life| life.id),
+            life: self.agent.seen.life.map(|life| life.id),
             store: self.identity.store,
             epoch: self.identity.epoch,
             precondition: step.precondition,
-            report: self.agent.report.as_ref().map_or(0, |report| report.number),
+            report: self.agent.seen.report.as_ref().map_or(0, |report| report.number),
             ttl: AUTOMATIC_TTL,
             age: Duration::ZERO,
             requested_by: Requester::Engine(step.cause),
             reason: step.reason,
             dry_run: false,
-            agent: self.agent.id.clone(),
+            agent: self.agent.who.id.clone(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lubdub_shared::beat::Exit;
+use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{CommandKind, Ending, Outcome, Refusal};
 use lubdub_shared::id::CommandId;
 use lubdub_shared::incident::{Action, ActionOutcome, Cause};
@@ -10,8 +10,11 @@ use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
 use super::judge::Judge;
-use crate::agent::{Agent, InFlight, Standing, Waiting, cause_of};
+use super::request::NO_ANSWER;
+use crate::agent::{ActiveFinding, Agent};
+use crate::asks::InFlight;
 use crate::detect::Draft;
+use crate::treatment::{Answer, Change};
 use crate::{Effect, incident};
 
 /// After a refusal that is no save, nothing automatic for this long: what was refused for a
@@ -37,33 +40,29 @@ pub(super) fn rest_after_nudge(untaken: u32) -> Duration {
     untaken.checked_sub(1).map_or(Duration::ZERO, |times| backoff(REST_AFTER_NUDGE, times))
 }
 
-/// Answers that are remembered, so that one that is told again is not told to people again.
-const ANSWERED_MAX: usize = 16;
-
 impl Judge<'_> {
     pub(super) fn exited(&mut self, exit: &Exit, clean: bool, next: Lifecycle) {
         self.slots.free_agent(self.index);
-        self.agent.verify = None;
-        self.agent.lifecycle = next;
-        if !clean {
-            self.agent.treating = Some(crashed(self.agent, exit, self.now));
-        }
+        let ended = match clean {
+            true => Change::EndedWell,
+            false => Change::Failed(Box::new(crashed(self.agent, exit, self.now))),
+        };
+        self.agent.treat(ended);
+        self.agent.seen.lifecycle = next;
     }
 
     pub(super) fn ended(&mut self, ended: Outcome) {
         self.slots.free_command(ended.command);
-        if self.agent.answered.contains(&ended.command) {
+        if self.agent.asks.was_answered(ended.command) {
             // Told again, because nobody had acked it, or because it was asked again.
             return;
         }
-        let act = self.agent.act.take_if(|act| act.command.id == ended.command);
-        let nudge = |asked: &InFlight| {
-            asked.command.id == ended.command && asked.command.kind == CommandKind::Nudge
-        };
-        if self.agent.asked.iter().any(nudge) {
+        let own = self.agent.treatment.act().is_some_and(|act| act.command.id == ended.command);
+        let asked = self.agent.asks.take(ended.command);
+        if asked.as_ref().is_some_and(|asked| asked.command.kind == CommandKind::Nudge) {
             self.nudge_ended(ended.ending == Ending::Done);
         }
-        self.agent.asked.retain(|asked| asked.command.id != ended.command);
+        let is_act = own || asked.as_ref().is_some_and(InFlight::is_act);
         let outcome = match &ended.ending {
             Ending::Done => ActionOutcome::Done,
             Ending::Refused(_) => ActionOutcome::Refused,
@@ -71,26 +70,25 @@ impl Judge<'_> {
             Ending::Failed => ActionOutcome::Failed,
             Ending::Other => ActionOutcome::Other,
         };
+        if own {
+            self.agent.treat(Change::Answered(match ended.ending {
+                Ending::Done => Answer::Done,
+                Ending::Failed => Answer::Failed,
+                Ending::Refused(_) | Ending::Expired | Ending::Other => Answer::Undone,
+            }));
+        }
         if ended.ending != Ending::Done {
-            // Nothing was done, so nothing is being treated: the next report judges afresh. What
-            // was tried and failed stays in sight.
-            let tried = ended.ending == Ending::Failed;
-            let own = act.as_ref().is_some_and(|act| act.cause().is_some());
-            if own && !tried && self.agent.verify.is_none() {
-                self.agent.treating = None;
-            }
             let save = ended.ending == Ending::Refused(Refusal::PreconditionFailed);
-            if let Some(verify) = self.agent.verify.as_mut().filter(|_| save) {
-                // The new life moves: it gets its time once more.
-                verify.due = self.now.mono.after(self.agent.policy.startup_grace);
+            if save {
+                let due = self.now.mono.after(self.agent.who.policy.startup_grace);
+                self.agent.treat(Change::Saved { due });
             }
-            if act.is_some() {
+            if is_act {
                 let rest = if save { self.rest_after_save() } else { REST_AFTER_REFUSAL };
-                self.agent.rest_until = self.now.mono.after(rest);
+                self.agent.restraint.no_act_before = self.now.mono.after(rest);
             }
-        } else if act.is_some_and(|act| act.cause().is_none() && ends(act.command.kind)) {
-            // A person ended it: what was wrong before is no trouble any more.
-            self.agent.treating = None;
+        } else if asked.is_some_and(|asked| asked.cause().is_none() && ends(asked.command.kind)) {
+            self.agent.treat(Change::EndedByPerson);
         }
         let detail = match &ended.ending {
             Ending::Refused(refusal) => format!("{refusal}: {}", ended.detail),
@@ -102,38 +100,29 @@ impl Judge<'_> {
     /// A save is a new beginning for the agent; many of them are a disagreement between engine
     /// and sidecar, which no haste settles.
     fn rest_after_save(&mut self) -> Duration {
-        let rest = backoff(REST_AFTER_SAVE, self.agent.saves);
-        self.agent.saves = self.agent.saves.saturating_add(1);
+        let rest = backoff(REST_AFTER_SAVE, self.agent.restraint.saves);
+        self.agent.restraint.saves = self.agent.restraint.saves.saturating_add(1);
         rest
     }
 
     /// What nobody took is told again, later and later.
     pub(super) fn nudge_ended(&mut self, taken: bool) {
         if taken {
-            self.agent.untaken = 0;
+            self.agent.restraint.untaken = 0;
             return;
         }
-        self.agent.untaken = self.agent.untaken.saturating_add(1);
-        for standing in &mut self.agent.findings {
+        self.agent.restraint.untaken = self.agent.restraint.untaken.saturating_add(1);
+        for standing in &mut self.agent.seen.findings {
             standing.nudged = false;
         }
     }
 
     /// Nobody answered in time. The agent is judged afresh; a late answer is still recorded.
-    pub(super) fn unanswered(&mut self, act: &InFlight) {
-        if let Some(until) = act.wish.filter(|until| *until > self.now.mono) {
-            // It never arrived: it waits again.
-            self.agent.act = None;
-            self.agent.waiting = Some(Waiting { command: act.command.clone(), until });
-            return;
-        }
+    pub(super) fn unanswered(&mut self, act: CommandId) {
         self.slots.free_agent(self.index);
-        self.agent.act = None;
-        if self.agent.verify.is_none() && self.agent.lifecycle == Lifecycle::Running {
-            self.agent.treating = None;
-        }
-        let detail = "the sidecar did not answer in time".to_owned();
-        self.answer(act.command.id, ActionOutcome::Expired, detail);
+        let running = self.agent.seen.lifecycle == Lifecycle::Running;
+        self.agent.treat(Change::Answered(Answer::Silence { running }));
+        self.answer(act, ActionOutcome::Expired, NO_ANSWER.to_owned());
     }
 
     /// The engine answers a command itself.
@@ -148,27 +137,19 @@ impl Judge<'_> {
         detail: String,
         full: Option<Box<Outcome>>,
     ) {
-        if self.agent.answered.len() == ANSWERED_MAX {
-            self.agent.answered.pop_front();
-        }
-        self.agent.answered.push_back(command);
         let wall = self.now.wall;
+        self.agent.asks.note_answer(command, outcome, wall);
         let changed = incident::end_action(self.agent, command, outcome, &detail, wall);
         if let Some(incident) = changed {
             self.emit(Effect::Incident(Box::new(incident)));
-        }
-        if let Some((at, last, said)) = &mut self.agent.last_act
-            && *last == command
-        {
-            *at = wall;
-            *said = format!("{said}; {outcome}");
         }
         self.emit(Effect::Answered { command, outcome, detail, full });
     }
 
     /// What the sidecar did by its own schedule is written into the incident like any act.
     pub(super) fn by_schedule(&mut self, kind: CommandKind) {
-        let Some(cause) = self.agent.treating.as_ref().map(|treated| treated.finding.cause) else {
+        let Some(cause) = self.agent.treatment.trouble().map(|trouble| trouble.finding.cause)
+        else {
             return;
         };
         let action = Action {
@@ -189,20 +170,32 @@ fn ends(kind: CommandKind) -> bool {
     matches!(kind, CommandKind::Stop | CommandKind::Apoptosis)
 }
 
-fn crashed(agent: &Agent, exit: &Exit, now: Now) -> Standing {
+/// The cause that an exit of its own has.
+fn cause_of(exit: &Exit) -> Cause {
+    if exit.oom {
+        return Cause::OomKilled;
+    }
+    // HUP, INT, QUIT, KILL and TERM come from somebody; the others from the process's own fault.
+    match exit.how {
+        ExitHow::Signal(1 | 2 | 3 | 9 | 15) => Cause::KilledByOther,
+        ExitHow::Signal(_) | ExitHow::Code(_) | ExitHow::Unknown(_) => Cause::Crashed,
+    }
+}
+
+fn crashed(agent: &Agent, exit: &Exit, now: Now) -> ActiveFinding {
     let finding = Draft {
         cause: cause_of(exit),
         level: Status::Critical,
         detail: format!("ended with {exit}"),
-        evidence: [("exit", exit.to_string()), ("restarts", agent.ledger.share())],
+        evidence: [("exit", exit.to_string()), ("restarts", agent.seen.ledger.share())],
         rule: "an exit that is no success (restart.success_exit) and that nobody asked for",
         cancelled_by: "a new life that shows what earlier lives showed",
     };
-    Standing { finding: finding.into(), since: now, treated: true, nudged: false }
+    ActiveFinding { finding: finding.into(), since: now, treated: true, nudged: false }
 }
 
 /// A life that a person's command began has not shown what it owes. Nobody acts on it alone.
-pub(super) fn unproven(missing: &str, now: Now) -> Standing {
+pub(super) fn unproven(missing: &str, now: Now) -> ActiveFinding {
     let finding = Draft {
         cause: Cause::NeverSeen,
         level: Status::Warning,
@@ -211,11 +204,11 @@ pub(super) fn unproven(missing: &str, now: Now) -> Standing {
         rule: "a new life shows what earlier lives showed, within startup_grace",
         cancelled_by: "the evidence that is missing",
     };
-    Standing { finding: finding.into(), since: now, treated: true, nudged: false }
+    ActiveFinding { finding: finding.into(), since: now, treated: true, nudged: false }
 }
 
-pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> Standing {
-    let last = agent.treating.as_ref().map(|last| last.finding.detail.as_str());
+pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> ActiveFinding {
+    let last = agent.treatment.trouble().map(|last| last.finding.detail.as_str());
     let at_last = last.map(|last| format!("at last it {last}"));
     let at_last = at_last.unwrap_or_else(|| "how it ended last is not known".to_owned());
     let last = last.unwrap_or("not known");
@@ -223,9 +216,9 @@ pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> Standing {
         cause: Cause::CrashLoop,
         level: Status::Critical,
         detail: format!("failed again and again ({reason}); {at_last}"),
-        evidence: [("restarts", agent.ledger.share()), ("last", last.to_owned())],
+        evidence: [("restarts", agent.seen.ledger.share()), ("last", last.to_owned())],
         rule: "the restart schedule was spent on failed exits (restart.attempts, per_day_max)",
         cancelled_by: "a person: lubdub start, or lubdub revive after an apoptosis",
     };
-    Standing { finding: finding.into(), since: now, treated: true, nudged: false }
+    ActiveFinding { finding: finding.into(), since: now, treated: true, nudged: false }
 }

@@ -9,7 +9,8 @@ use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Mono;
 
 use super::judge::Judge;
-use crate::agent::{Agent, InFlight, Waiting};
+use crate::agent::Agent;
+use crate::asks::{Deferred, InFlight, Progress};
 use crate::{Effect, Request, incident};
 
 /// Time for an answer beyond what the act itself takes.
@@ -22,18 +23,21 @@ pub(super) const NUDGE_PATIENCE: Duration = Duration::from_secs(30);
 /// way is never given up for it: the sidecar may be carrying it out.
 pub(super) const ASKED_MAX: usize = 32;
 
+/// What is said of a command that was sent.
+pub(super) const NO_ANSWER: &str = "the sidecar did not answer in time";
+
 /// How long a hold that a sidecar has forgotten waits for it.
 const HOLD_AGAIN_WITHIN: Duration = Duration::from_secs(3600);
 
 /// How long an answer may take.
 pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
-    let restart = &agent.policy.restart;
+    let restart = &agent.who.policy.restart;
     let delay = match command.kind {
         // Twice for the jitter; what came over the wire is held to the policy's bound, and what did
         // not come yet is as long as it may be.
-        CommandKind::Restart if agent.ledger.limit == 0 => restart.delay.max * 2,
+        CommandKind::Restart if agent.seen.ledger.limit == 0 => restart.delay.max * 2,
         CommandKind::Restart => {
-            agent.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
+            agent.seen.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
         }
         // The agent gets its time to take it.
         CommandKind::Nudge | CommandKind::Capture => NUDGE_PATIENCE,
@@ -53,7 +57,7 @@ impl Judge<'_> {
             // The same question once more: its first answer is on its way.
             return;
         }
-        let life = self.agent.life.map(|life| life.id);
+        let life = self.agent.seen.life.map(|life| life.id);
         let command = Command {
             id: request.command,
             kind: request.kind,
@@ -61,21 +65,21 @@ impl Judge<'_> {
             store: self.identity.store,
             epoch: self.identity.epoch,
             precondition: Precondition::LifeOnly,
-            report: self.agent.report.as_ref().map_or(0, |report| report.number),
+            report: self.agent.seen.report.as_ref().map_or(0, |report| report.number),
             ttl: AUTOMATIC_TTL,
             age: Duration::ZERO,
             requested_by: Requester::Person(request.requested_by),
             reason: request.reason,
             dry_run: request.dry_run,
-            agent: self.agent.id.clone(),
+            agent: self.agent.who.id.clone(),
         };
-        if self.agent.is_connected() && self.agent.asked.len() >= ASKED_MAX {
-            let first = self.agent.act.iter().chain(&self.agent.asked).next();
+        if self.agent.is_connected() && self.agent.asks.sent.len() >= ASKED_MAX {
+            let first = self.agent.asks.sent.first();
             let first = first.map(|act| act.command.kind.as_str()).unwrap_or_default();
             let detail = format!(
                 "{ASKED_MAX} commands for {} are under way already, a {first} first; ask again \
                  when they are answered",
-                self.agent.id
+                self.agent.who.id
             );
             self.answer(command.id, ActionOutcome::Refused, detail);
         } else if self.agent.is_connected() {
@@ -85,11 +89,11 @@ impl Judge<'_> {
             let then = format!("{} {waits} for it", command.kind);
             let detail = format!(
                 "the sidecar of {} is not connected; {then} ({} by {}: {})",
-                self.agent.id, command.kind, command.requested_by, command.reason
+                self.agent.who.id, command.kind, command.requested_by, command.reason
             );
             self.answer(command.id, ActionOutcome::Refused, detail);
         } else {
-            self.keep(command, request.expires);
+            self.defer(command, request.expires);
         }
     }
 
@@ -100,7 +104,13 @@ impl Judge<'_> {
         let command = Command {
             id: CommandId::ordered(self.now.wall, self.rng),
             kind: if terminated { CommandKind::Apoptosis } else { CommandKind::Stop },
-            life: self.agent.report.as_ref().and_then(|report| report.life).map(|life| life.id),
+            life: self
+                .agent
+                .seen
+                .report
+                .as_ref()
+                .and_then(|report| report.life)
+                .map(|life| life.id),
             store: self.identity.store,
             epoch: self.identity.epoch,
             precondition: Precondition::LifeOnly,
@@ -110,22 +120,27 @@ impl Judge<'_> {
             requested_by: Requester::Person("the collector's record".to_owned()),
             reason: format!("its sidecar has lost its memory; it was {held}"),
             dry_run: false,
-            agent: self.agent.id.clone(),
+            agent: self.agent.who.id.clone(),
         };
-        self.keep(command, HOLD_AGAIN_WITHIN);
+        self.defer(command, HOLD_AGAIN_WITHIN);
     }
 
     /// The sidecar is not there: the command waits. A newer one takes its place.
-    fn keep(&mut self, command: Command, expires: Duration) {
+    fn defer(&mut self, command: Command, expires: Duration) {
         let until = self.now.mono.after(expires);
         let command = Box::new(command);
-        let waiting = Waiting { command: command.clone(), until };
-        if let Some(older) = self.agent.waiting.replace(waiting) {
-            let detail = format!("a newer command took its place: {}", command.kind);
+        self.put_off(Deferred { command: command.clone(), until });
+        self.agent.asks.note(&command, Progress::Deferred, self.now.wall);
+        self.emit(Effect::Defer(command, self.now.wall.after(expires)));
+    }
+
+    /// One command waits for the sidecar: a newer one takes the place of an older.
+    fn put_off(&mut self, deferred: Deferred) {
+        let kind = deferred.command.kind;
+        if let Some(older) = self.agent.asks.deferred.replace(deferred) {
+            let detail = format!("a newer command took its place: {kind}");
             self.answer(older.command.id, ActionOutcome::Expired, detail);
         }
-        self.note_last_act(&command, "pending");
-        self.emit(Effect::Keep(command, self.now.wall.after(expires)));
     }
 
     /// The sidecar attached: what waited for it, and what a person asked on an earlier stream and
@@ -133,17 +148,18 @@ impl Judge<'_> {
     pub(super) fn due_again(&mut self, report: u64) -> Vec<Command> {
         let mut due = Vec::new();
         let (store, epoch) = (self.identity.store, self.identity.epoch);
-        if let Some(waiting) = self.agent.waiting.take() {
-            // The newest wish: what was asked before it would only be in its way.
-            let command = Command { epoch, report, age: Duration::ZERO, ..*waiting.command };
+        if let Some(deferred) = self.agent.asks.deferred.take() {
+            // The newest command: what was asked before it would only be in its way.
+            let command = Command { epoch, report, age: Duration::ZERO, ..*deferred.command };
             due.push(command.clone());
-            self.fly(Box::new(command), Some(waiting.until));
+            let sent = self.in_flight(Box::new(command), Some(deferred.until));
+            self.agent.asks.sent.push(sent);
             return due;
         }
         let now = self.now.mono;
-        for act in self.agent.act.iter_mut().chain(&mut self.agent.asked) {
+        for act in self.agent.treatment.act_mut().into_iter().chain(&mut self.agent.asks.sent) {
             // What may wait may begin its time anew.
-            if act.wish.is_some_and(|until| until > now) {
+            if act.deliver_until.is_some_and(|until| until > now) {
                 act.decided = self.now;
             }
             let age = now.since(act.decided.mono);
@@ -156,9 +172,16 @@ impl Judge<'_> {
         due
     }
 
+    /// Sends a command that no treatment waits for.
     pub(super) fn send(&mut self, command: Command) {
+        let sent = self.announce(command);
+        self.agent.asks.sent.push(sent);
+    }
+
+    /// Sends a command, and writes it into its incident. What is sent is to be waited for.
+    pub(super) fn announce(&mut self, command: Command) -> InFlight {
         let command = Box::new(command);
-        self.note_last_act(&command, "sent");
+        self.agent.asks.note(&command, Progress::Sent, self.now.wall);
         if let Requester::Engine(cause) = command.requested_by {
             let action = Action {
                 command: command.id,
@@ -172,56 +195,41 @@ impl Judge<'_> {
                 self.emit(Effect::Incident(Box::new(incident)));
             }
         }
-        self.fly(command.clone(), None);
+        let sent = self.in_flight(command.clone(), None);
         self.emit(Effect::Send(command));
+        sent
     }
 
-    /// From now on its answer is waited for.
-    fn fly(&mut self, command: Box<Command>, wish: Option<Mono>) {
+    /// From now on the command's answer is waited for.
+    fn in_flight(&self, command: Box<Command>, deliver_until: Option<Mono>) -> InFlight {
         let due = self.now.mono.after(answer_patience(&command, self.agent));
-        let this = InFlight { command, decided: self.now, due, wish };
-        // A person's command does not make the engine forget its own, and a nudge ends nothing.
-        let beside = this.command.dry_run
-            || this.command.kind.is_gentle()
-            || this.cause().is_none()
-                && self.agent.act.as_ref().is_some_and(|a| a.cause().is_some());
-        let other = if beside { Some(this) } else { self.agent.act.replace(this) };
-        // Of the engine there is one act and one nudge at a time: they fit beside all of people's.
-        self.agent.asked.extend(other);
-    }
-
-    fn note_last_act(&mut self, command: &Command, state: &str) {
-        if command.dry_run {
-            return;
-        }
-        let waits = if state == "pending" { "; pending" } else { "" };
-        let said =
-            format!("{} by {}: {}{waits}", command.kind, command.requested_by, command.reason);
-        self.agent.last_act = Some((self.now.wall, command.id, said));
+        InFlight { command, decided: self.now, due, deliver_until }
     }
 
     /// Commands whose answers came too late, if at all.
     pub(super) fn expire_asked(&mut self) {
         let now = self.now.mono;
-        let (over, left) =
-            std::mem::take(&mut self.agent.asked).into_iter().partition(|asked| asked.due <= now);
-        self.agent.asked = left;
-        let over: Vec<InFlight> = over;
-        for asked in over {
-            if asked.command.kind == CommandKind::Nudge {
-                self.nudge_ended(false);
+        for asked in self.agent.asks.take_overdue(now) {
+            if let Some(until) = asked.deliver_until.filter(|until| *until > now) {
+                // It never arrived: it waits again.
+                self.put_off(Deferred { command: asked.command, until });
+            } else if asked.is_act() && self.agent.treatment.act().is_none() {
+                self.unanswered(asked.command.id);
+            } else {
+                if asked.command.kind == CommandKind::Nudge {
+                    self.nudge_ended(false);
+                }
+                self.answer(asked.command.id, ActionOutcome::Expired, NO_ANSWER.to_owned());
             }
-            let detail = "the sidecar did not answer in time".to_owned();
-            self.answer(asked.command.id, ActionOutcome::Expired, detail);
         }
     }
 
     /// A command that waited for its sidecar waits no more.
-    pub(super) fn expire_waiting(&mut self) {
-        let over = |waiting: &mut Waiting| waiting.until <= self.now.mono;
-        if let Some(waiting) = self.agent.waiting.take_if(over) {
+    pub(super) fn expire_deferred(&mut self) {
+        let over = |deferred: &mut Deferred| deferred.until <= self.now.mono;
+        if let Some(deferred) = self.agent.asks.deferred.take_if(over) {
             let detail = "its sidecar did not come back in time".to_owned();
-            self.answer(waiting.command.id, ActionOutcome::Expired, detail);
+            self.answer(deferred.command.id, ActionOutcome::Expired, detail);
         }
     }
 }

@@ -11,9 +11,9 @@ use lubdub_shared::time::Now;
 
 use super::request::{ASKED_MAX, answer_patience};
 use super::{AgentIndex, Fleet, WARM_UP};
-use crate::agent::{
-    Agent, AgentRecord, InFlight, Standing, Treated, Unanswered, Verification, Waiting,
-};
+use crate::agent::{ActiveFinding, Agent, AgentRecord, Treated, Unanswered};
+use crate::asks::{Deferred, InFlight};
+use crate::treatment::{Change, Treatment};
 use crate::{Effect, incident};
 
 /// What a store knows of one agent.
@@ -39,12 +39,13 @@ impl Fleet {
         let index = self.intern(record, policy, now.mono);
         let agent = self.agent_mut(index);
         agent.incidents = incidents;
-        agent.treating = treating.map(|treated| standing(treated, now));
-        if let Some(life) = agent.life.filter(|_| verifying) {
-            let due = now.mono.after(agent.policy.startup_grace);
-            agent.verify = Some(Verification { life, due });
-            agent.lifecycle = Lifecycle::Verifying;
+        let trouble = treating.map(|treated| Box::new(standing(treated, now)));
+        let unproven = agent.seen.life.filter(|_| verifying);
+        let proof = unproven.map(|life| agent.verification(life, now.mono));
+        if proof.is_some() {
+            agent.seen.lifecycle = Lifecycle::Verifying;
         }
+        agent.treatment = Treatment::restored(trouble, proof);
         for command in unanswered {
             self.take_up(index, command, now, out);
         }
@@ -63,8 +64,8 @@ impl Fleet {
         let agent = self.agent_mut(index);
         if let Some(expires) = expires {
             let until = now.mono.after(now.wall.until(expires));
-            let waiting = Waiting { command: Box::new(command), until };
-            if let Some(older) = agent.waiting.replace(waiting) {
+            let deferred = Deferred { command: Box::new(command), until };
+            if let Some(older) = agent.asks.deferred.replace(deferred) {
                 let replaced = "another command took its place".to_owned();
                 give_up(agent, index, older.command.id, replaced, now, out);
             }
@@ -76,19 +77,19 @@ impl Fleet {
             let unknown = "not answered before the collector restarted".to_owned();
             return give_up(agent, index, command.id, unknown, now, out);
         }
-        let act = InFlight { command: Box::new(command), decided, due, wish: None };
-        if act.command.kind.is_gentle() && agent.asked.len() < ASKED_MAX {
-            // It ends nothing, so nothing waits for it.
-            return agent.asked.push(act);
-        }
-        let slot = act.cause().map(|_| act.command.id);
-        match agent.act.replace(act) {
-            Some(older) if agent.asked.len() < ASKED_MAX => agent.asked.push(older),
-            Some(older) => {
-                let forgotten = "not answered before the collector restarted".to_owned();
-                give_up(agent, index, older.command.id, forgotten, now, out);
+        let act = InFlight { command: Box::new(command), decided, due, deliver_until: None };
+        let slot = act.cause().filter(|_| act.is_act()).map(|_| act.command.id);
+        match agent.treatment.trouble() {
+            Some(trouble) if slot.is_some() => {
+                let (trouble, act) = (Box::new(trouble.clone()), Box::new(act));
+                agent.treat(Change::Ordered { trouble, act });
             }
-            None => {}
+            Some(_) | None => agent.asks.sent.push(act),
+        }
+        if agent.asks.sent.len() > ASKED_MAX {
+            let oldest = agent.asks.sent.remove(0);
+            let forgotten = "not answered before the collector restarted".to_owned();
+            give_up(agent, index, oldest.command.id, forgotten, now, out);
         }
         if let Some(command) = slot {
             self.slots.take(index, command, now.mono, due);
@@ -111,7 +112,7 @@ pub(super) fn give_up(
     out.push((index, Effect::Answered { command, outcome, detail, full: None }));
 }
 
-fn standing(treated: Treated, now: Now) -> Standing {
+fn standing(treated: Treated, now: Now) -> ActiveFinding {
     let age = treated.since.until(now.wall);
     let finding = Finding {
         cause: treated.cause,
@@ -122,5 +123,5 @@ fn standing(treated: Treated, now: Now) -> Standing {
         cancelled_by: "a new life that shows what earlier lives showed",
     };
     let since = Now { mono: now.mono.before(age), wall: treated.since };
-    Standing { finding, since, treated: true, nudged: false }
+    ActiveFinding { finding, since, treated: true, nudged: false }
 }

@@ -105,7 +105,7 @@ impl World {
             | Effect::Incident(_)
             | Effect::Remember(_)
             | Effect::Answered { .. }
-            | Effect::Keep(..)
+            | Effect::Defer(..)
             | Effect::Note(_)
             | Effect::Policy(..)
             | Effect::Forget
@@ -276,7 +276,7 @@ fn a_stop_waits_for_an_absent_sidecar_and_a_restart_does_not() {
     let restart = request(CommandKind::Restart).command;
     assert_eq!(answers(&world), [(restart, ActionOutcome::Refused)]);
     world.handle(0, Event::Asked(request(CommandKind::Stop)));
-    assert!(world.out.iter().any(|(_, effect)| matches!(effect, Effect::Keep(..))));
+    assert!(world.out.iter().any(|(_, effect)| matches!(effect, Effect::Defer(..))));
     world.pass(seconds(300));
     world.fleet.raise_epoch(7);
     let pending = attach_again(&mut world);
@@ -313,7 +313,7 @@ fn two_instances_are_a_duplicate_that_nobody_acts_on() {
     }
     let causes = |world: &World| -> Vec<Cause> {
         let agent = world.fleet.agent(world.agents[0]);
-        agent.findings.iter().map(|s| s.finding.cause).collect()
+        agent.seen.findings.iter().map(|s| s.finding.cause).collect()
     };
     assert_eq!(causes(&world), [Cause::Duplicate]);
     assert_eq!(world.report(0, silent()), [], "a hang is found, and nobody acts");
@@ -371,7 +371,7 @@ fn an_agent_is_forgotten_once_its_sidecar_is_gone_and_its_place_is_given_again()
     assert_eq!(world.out, [], "nobody misses it");
     world.hellos[0].agent = "another".parse().expect("an id");
     assert_eq!(attach_again(&mut world), []);
-    assert_eq!(world.fleet.agent(index).id.as_str(), "another");
+    assert_eq!(world.fleet.agent(index).who.id.as_str(), "another");
 }
 
 #[test]
@@ -513,10 +513,10 @@ proptest! {
             }
             for index in &world.agents {
                 let agent = world.fleet.agent(*index);
-                let worst = agent.findings.iter().map(|s| s.finding.level.severity()).max();
+                let worst = agent.seen.findings.iter().map(|s| s.finding.level.severity()).max();
                 let open = agent.incidents.iter().filter(|i| i.resolved.is_none()).count();
-                prop_assert!(worst.is_none_or(|worst| worst == agent.status.severity()));
-                prop_assert!(agent.status != Status::Critical || open > 0,
+                prop_assert!(worst.is_none_or(|worst| worst == agent.seen.status.severity()));
+                prop_assert!(agent.seen.status != Status::Critical || open > 0,
                     "a critical agent without an incident");
             }
         }
@@ -568,5 +568,5 @@ fn a_shorter_deadline_is_suggested_and_never_applied() {
     world.report(0, Ages { beat_gaps: few, silence: seconds(170), ..well });
     let agent = world.fleet.agent(world.agents[0]);
     assert_eq!(crate::explain::suggestions(agent), Vec::<String>::new());
-    assert_eq!(agent.status, Status::Ok, "a learned gap makes nobody late");
+    assert_eq!(agent.seen.status, Status::Ok, "a learned gap makes nobody late");
 }

@@ -13,7 +13,7 @@ use lubdub_shared::status::Status;
 
 use super::fusion::{self, Beside, Leads};
 use super::verify::Proof;
-use crate::agent::{Agent, Standing};
+use crate::agent::{ActiveFinding, Agent};
 
 /// An act that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) struct Step {
 /// The act that the findings of the moment call for.
 pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
     if let Proof::Failed { missing, precondition } = proof
-        && let Some(treated) = &agent.treating
+        && let Some(treated) = agent.treatment.trouble()
         && treated.finding.level == Status::Critical
     {
         return Some(Step {
@@ -38,15 +38,15 @@ pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
         });
     }
     let report = agent.living()?;
-    let seen = agent.findings.iter().filter(|standing| !standing.treated);
+    let seen = agent.seen.findings.iter().filter(|standing| !standing.treated);
     let finding = seen
         .map(|standing| &standing.finding)
-        .filter(|finding| agent.policy.act(finding.cause) >= Act::Restart)
+        .filter(|finding| agent.who.policy.act(finding.cause) >= Act::Restart)
         .find(|finding| is_enough(agent, finding))?;
     let precondition = precondition(finding.cause, agent)?;
     debug_assert!(precondition.check(&report.ages).is_ok(), "the verdict contradicts its report");
     Some(Step {
-        kind: kind_of(agent.policy.act(finding.cause), agent),
+        kind: kind_of(agent.who.policy.act(finding.cause), agent),
         cause: finding.cause,
         precondition,
         reason: format!("{}: {}", finding.cause, finding.detail),
@@ -59,12 +59,12 @@ fn is_enough(agent: &Agent, finding: &Finding) -> bool {
 }
 
 fn beside(agent: &Agent, finding: &Finding) -> Beside {
-    let seen = agent.findings.iter().filter(|standing| !standing.treated);
+    let seen = agent.seen.findings.iter().filter(|standing| !standing.treated);
     let second = |other: &Finding| {
         other.cause != finding.cause && fusion::is_second(other.cause, other.level)
     };
     Beside {
-        inert: agent.living().is_some_and(|r| Late::of(&r.ages, &agent.policy).inert),
+        inert: agent.living().is_some_and(|r| Late::of(&r.ages, &agent.who.policy).inert),
         second: seen.map(|standing| &standing.finding).any(second),
     }
 }
@@ -72,23 +72,23 @@ fn beside(agent: &Agent, finding: &Finding) -> Beside {
 /// The act that a finding leads to once it is Critical, given what stands beside it now.
 pub(crate) fn would_act(agent: &Agent, finding: &Finding) -> Option<CommandKind> {
     let leads = fusion::leads(finding.cause, Status::Critical, beside(agent, finding));
-    let act = agent.policy.act(finding.cause);
+    let act = agent.who.policy.act(finding.cause);
     (leads == Leads::Act && act >= Act::Restart).then(|| kind_of(act, agent))
 }
 
 /// The finding for which the agent itself is to be told now, by its place, and why.
 pub(crate) fn nudge(agent: &Agent) -> Option<(usize, String)> {
-    let asks = |standing: &Standing| {
+    let asks = |standing: &ActiveFinding| {
         let finding = &standing.finding;
         let beside = Beside { inert: false, second: false };
         !standing.treated
             && !standing.nudged
-            && agent.policy.act(finding.cause) == Act::Nudge
+            && agent.who.policy.act(finding.cause) == Act::Nudge
             && finding.level.severity() >= Status::Warning.severity()
             && fusion::leads(finding.cause, finding.level, beside) >= Leads::Nudge
     };
-    let at = agent.findings.iter().position(asks)?;
-    let finding = &agent.findings[at].finding;
+    let at = agent.seen.findings.iter().position(asks)?;
+    let finding = &agent.seen.findings[at].finding;
     Some((at, format!("{}: {}", finding.cause, finding.detail)))
 }
 
@@ -100,8 +100,8 @@ fn kind_of(act: Act, agent: &Agent) -> CommandKind {
 }
 
 fn restart_or_end(agent: &Agent) -> CommandKind {
-    match agent.policy.restart.exhausted {
-        _ if !agent.ledger.is_spent() => CommandKind::Restart,
+    match agent.who.policy.restart.exhausted {
+        _ if !agent.seen.ledger.is_spent() => CommandKind::Restart,
         Exhausted::Apoptosis => CommandKind::Apoptosis,
         Exhausted::Quarantine => CommandKind::Stop,
     }
@@ -115,13 +115,13 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
             Some(Precondition::Silent { beats: ages.beats, quiet })
         }
         Cause::NeverSeen => {
-            let quiet = agent.policy.startup_grace;
+            let quiet = agent.who.policy.startup_grace;
             Some(Precondition::Silent { beats: ages.beats, quiet })
         }
         Cause::BusySilent => Some(Precondition::NoBeat { beats: ages.beats }),
         Cause::NoProgress => {
-            let inert = Late::of(ages, &agent.policy).inert;
-            let quiet = ages.progress_window(&agent.policy);
+            let inert = Late::of(ages, &agent.who.policy).inert;
+            let quiet = ages.progress_window(&agent.who.policy);
             let quiet = if inert { quiet } else { Duration::ZERO };
             Some(Precondition::Frozen { progress: ages.progress.counter, quiet })
         }
@@ -133,9 +133,11 @@ fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
             Some(Precondition::StillFailed { check: worst.name.clone() })
         }
         Cause::Paused => Some(Precondition::StillPaused),
-        Cause::Inactive => Some(Precondition::StillInactive { quiet: agent.policy.inactive_after }),
+        Cause::Inactive => {
+            Some(Precondition::StillInactive { quiet: agent.who.policy.inactive_after })
+        }
         Cause::TaskOverdue => {
-            agent.policy.task_timeout.map(|over| Precondition::StillOverdue { over: 2 * over })
+            agent.who.policy.task_timeout.map(|over| Precondition::StillOverdue { over: 2 * over })
         }
         Cause::EnergyGone => Some(Precondition::StillSpent),
         Cause::Exited

@@ -29,7 +29,7 @@ pub(crate) enum Proof {
 }
 
 pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
-    let Some(verify) = &agent.verify else {
+    let Some(verify) = agent.treatment.proof() else {
         return Proof::Pending;
     };
     let Some(report) = agent.living().filter(|report| report.life == Some(verify.life)) else {
@@ -37,7 +37,8 @@ pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
     };
     let ages = &report.ages;
     let over = now >= verify.due;
-    let well = Late::of(ages, &agent.policy).silence == Silence::InTime && ages.failed.is_empty();
+    let well =
+        Late::of(ages, &agent.who.policy).silence == Silence::InTime && ages.failed.is_empty();
     let shown = ages.evidence();
     if well && is_shown(agent, ages) {
         return Proof::Proven(format!("showed {shown}"));
@@ -46,7 +47,7 @@ pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
     if !over || waits {
         return Proof::Pending;
     }
-    if agent.shown.is_empty() {
+    if agent.seen.shown.is_empty() {
         return Proof::Proven("is up; earlier lives showed nothing to compare with".to_owned());
     }
     match failure(agent, ages) {
@@ -62,7 +63,7 @@ pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
 
 /// Everything that earlier lives showed, as far as it is owed now.
 fn is_shown(agent: &Agent, ages: &Ages) -> bool {
-    let (before, now) = (agent.shown, ages.evidence());
+    let (before, now) = (agent.seen.shown, ages.evidence());
     if before.is_empty() {
         let active = ages.up >= ACTIVE_FOR && ages.quiet < ACTIVE_FOR;
         return ages.ready || active;
@@ -76,18 +77,18 @@ fn is_shown(agent: &Agent, ages: &Ages) -> bool {
 
 /// What is missing though it is owed, and what must still be true for the next attempt.
 fn failure(agent: &Agent, ages: &Ages) -> Option<(String, Precondition)> {
-    let (before, now) = (agent.shown, ages.evidence());
+    let (before, now) = (agent.seen.shown, ages.evidence());
     let deadline = ages.deadline?.after;
     let spoke = ages.beats > 0;
     if before.beats && !now.beats && (!spoke || ages.silence >= deadline) {
-        let quiet = if spoke { deadline } else { agent.policy.startup_grace };
+        let quiet = if spoke { deadline } else { agent.who.policy.startup_grace };
         return Some(("beats".to_owned(), Precondition::Silent { beats: ages.beats, quiet }));
     }
-    let window = ages.progress_window(&agent.policy);
+    let window = ages.progress_window(&agent.who.policy);
     if now.beats && before.progress && !now.progress && ages.progress.owed && ages.up >= window {
         let frozen = Precondition::Frozen { progress: ages.progress.counter, quiet: window };
         return Some(("progress".to_owned(), frozen));
     }
-    let silent = Precondition::Silent { beats: ages.beats, quiet: agent.policy.startup_grace };
+    let silent = Precondition::Silent { beats: ages.beats, quiet: agent.who.policy.startup_grace };
     (before.ready && !now.ready && !spoke).then(|| ("READY".to_owned(), silent))
 }

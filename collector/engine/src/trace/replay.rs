@@ -244,7 +244,7 @@ impl<'p> Replay<'p> {
     }
 
     fn adapted(&self, report: Report, index: AgentIndex) -> Report {
-        let policy = Arc::clone(&self.fleet.agent(index).policy);
+        let policy = Arc::clone(&self.fleet.agent(index).who.policy);
         self.held_to(report, &policy)
     }
 
@@ -281,7 +281,7 @@ impl<'p> Replay<'p> {
                 Effect::WouldHave { kind, reason } => {
                     let words = reason.split(':').next().unwrap_or_default();
                     let cause = Cause::from_word(words);
-                    if let (Some(report), true) = (&agent.report, kind.is_destructive())
+                    if let (Some(report), true) = (&agent.seen.report, kind.is_destructive())
                         && let Some(life) = report.life
                     {
                         let watched = Watched {
@@ -290,12 +290,12 @@ impl<'p> Replay<'p> {
                             beats: report.ages.beats,
                             progress: report.ages.progress.counter,
                         };
-                        self.watched.entry(agent.id.clone()).or_default().push(watched);
+                        self.watched.entry(agent.who.id.clone()).or_default().push(watched);
                     }
                     Told::Act(WouldAct { kind, cause, reason, healthy: false })
                 }
                 Effect::Send(_)
-                | Effect::Keep(..)
+                | Effect::Defer(..)
                 | Effect::Incident(_)
                 | Effect::Remember(_)
                 | Effect::Answered { .. }
@@ -303,7 +303,7 @@ impl<'p> Replay<'p> {
                 | Effect::Policy(..)
                 | Effect::Forget => continue,
             };
-            self.changes.push(Change { at: now.wall, agent: agent.id.clone(), what });
+            self.changes.push(Change { at: now.wall, agent: agent.who.id.clone(), what });
         }
     }
 }
