@@ -203,9 +203,8 @@ impl Driver {
                 let (Ok(()) | Err(_)) = reply.send(self.list(after.as_ref(), only.as_ref(), now));
             }
             ToDriver::Explain { agent, reply } => {
-                let explanation = self
-                    .find(&agent)
-                    .map(|index| snapshot::explanation(self.fleet.agent(index), now));
+                let explanation =
+                    self.find(&agent).map(|index| snapshot::explanation(&self.fleet, index, now));
                 let (Ok(()) | Err(_)) = reply.send(explanation);
             }
             ToDriver::Forget { agent, asked, reply } => {
@@ -326,7 +325,7 @@ impl Driver {
     }
 
     fn list(&self, after: Option<&AgentId>, only: Option<&AgentId>, now: Now) -> Listed {
-        let view = |index| snapshot::agent_view(self.fleet.agent(index), now);
+        let view = |index| snapshot::agent_view(&self.fleet, index, now);
         let (agents, more) = match only {
             Some(agent) => (self.find(agent).map(|index| vec![view(index)]), false),
             None => {

@@ -1,10 +1,11 @@
 //! What readers see of an agent at one moment.
 
-use lubdub_engine::{Agent, explain};
+use lubdub_engine::{AgentIndex, Fleet, explain};
 use lubdub_shared::time::Now;
 use lubdub_shared::view::{AgentView, Explanation, FindingView};
 
-pub(crate) fn agent_view(agent: &Agent, now: Now) -> AgentView {
+pub(crate) fn agent_view(fleet: &Fleet, index: AgentIndex, now: Now) -> AgentView {
+    let agent = fleet.agent(index);
     let (who, seen) = (&agent.who, &agent.seen);
     let finding = |standing: &lubdub_engine::agent::ActiveFinding| {
         FindingView::new(&standing.finding, standing.since.wall)
@@ -24,7 +25,7 @@ pub(crate) fn agent_view(agent: &Agent, now: Now) -> AgentView {
         policy: who.policy.name.clone(),
         mode: who.policy.mode.to_string(),
         ledger: seen.ledger.clone(),
-        next: explain::next_rung(agent, now.mono),
+        next: fleet.next_rung(index, now),
         report: seen.report.as_deref().cloned(),
         report_age: now.mono.since(agent.link.heard),
         held: seen.down.clone(),
@@ -32,10 +33,11 @@ pub(crate) fn agent_view(agent: &Agent, now: Now) -> AgentView {
     }
 }
 
-pub(crate) fn explanation(agent: &Agent, now: Now) -> Explanation {
+pub(crate) fn explanation(fleet: &Fleet, index: AgentIndex, now: Now) -> Explanation {
+    let agent = fleet.agent(index);
     Explanation {
         now: Some(now.wall),
-        agent: agent_view(agent, now),
+        agent: agent_view(fleet, index, now),
         deadlines: explain::deadlines(agent),
         configured: explain::configured(agent),
         what_if: explain::what_if(agent),

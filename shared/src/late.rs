@@ -11,6 +11,8 @@ use crate::policy::{Due, ExpectBeats, Expected, Policy};
 use crate::status::words;
 use crate::trend::CheckAge;
 
+mod passing;
+
 /// Silence of an agent that beats on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Silence {
@@ -164,7 +166,9 @@ fn enough(deadline: Deadline, policy: &Policy) -> u32 {
 }
 
 fn never_seen(ages: &Ages, policy: &Policy) -> Past {
-    if ages.beats > 0 || !beats_expected(ages, policy) || ages.silence < policy.startup_grace {
+    // In a phase without a clock no beat is owed either.
+    let owed = ages.beats == 0 && ages.deadline.is_some() && beats_expected(ages, policy);
+    if !owed || ages.silence < policy.startup_grace {
         Past::Not
     } else if ages.quiet < policy.startup_grace {
         Past::Warning
@@ -337,6 +341,8 @@ mod tests {
         let ages = Ages { beats: 2, armed: false, ..quiet(9999, 9999) };
         let unexpected = Late::of(&ages, &Policy::default());
         assert_eq!(unexpected.never_seen, Past::Not);
+        let idle = Ages { beats: 0, deadline: None, ..quiet(9999, 9999) };
+        assert_eq!(Late::of(&idle, &policy).never_seen, Past::Not, "no beat is owed");
         assert!(unexpected.inactive, "judged by activity instead");
     }
 

@@ -1,17 +1,19 @@
 //! What people see: one agent, the fleet, incidents, events.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::beat::Report;
+use crate::command::CommandKind;
 use crate::id::{AgentId, Life};
 use crate::incident::{Cause, Finding, Incident};
 use crate::schedule::LedgerView;
 use crate::session::EventKind;
-use crate::status::{Lifecycle, Status};
-use crate::time::Wall;
+use crate::status::{Lifecycle, Status, words};
+use crate::time::{Wall, words};
 
 mod json;
 
@@ -68,13 +70,78 @@ impl FindingView {
     }
 }
 
-/// The next step of the ladder.
+words! {
+    /// A step of the ladder, or what else is waited for.
+    open Rung {
+        /// A person is told.
+        Notify = "notify",
+        /// The agent itself is told.
+        Nudge = "nudge",
+        /// Mode `shadow`: it is told what would be done.
+        Shadow = "shadow",
+        /// The agent is restarted.
+        Restart = "restart",
+        /// It is stopped until a person starts it.
+        Quarantine = "quarantine",
+        /// A person stops it.
+        Stop = "stop",
+        /// It is ended for good.
+        Apoptosis = "apoptosis",
+        /// It is started, by its sidecar's schedule or by a person.
+        Start = "start",
+        /// A person takes an apoptosis back.
+        Revive = "revive",
+        /// A new life has shown what earlier lives showed, or has failed.
+        Verify = "verify",
+        /// Evidence is taken.
+        Capture = "capture",
+    }
+}
+
+impl Rung {
+    /// The step that a command of the engine is.
+    pub fn of(kind: CommandKind) -> Self {
+        match kind {
+            CommandKind::Nudge => Self::Nudge,
+            CommandKind::Restart => Self::Restart,
+            CommandKind::Stop => Self::Quarantine,
+            CommandKind::Apoptosis => Self::Apoptosis,
+            CommandKind::Start => Self::Start,
+            CommandKind::Revive => Self::Revive,
+            CommandKind::Capture => Self::Capture,
+            CommandKind::Other => Self::Other,
+        }
+    }
+}
+
+/// The next step of the ladder, if nothing but time passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NextRung {
-    /// Its word.
-    pub rung: String,
-    /// If nothing changes.
-    pub within: Duration,
+pub struct Next {
+    /// The step.
+    pub rung: Rung,
+    /// Until then; zero when it is due or under way. `None`: it is held back, and no moment is
+    /// known.
+    pub within: Option<Duration>,
+    /// What it waits for besides its own clock, in words.
+    pub why: Option<String>,
+}
+
+impl Next {
+    /// A step that waits for nothing but time.
+    pub fn due(rung: Rung, within: Duration) -> Self {
+        Self { rung, within: Some(within), why: None }
+    }
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.within, &self.why) {
+            (Some(within), None) => write!(f, "{} in {}", self.rung, words(within)),
+            (Some(within), Some(why)) => write!(f, "{} in {} ({why})", self.rung, words(within)),
+            (None, Some(why)) => write!(f, "no {}: {why}", self.rung),
+            (None, None) => write!(f, "{}", self.rung),
+        }
+    }
 }
 
 /// One agent as people see it.
@@ -109,7 +176,7 @@ pub struct AgentView {
     /// The restart schedule.
     pub ledger: LedgerView,
     /// The next step of the ladder.
-    pub next: Option<NextRung>,
+    pub next: Option<Next>,
     /// The newest report.
     pub report: Option<Report>,
     /// Since it came; its ages are as old as that.

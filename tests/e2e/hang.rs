@@ -132,3 +132,36 @@ fn a_reported_failure_restarts_and_a_withdrawn_one_does_not() {
     assert_eq!(incidents[0]["cause"], "reported_failure", "{incidents:#?}");
     assert_eq!(world.agent("w")["incarnation"], 1);
 }
+
+/// A collector that has just started doubts what it did not hear: the restart comes, and not now.
+#[test]
+fn a_restart_that_waits_is_foretold_with_its_moment_and_its_reason() {
+    let mut world = World::new("");
+    let _sidecar = world.toy("h", &["beat:250ms:6s", "hang"]);
+    world.until("h", "status", "ok", Duration::from_secs(10));
+    world.kill_collector();
+    world.start_collector();
+    world.until("h", "status", "critical", Duration::from_secs(20));
+    let next = world.json(&["explain", "h"])["next"].clone();
+    assert_eq!(next["rung"], "restart", "{next}");
+    assert_eq!(next["why"], "the collector is warming up", "{next}");
+    let within = next["in_ms"].as_u64().expect("a moment");
+    assert!((1000..=60_000).contains(&within), "{next}");
+    let text = String::from_utf8_lossy(&world.lubdub(&["explain", "h"]).stdout).into_owned();
+    assert!(text.contains("next: restart in ") && text.contains("warming up"), "{text}");
+}
+
+#[test]
+fn what_is_held_back_without_end_is_told_with_its_reason() {
+    let world = World::under("mode = \"shadow\"\n");
+    let _sidecar = world.toy("s", &["beat:250ms:2s", "hang"]);
+    world.until("s", "status", "critical", Duration::from_secs(15));
+    let next = harness::eventually("it was told", Duration::from_secs(10), || {
+        let next = world.json(&["explain", "s"])["next"].clone();
+        next["in_ms"].is_null().then_some(next)
+    });
+    assert_eq!(
+        (&next["rung"], &next["why"]),
+        (&"restart".into(), &"mode shadow, told already".into())
+    );
+}

@@ -130,7 +130,7 @@ pub fn stream(bytes: &[u8]) {
         effects.clear();
         if let Some(index) = agent {
             let agent = fleet.agent(index);
-            drop(explain::next_rung(agent, now.mono));
+            drop(fleet.next_rung(index, now));
             drop(explain::deadlines(agent));
             drop(explain::configured(agent));
             drop(explain::what_if(agent));

@@ -81,7 +81,7 @@ fn lines(explanation: &Explanation, now: Wall) -> Vec<String> {
         lines.push(format!("  ends with  {}", finding.cancelled_by));
     }
     lines.push(match &view.next {
-        Some(next) => format!("next: {} in {} if nothing changes", next.rung, words(next.within)),
+        Some(next) => format!("next: {next}, if nothing changes"),
         None => "next: nothing is due".to_owned(),
     });
     listed("clocks in force", &explanation.deadlines, &mut lines);

@@ -1,6 +1,6 @@
 //! `lubdub show AGENT`: one agent, everything that `status` knows of it.
 
-use lubdub_shared::time::{Wall, words};
+use lubdub_shared::time::Wall;
 use lubdub_shared::view::{AgentView, StatusJson};
 
 use crate::cli::{OneAgent, Output};
@@ -62,7 +62,7 @@ fn lines(view: &AgentView, now: Wall) -> Vec<String> {
         lines.push(format!("  {} {}: {}", finding.level, finding.cause, finding.detail));
     }
     if let Some(next) = &view.next {
-        lines.push(format!("  next       {} in {}", next.rung, words(next.within)));
+        lines.push(format!("  next       {next}"));
     }
     lines
 }

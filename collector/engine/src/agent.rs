@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lubdub_shared::beat::{Evidence, Report};
 use lubdub_shared::id::{AgentId, InstanceId, Life, SpoolId};
-use lubdub_shared::incident::{Cause, Finding, Incident};
+use lubdub_shared::incident::{Finding, Incident};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::LedgerView;
 use lubdub_shared::session::GoodbyeReason;
@@ -15,6 +15,7 @@ use lubdub_shared::time::{Mono, Now, Wall};
 
 use crate::asks::{Asks, InFlight};
 use crate::detect::flapping::Flaps;
+use crate::restraint::Restraint;
 use crate::treatment::{Change, Treatment, Verification};
 
 mod record;
@@ -85,7 +86,7 @@ pub(crate) struct ConflictingInstance {
 }
 
 /// Who an agent is, and what is decided about it by settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Who {
     /// Its id.
     pub id: AgentId,
@@ -100,7 +101,7 @@ pub struct Who {
 }
 
 /// How an agent's sidecar is heard.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Link {
     /// The stream.
     pub stream: Stream,
@@ -121,7 +122,7 @@ pub struct Link {
 }
 
 /// What is seen of an agent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Seen {
     /// The life that runs, or ran last.
     pub life: Option<Life>,
@@ -147,23 +148,8 @@ pub struct Seen {
     pub(crate) flaps: Flaps,
 }
 
-/// What keeps the engine from acting, or speaking, again at once.
-#[derive(Debug, Default)]
-pub struct Restraint {
-    /// No automatic act before this moment: the last one was refused.
-    pub(crate) no_act_before: Mono,
-    /// Acts of this life that its sidecar refused because the agent had moved on.
-    pub(crate) saves: u32,
-    /// A trouble that shadow mode has already told.
-    pub(crate) shadowed: Option<Cause>,
-    /// When the agent itself was last told something.
-    pub(crate) nudged: Option<Mono>,
-    /// So many nudges in a row that nobody took.
-    pub(crate) untaken: u32,
-}
-
 /// One agent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Agent {
     /// Who it is.
     pub who: Who,
@@ -293,8 +279,7 @@ impl Agent {
         self.seen.life = Some(life);
         // By our own clock, as far as the two are known to be apart.
         self.seen.started = Some(Wall(at.0.saturating_sub(self.link.clock_ahead.unwrap_or(0))));
-        let no_act_before = self.restraint.no_act_before;
-        self.restraint = Restraint { no_act_before, ..Restraint::default() };
+        self.restraint.begin_life();
         let (proof, owed) = (self.verification(life, now), self.asks.act().is_some());
         self.treat(Change::LifeBegan { proof, owed });
         let proven = self.treatment.proof().is_none();

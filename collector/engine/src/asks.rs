@@ -95,7 +95,7 @@ impl fmt::Display for LastAct {
 }
 
 /// What is asked of an agent's sidecar.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Asks {
     /// Sent, and not answered; oldest first.
     pub(crate) sent: Vec<InFlight>,

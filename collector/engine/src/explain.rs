@@ -1,21 +1,18 @@
-//! Why, and what next: the countdowns that `lubdub explain` shows.
+//! Why: the clocks and settings behind a verdict, and what others would have led to. What comes
+//! next is foretold by [`crate::Fleet::next_rung`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
-use lubdub_shared::command::CommandKind;
-use lubdub_shared::incident::Cause;
-use lubdub_shared::policy::{Mode, Policy};
+use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule;
-use lubdub_shared::status::Status;
-use lubdub_shared::time::{Mono, Wall, words};
+use lubdub_shared::time::{Wall, words};
 use lubdub_shared::trend::GapStats;
-use lubdub_shared::view::{NextRung, WhatIf};
+use lubdub_shared::view::WhatIf;
 
-use crate::agent::{ActiveFinding, Agent};
+use crate::agent::Agent;
 use crate::detect;
-use crate::policy::ladder;
 
 mod knobs;
 
@@ -23,96 +20,6 @@ mod knobs;
 const FACTORS: [f64; 2] = [0.5, 2.0];
 /// Gaps from which a suggestion is made.
 const LEARNED_MIN: u64 = 1000;
-
-/// The next step of the ladder, if nothing changes.
-pub fn next_rung(agent: &Agent, now: Mono) -> Option<NextRung> {
-    if let Some(act) = agent.act() {
-        return Some(NextRung { rung: act.command.kind.to_string(), within: Duration::ZERO });
-    }
-    if let Some(verify) = agent.treatment.proof() {
-        return Some(NextRung { rung: "verify".to_owned(), within: verify.due.since(now) });
-    }
-    if let Some(starts_in) = agent.seen.report.as_ref().and_then(|report| report.starts_in) {
-        let within = starts_in.saturating_sub(now.since(agent.link.heard));
-        return Some(NextRung { rung: "start".to_owned(), within });
-    }
-    let policy = &agent.who.policy;
-    if policy.mode == Mode::Enforce && ladder::nudge(agent).is_some() {
-        return Some(NextRung { rung: "nudge".to_owned(), within: Duration::ZERO });
-    }
-    let worst = agent.seen.findings.first()?;
-    let within = due_in(agent, worst, now)?;
-    let held =
-        agent.seen.flaps.since().map(|since| {
-            policy.limits.flapping.hold_max.saturating_sub(now.since(since)).max(within)
-        });
-    let (rung, within) = match (policy.mode, ladder::would_act(agent, &worst.finding), held) {
-        (Mode::Enforce, Some(CommandKind::Restart), Some(held)) => {
-            ("quarantine, a restart is held while it flaps".to_owned(), held)
-        }
-        (Mode::Enforce, Some(CommandKind::Stop), _) => ("quarantine".to_owned(), within),
-        (Mode::Enforce, Some(kind), _) => (kind.to_string(), within),
-        (Mode::Shadow, Some(_), _) => ("shadow".to_owned(), within),
-        (Mode::Observe, Some(_), _) | (_, None, _) => ("notify".to_owned(), within),
-    };
-    let told = worst.finding.level == Status::Critical && rung == "notify";
-    (!told).then_some(NextRung { rung, within })
-}
-
-/// When the worst finding reaches its next bound, if nothing changes.
-fn due_in(agent: &Agent, worst: &ActiveFinding, now: Mono) -> Option<Duration> {
-    let report = agent.living()?;
-    let (ages, policy) = (&report.ages, &agent.who.policy);
-    let since_report = now.since(agent.link.heard);
-    let left = |bound: Duration, age: Duration| bound.saturating_sub(age + since_report);
-    Some(match worst.finding.cause {
-        Cause::Silent => {
-            let deadline = ages.deadline?;
-            let enough = if deadline.explicit { 1 } else { policy.failures_before_critical.get() };
-            left(deadline.after.saturating_mul(enough), ages.silence.min(ages.quiet))
-        }
-        Cause::BusySilent => left(policy.busy_cap, ages.silence),
-        Cause::NoProgress => left(2 * ages.progress_window(policy), ages.progress.frozen?),
-        Cause::NeverSeen => left(policy.startup_grace, ages.quiet),
-        Cause::Paused => left(policy.paused_max, ages.paused?),
-        Cause::TaskOverdue => left(2 * policy.task_timeout?, ages.oldest_task?),
-        Cause::ReportedFailure | Cause::EnergyGone | Cause::MemoryHigh | Cause::Missed
-            if worst.finding.level == Status::Critical =>
-        {
-            Duration::ZERO
-        }
-        Cause::Unreachable => {
-            let missing = agent.unreachable_at()?.after(policy.missing_after);
-            missing.since(now)
-        }
-        Cause::Exited
-        | Cause::Crashed
-        | Cause::KilledByOther
-        | Cause::OomKilled
-        | Cause::Unkillable
-        | Cause::CrashLoop
-        | Cause::LeaseExpired
-        | Cause::ReportedFailure
-        | Cause::Inactive
-        | Cause::Missed
-        | Cause::WaitingHuman
-        | Cause::Looping
-        | Cause::EnergyLow
-        | Cause::EnergyGone
-        | Cause::BurnWithoutProgress
-        | Cause::MemoryHigh
-        | Cause::MemoryLeak
-        | Cause::SlowResponse
-        | Cause::TaskFailures
-        | Cause::Flapping
-        | Cause::Missing
-        | Cause::Duplicate
-        | Cause::SickDisk
-        | Cause::SickSidecar
-        | Cause::Unheard
-        | Cause::Other => return None,
-    })
-}
 
 /// Each clock in force, in words.
 pub fn deadlines(agent: &Agent) -> BTreeMap<String, String> {

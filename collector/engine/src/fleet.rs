@@ -10,23 +10,22 @@ use lubdub_shared::time::{Mono, Now};
 
 use crate::agent::{Agent, AgentRecord};
 use crate::deadlines::Deadlines;
-use crate::detect::View;
 use crate::detect::flapping::Flaps;
+use crate::slots::Slots;
 use crate::{Effect, Event};
 
 mod attach;
+mod forecast;
 mod forget;
 mod judge;
 mod outcome;
 mod request;
 mod restore;
-mod slots;
 
 pub use attach::Attached;
 pub use forget::StillConnected;
 use judge::Judge;
 pub use restore::Known;
-use slots::Slots;
 
 /// The engine looks at its own clock at least this often, so that it knows when it was away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +39,7 @@ const WARM_UP: Duration = Duration::from_secs(60);
 
 /// Dense number of an agent, given when it first attaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct AgentIndex(u32);
+pub struct AgentIndex(pub(crate) u32);
 
 /// Whose commands these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,8 +286,6 @@ impl Fleet {
         now: Now,
         out: &'f mut Vec<(AgentIndex, Effect)>,
     ) -> Judge<'f> {
-        let warming = now.mono < self.warm_at;
-        let view = View { now: now.mono, warming };
         Judge {
             index,
             agent: &mut self.agents[index.0 as usize],
@@ -296,8 +293,9 @@ impl Fleet {
             rng: &mut self.rng,
             slots: &mut self.slots,
             fleet: self.index.len(),
-            authority: self.no_authority.is_none(),
-            view,
+            withheld: self.no_authority.as_deref(),
+            warm_at: self.warm_at,
+            held: Vec::new(),
             now,
             out,
         }

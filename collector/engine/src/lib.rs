@@ -30,14 +30,18 @@ mod deadlines;
 mod detect;
 pub mod explain;
 mod fleet;
+mod gate;
 mod incident;
 mod policy;
+mod restraint;
+mod slots;
 pub mod trace;
 mod treatment;
 
 pub use agent::{Agent, AgentRecord, Stream, Treated, Unanswered};
 pub use asks::{Asks, Deferred, InFlight, LastAct, Progress};
 pub use fleet::{AgentIndex, Attached, Fleet, Identity, Known, StillConnected};
+pub use restraint::Restraint;
 pub use treatment::{Treatment, Verification};
 
 /// What the engine is told of one agent.

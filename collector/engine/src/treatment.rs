@@ -12,8 +12,8 @@
 //! ```
 //!
 //! It holds what is true of the treatment and nothing else: what keeps the engine from the next act
-//! is [`crate::agent::Restraint`], and what people asked for is [`crate::asks::Asks`]. Every cell
-//! of state × event stands in `treatment/table.txt`.
+//! is [`crate::restraint::Restraint`], and what people asked for is [`crate::asks::Asks`]. Every
+//! cell of state × change stands in `treatment/table.txt`.
 
 use lubdub_shared::id::Life;
 use lubdub_shared::time::Mono;
@@ -31,7 +31,7 @@ pub struct Verification {
 }
 
 /// What is being done about an agent's trouble.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum Treatment {
     /// Nothing was done that has not been proven to help.
     #[default]

@@ -8,7 +8,7 @@ use crate::incident::{Action, ActionOutcome, Cause, Incident};
 use crate::session::EventKind;
 use crate::status::{Lifecycle, Status};
 use crate::view::{
-    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, NextRung,
+    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, Next, Rung,
     TransitionView, WhatIf,
 };
 
@@ -151,9 +151,24 @@ impl TryFrom<pb::Finding> for FindingView {
     }
 }
 
+fn rung(next: &Next) -> pb::NextRung {
+    pb::NextRung {
+        rung: next.rung.to_string(),
+        in_ms: next.within.map(ms).unwrap_or_default(),
+        why: next.why.clone().unwrap_or_default(),
+    }
+}
+
+/// What comes at a moment that is known, or else what is held back.
+fn next(due: Option<pb::NextRung>, held: Option<pb::NextRung>) -> Option<Next> {
+    let within = due.as_ref().map(|due| duration(due.in_ms));
+    let pb::NextRung { rung, why, .. } = due.or(held)?;
+    let rung = Rung::from_word(&rung).unwrap_or(Rung::Other);
+    Some(Next { rung, within, why: Some(why).filter(|why| !why.is_empty()) })
+}
+
 impl From<AgentView> for pb::AgentView {
     fn from(view: AgentView) -> Self {
-        let next = |next: NextRung| pb::NextRung { rung: next.rung, in_ms: ms(next.within) };
         Self {
             agent: view.agent.to_string(),
             status: view.status.to_wire(),
@@ -169,7 +184,8 @@ impl From<AgentView> for pb::AgentView {
             policy: view.policy,
             mode: view.mode,
             ledger: Some(view.ledger.into()),
-            next: view.next.map(next),
+            next: view.next.as_ref().filter(|next| next.within.is_some()).map(rung),
+            held_rung: view.next.as_ref().filter(|next| next.within.is_none()).map(rung),
             report: view.report.map(Into::into),
             report_age_ms: ms(view.report_age),
             held: view.held.unwrap_or_default(),
@@ -184,7 +200,6 @@ impl TryFrom<pb::AgentView> for AgentView {
 
     fn try_from(view: pb::AgentView) -> Result<Self, Invalid> {
         let findings = view.findings.into_iter().map(TryInto::try_into);
-        let next = |n: pb::NextRung| NextRung { rung: n.rung, within: duration(n.in_ms) };
         let agent = view.agent.parse();
         Ok(Self {
             agent: agent.map_err(|_| Invalid::new("agent", "not an agent id"))?,
@@ -201,7 +216,7 @@ impl TryFrom<pb::AgentView> for AgentView {
             policy: view.policy,
             mode: view.mode,
             ledger: view.ledger.required("ledger")?.into(),
-            next: view.next.map(next),
+            next: next(view.next, view.held_rung),
             report: view.report.map(TryInto::try_into).transpose()?,
             report_age: duration(view.report_age_ms),
             held: Some(view.held).filter(|held| !held.is_empty()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, NextRung, WhatIf,
+    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, Next, Rung, WhatIf,
 };
 use crate::beat::{Phase, ResponseTime, TaskCounts};
 use crate::command::CommandKind;
@@ -103,8 +103,9 @@ struct RestartsJson {
 
 #[derive(Debug, Serialize)]
 struct NextJson {
-    rung: String,
-    in_ms: u64,
+    rung: Rung,
+    in_ms: Option<u64>,
+    why: Option<String>,
 }
 
 #[derive(Debug, Serialize, Default)]
@@ -171,8 +172,8 @@ fn agent_json(view: &AgentView, now: Wall) -> AgentJson {
     }
 }
 
-fn next_json(next: &NextRung) -> NextJson {
-    NextJson { rung: next.rung.clone(), in_ms: millis(next.within) }
+fn next_json(next: &Next) -> NextJson {
+    NextJson { rung: next.rung, in_ms: next.within.map(millis), why: next.why.clone() }
 }
 
 fn vitals_json(vitals: &crate::beat::Vitals) -> VitalsJson {

@@ -3,6 +3,8 @@
 //! Nagios' rule: of the last 21 samples the 20 changes are weighted from 0.75 (oldest) to 1.25
 //! (newest), and held against two bounds, so that it neither starts nor ends on one change.
 
+use std::time::Duration;
+
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::policy::{FlappingLimits, Policy};
 use lubdub_shared::status::Status;
@@ -38,7 +40,11 @@ impl Flaps {
         // Where samples are missing it is taken for unchanged between them.
         let steps = u32::try_from(passed.max(1)).unwrap_or(SAMPLES).min(SAMPLES);
         self.changes = (self.changes << steps | u32::from(changed)) & ((1 << (SAMPLES - 1)) - 1);
-        (self.last, self.sampled) = (Some(status), now);
+        // On a grid: what is a little late makes no later sample late.
+        let late = now.since(self.sampled).as_nanos() % limits.every.as_nanos().max(1);
+        let late = Duration::from_nanos(u64::try_from(late).unwrap_or(u64::MAX));
+        let on_grid = self.last.map(|_| now.before(late));
+        (self.last, self.sampled) = (Some(status), on_grid.unwrap_or(now));
         let share = self.share();
         match self.since {
             None if share >= limits.on => self.since = Some(now),
@@ -50,6 +56,15 @@ impl Flaps {
     /// Since when it flaps.
     pub(crate) fn since(&self) -> Option<Mono> {
         self.since
+    }
+
+    /// When time alone may begin or end it: at each sample that is still to come, until nothing of
+    /// today is among them, and when restarts are held no more.
+    pub(crate) fn moments(&self, limits: &FlappingLimits) -> impl Iterator<Item = Mono> {
+        let samples = if self.changes == 0 { 0 } else { SAMPLES };
+        let (sampled, every) = (self.sampled, limits.every);
+        let held = self.since.map(|since| since.after(limits.hold_max));
+        (1..=samples).map(move |n| sampled.after(every.saturating_mul(n))).chain(held)
     }
 
     /// Weighted share of changes, 0..1.

@@ -6,20 +6,19 @@ use lubdub_shared::beat::Report;
 use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
 use lubdub_shared::id::{CommandId, SpoolId};
 use lubdub_shared::incident::{Cause, Transition};
-use lubdub_shared::policy::Mode;
 use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
-use lubdub_shared::time::{Now, words};
+use lubdub_shared::time::{Mono, Now};
 
-use super::request::{ANSWER_MARGIN, NUDGE_PATIENCE};
-use super::slots::Slots;
+use super::request::ANSWER_MARGIN;
 use super::{AgentIndex, Identity, outcome};
-use crate::agent::{ActiveFinding, Agent, CONFLICT_GONE, ConflictingInstance, Stream};
+use crate::agent::{ActiveFinding, Agent, Stream};
 use crate::detect::flapping::Flaps;
 use crate::detect::{self, View};
-use crate::policy::fusion::{self, Weight};
+use crate::gate::{self, Around, Gate, Permit, Proposal, Shut};
 use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
+use crate::slots::Slots;
 use crate::treatment::Change;
 use crate::{Detached, Effect, incident};
 
@@ -32,8 +31,11 @@ pub(super) struct Judge<'f> {
     pub(super) slots: &'f mut Slots,
     /// How many agents there are.
     pub(super) fleet: usize,
-    pub(super) authority: bool,
-    pub(super) view: View,
+    /// Why the engine may not act.
+    pub(super) withheld: Option<&'f str>,
+    pub(super) warm_at: Mono,
+    /// What the gate held back, and why.
+    pub(super) held: Vec<(Proposal, Shut)>,
     pub(super) now: Now,
     pub(super) out: &'f mut Vec<(AgentIndex, Effect)>,
 }
@@ -75,10 +77,10 @@ impl Judge<'_> {
             let unproven = outcome::unproven(missing, self.now);
             self.agent.treat(Change::NotShown(Box::new(unproven)));
         }
-        self.conclude(before);
+        self.reconcile(before);
         self.note_status();
         self.nudge();
-        self.climb(&proof);
+        self.escalate(&proof);
     }
 
     /// How its status comes and goes; that it flaps is no change of it.
@@ -127,7 +129,7 @@ impl Judge<'_> {
             Happening::Outcome(ended) => self.ended(ended),
             Happening::Evidence(_) | Happening::Note { .. } | Happening::Other => {}
         }
-        self.conclude(before);
+        self.reconcile(before);
     }
 
     pub(super) fn detached(&mut self, how: Detached) {
@@ -138,7 +140,7 @@ impl Judge<'_> {
                 Stream::left(reason, back_within, self.now.mono)
             }
         };
-        self.conclude(before);
+        self.reconcile(before);
     }
 
     /// The time that the engine itself set is over.
@@ -149,7 +151,7 @@ impl Judge<'_> {
         }
         self.expire_asked();
         self.expire_deferred();
-        self.conclude(before);
+        self.reconcile(before);
     }
 
     fn prove(&mut self) -> Proof {
@@ -162,8 +164,8 @@ impl Judge<'_> {
     }
 
     /// Findings, status, incidents.
-    fn conclude(&mut self, lifecycle_before: Lifecycle) {
-        let found = detect::findings(self.agent, self.view);
+    fn reconcile(&mut self, lifecycle_before: Lifecycle) {
+        let found = detect::findings(self.agent, self.view());
         let before = std::mem::take(&mut self.agent.seen.findings);
         let now = self.now;
         let seen = found.into_iter().map(|finding| {
@@ -224,32 +226,16 @@ impl Judge<'_> {
         }
     }
 
-    /// Nobody else claims the agent. Also before that is told as a Duplicate: whose process would
-    /// be meant?
-    fn is_uncontested(&self) -> bool {
-        let gone = |rival: ConflictingInstance| self.now.mono.since(rival.last) >= CONFLICT_GONE;
-        self.agent.is_connected() && self.agent.link.conflict.is_none_or(gone)
-    }
-
-    /// The agent itself is told once, where the policy asks for it. That ends nothing: it waits
-    /// for no slot.
+    /// The agent itself is told once, where the policy asks for it. That ends nothing.
     fn nudge(&mut self) {
-        if !self.is_uncontested() || self.agent.act().is_some() || self.agent.living().is_none() {
-            return;
-        }
-        let rest = outcome::rest_after_nudge(self.agent.restraint.untaken);
-        if self.agent.restraint.nudged.is_some_and(|at| self.now.mono.since(at) < rest) {
-            return;
-        }
         let Some((at, reason)) = ladder::nudge(self.agent) else { return };
-        let cause = self.agent.seen.findings[at].finding.cause;
-        match self.agent.who.policy.mode {
-            Mode::Observe => return,
-            Mode::Shadow => self.emit(Effect::WouldHave { kind: CommandKind::Nudge, reason }),
-            Mode::Enforce if !self.authority || self.view.warming => return,
-            Mode::Enforce => {
-                let (step, kind) = (Precondition::LifeOnly, CommandKind::Nudge);
-                let command = self.order(Step { kind, cause, precondition: step, reason });
+        let (kind, cause) = (CommandKind::Nudge, self.agent.seen.findings[at].finding.cause);
+        match self.passes(Proposal { kind, cause }) {
+            None => return,
+            Some(Permit::Tell) => self.emit(Effect::WouldHave { kind, reason }),
+            Some(Permit::Send) => {
+                let precondition = Precondition::LifeOnly;
+                let command = self.issue(Step { kind, cause, precondition, reason });
                 self.send(command);
                 self.agent.restraint.nudged = Some(self.now.mono);
             }
@@ -257,54 +243,39 @@ impl Judge<'_> {
         self.agent.seen.findings[at].nudged = true;
     }
 
-    /// The next rung, if one is due and may be taken.
-    fn climb(&mut self, proof: &Proof) {
-        let ready =
-            self.agent.act().is_none() && self.now.mono >= self.agent.restraint.no_act_before;
-        if !ready || !self.is_uncontested() {
-            return;
-        }
-        let Some(step) = ladder::step(self.agent, proof) else {
-            return;
-        };
-        let told =
-            self.agent.restraint.nudged.is_some_and(|at| self.now.mono.since(at) < NUDGE_PATIENCE);
-        if told && self.agent.restraint.untaken == 0 && fusion::weigh(step.cause) == Weight::Frozen
-        {
-            // Who is alive and was just told gets its time to think.
-            return;
-        }
-        let Some(step) = self.held_while_flapping(step) else { return };
-        match self.agent.who.policy.mode {
-            Mode::Observe => {}
-            Mode::Shadow if self.agent.restraint.shadowed == Some(step.cause) => {}
-            Mode::Shadow => {
+    /// The next rung, if one is due and may be taken; otherwise the next report asks again.
+    fn escalate(&mut self, proof: &Proof) {
+        let Some(step) = ladder::step(self.agent, proof, self.now.mono) else { return };
+        match self.passes(Proposal { kind: step.kind, cause: step.cause }) {
+            None => {}
+            Some(Permit::Tell) => {
                 self.agent.restraint.shadowed = Some(step.cause);
                 self.emit(Effect::WouldHave { kind: step.kind, reason: step.reason });
             }
-            // One automatic act at a time, and none while in doubt: the next report asks again.
-            Mode::Enforce if self.waits_for_others() || !self.authority || self.view.warming => {}
-            Mode::Enforce => self.act(step, proof),
+            Some(Permit::Send) => self.act(step, proof),
         }
     }
 
-    /// A restart of what comes and goes helps as little as the one before: it is held for a while,
-    /// and what still calls for one then is a quarantine.
-    fn held_while_flapping(&self, step: Step) -> Option<Step> {
-        let Some(since) = self.agent.seen.flaps.since() else { return Some(step) };
-        if step.kind != CommandKind::Restart {
-            return Some(step);
+    /// What the gate says; what it holds back is kept for `explain`.
+    fn passes(&mut self, proposal: Proposal) -> Option<Permit> {
+        let around = Around {
+            now: self.now.mono,
+            warm_at: self.warm_at,
+            withheld: self.withheld,
+            slots: self.slots,
+            fleet: self.fleet,
+        };
+        match gate::ask(self.agent, &around, proposal) {
+            Gate::Open(permit) => Some(permit),
+            Gate::Shut(shut) => {
+                self.held.push((proposal, shut));
+                None
+            }
         }
-        let limits = &self.agent.who.policy.limits.flapping;
-        (self.now.mono.since(since) >= limits.hold_max).then(|| Step {
-            kind: CommandKind::Stop,
-            reason: format!("flapping for more than {}; {}", words(limits.hold_max), step.reason),
-            ..step
-        })
     }
 
-    fn waits_for_others(&self) -> bool {
-        self.slots.are_taken(self.fleet, self.now.mono)
+    fn view(&self) -> View {
+        View { now: self.now.mono, warming: self.now.mono < self.warm_at }
     }
 
     fn act(&mut self, step: Step, proof: &Proof) {
@@ -314,7 +285,7 @@ impl Judge<'_> {
         if let Proof::Failed { .. } = proof {
             trouble.finding.detail = format!("{}; then {}", trouble.finding.detail, step.reason);
         }
-        let command = self.order(step);
+        let command = self.issue(step);
         let ends_by = command.ttl + self.agent.who.policy.restart.term_grace + ANSWER_MARGIN;
         let due = self.now.mono.after(ends_by);
         self.slots.take(self.index, command.id, self.now.mono, due);
@@ -323,7 +294,7 @@ impl Judge<'_> {
     }
 
     /// The command for a step of the ladder.
-    fn order(&mut self, step: Step) -> Command {
+    fn issue(&mut self, step: Step) -> Command {
         Command {
             id: CommandId::ordered(self.now.wall, self.rng),
             kind: step.kind,

@@ -1,7 +1,5 @@
 //! How acts and lives end: exits, outcomes, and commands that nobody answered.
 
-use std::time::Duration;
-
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{CommandKind, Ending, Outcome, Refusal};
 use lubdub_shared::id::CommandId;
@@ -16,29 +14,6 @@ use crate::asks::InFlight;
 use crate::detect::Draft;
 use crate::treatment::{Answer, Change};
 use crate::{Effect, incident};
-
-/// After a refusal that is no save, nothing automatic for this long: what was refused for a
-/// reason of the sidecar's is refused again.
-const REST_AFTER_REFUSAL: Duration = Duration::from_secs(30);
-
-/// After the first save of a life; twice as long after each further one.
-const REST_AFTER_SAVE: Duration = Duration::from_secs(5);
-
-/// After a nudge that nobody took; twice as long after each further one.
-const REST_AFTER_NUDGE: Duration = Duration::from_secs(60);
-
-/// The longest of such rests.
-const REST_MAX: Duration = Duration::from_secs(60 * 60);
-
-/// Twice as long with each time.
-fn backoff(first: Duration, times: u32) -> Duration {
-    first.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(REST_MAX)
-}
-
-/// How long nobody is nudged again, after so many that nobody took.
-pub(super) fn rest_after_nudge(untaken: u32) -> Duration {
-    untaken.checked_sub(1).map_or(Duration::ZERO, |times| backoff(REST_AFTER_NUDGE, times))
-}
 
 impl Judge<'_> {
     pub(super) fn exited(&mut self, exit: &Exit, clean: bool, next: Lifecycle) {
@@ -84,8 +59,7 @@ impl Judge<'_> {
                 self.agent.treat(Change::Saved { due });
             }
             if is_act {
-                let rest = if save { self.rest_after_save() } else { REST_AFTER_REFUSAL };
-                self.agent.restraint.no_act_before = self.now.mono.after(rest);
+                self.agent.restraint.note_refusal(save, self.now.mono);
             }
         } else if asked.is_some_and(|asked| asked.cause().is_none() && ends(asked.command.kind)) {
             self.agent.treat(Change::EndedByPerson);
@@ -97,21 +71,12 @@ impl Judge<'_> {
         self.answered(ended.command, outcome, detail, Some(Box::new(ended)));
     }
 
-    /// A save is a new beginning for the agent; many of them are a disagreement between engine
-    /// and sidecar, which no haste settles.
-    fn rest_after_save(&mut self) -> Duration {
-        let rest = backoff(REST_AFTER_SAVE, self.agent.restraint.saves);
-        self.agent.restraint.saves = self.agent.restraint.saves.saturating_add(1);
-        rest
-    }
-
     /// What nobody took is told again, later and later.
     pub(super) fn nudge_ended(&mut self, taken: bool) {
+        self.agent.restraint.note_nudge(taken);
         if taken {
-            self.agent.restraint.untaken = 0;
             return;
         }
-        self.agent.restraint.untaken = self.agent.restraint.untaken.saturating_add(1);
         for standing in &mut self.agent.seen.findings {
             standing.nudged = false;
         }

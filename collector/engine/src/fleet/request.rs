@@ -11,13 +11,11 @@ use lubdub_shared::time::Mono;
 use super::judge::Judge;
 use crate::agent::Agent;
 use crate::asks::{Deferred, InFlight, Progress};
+use crate::gate::NUDGE_PATIENCE;
 use crate::{Effect, Request, incident};
 
 /// Time for an answer beyond what the act itself takes.
 pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
-
-/// How long a sidecar lets a nudge wait.
-pub(super) const NUDGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Commands of people whose answers are waited for at one time; one more is refused. What is under
 /// way is never given up for it: the sidecar may be carrying it out.

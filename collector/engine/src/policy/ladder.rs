@@ -10,6 +10,7 @@ use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
 use lubdub_shared::policy::{Act, Exhausted};
 use lubdub_shared::status::Status;
+use lubdub_shared::time::{Mono, words};
 
 use super::fusion::{self, Beside, Leads};
 use super::verify::Proof;
@@ -25,7 +26,12 @@ pub(crate) struct Step {
 }
 
 /// The act that the findings of the moment call for.
-pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
+pub(crate) fn step(agent: &Agent, proof: &Proof, now: Mono) -> Option<Step> {
+    let step = due(agent, proof)?;
+    Some(quarantined_when_flapping(step, agent, now))
+}
+
+fn due(agent: &Agent, proof: &Proof) -> Option<Step> {
     if let Proof::Failed { missing, precondition } = proof
         && let Some(treated) = agent.treatment.trouble()
         && treated.finding.level == Status::Critical
@@ -53,6 +59,18 @@ pub(crate) fn step(agent: &Agent, proof: &Proof) -> Option<Step> {
     })
 }
 
+/// A restart of what comes and goes helps as little as the one before. The gate holds it for a
+/// while; what still calls for one then is a quarantine.
+fn quarantined_when_flapping(step: Step, agent: &Agent, now: Mono) -> Step {
+    let hold_max = agent.who.policy.limits.flapping.hold_max;
+    let held = agent.seen.flaps.since().is_some_and(|since| now.since(since) >= hold_max);
+    if !held || step.kind != CommandKind::Restart {
+        return step;
+    }
+    let reason = format!("flapping for more than {}; {}", words(hold_max), step.reason);
+    Step { kind: CommandKind::Stop, reason, ..step }
+}
+
 /// What stands beside a finding is enough to act on it.
 fn is_enough(agent: &Agent, finding: &Finding) -> bool {
     fusion::leads(finding.cause, finding.level, beside(agent, finding)) == Leads::Act
@@ -69,15 +87,9 @@ fn beside(agent: &Agent, finding: &Finding) -> Beside {
     }
 }
 
-/// The act that a finding leads to once it is Critical, given what stands beside it now.
-pub(crate) fn would_act(agent: &Agent, finding: &Finding) -> Option<CommandKind> {
-    let leads = fusion::leads(finding.cause, Status::Critical, beside(agent, finding));
-    let act = agent.who.policy.act(finding.cause);
-    (leads == Leads::Act && act >= Act::Restart).then(|| kind_of(act, agent))
-}
-
 /// The finding for which the agent itself is to be told now, by its place, and why.
 pub(crate) fn nudge(agent: &Agent) -> Option<(usize, String)> {
+    agent.living()?;
     let asks = |standing: &ActiveFinding| {
         let finding = &standing.finding;
         let beside = Beside { inert: false, second: false };

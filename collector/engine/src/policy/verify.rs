@@ -8,9 +8,10 @@
 
 use std::time::Duration;
 
-use lubdub_shared::beat::Ages;
+use lubdub_shared::beat::{Ages, Report};
 use lubdub_shared::command::Precondition;
 use lubdub_shared::late::{Late, Silence};
+use lubdub_shared::policy::Policy;
 use lubdub_shared::time::Mono;
 
 use crate::agent::Agent;
@@ -59,6 +60,16 @@ pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
         None if well && shown.beats => Proof::Proven("beats".to_owned()),
         None => Proof::Pending,
     }
+}
+
+/// When time alone may change a proof, beside the moment that it is due and the clocks that every
+/// detector knows; from the report on, and in no order.
+pub(crate) fn changes(report: &Report, policy: &Policy) -> impl Iterator<Item = Duration> {
+    let Ages { up, quiet, silence, .. } = report.ages;
+    let (window, grace) = (report.ages.progress_window(policy), policy.startup_grace);
+    [(window, up), (ACTIVE_FOR, up), (ACTIVE_FOR, quiet), (grace, silence), (grace, quiet)]
+        .into_iter()
+        .filter_map(|(bound, age)| bound.checked_sub(age))
 }
 
 /// Everything that earlier lives showed, as far as it is owed now.

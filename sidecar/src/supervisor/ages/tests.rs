@@ -54,6 +54,38 @@ fn three_beats_arm_and_ready_does_not() {
     assert!(!told.ages().armed);
 }
 
+/// The collector foretells what comes next by such ages.
+#[test]
+fn time_alone_does_to_the_clocks_what_is_foretold() {
+    let stories: [&[&str]; 8] = [
+        &["WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"],
+        &["READY=1", "X_LUBDUB_PHASE=working", "X_LUBDUB_PROGRESS=1", "X_LUBDUB_PROGRESS=2"],
+        &["X_LUBDUB_PHASE=working", "X_LUBDUB_PROGRESS=0"],
+        &["X_LUBDUB_PHASE=llm\nX_LUBDUB_LEASE_USEC=40000000"],
+        &["X_LUBDUB_PHASE=idle"],
+        &[r#"{"task":{"id":"t","event":"start"}}"#],
+        &["WATCHDOG=1", "pause"],
+        &["WATCHDOG=1", "rest"],
+    ];
+    for story in stories {
+        let mut told = Told::new();
+        for word in story {
+            match *word {
+                "pause" => told.clocks.set_paused(true, told.now),
+                "rest" => told.clocks.set_resting(true),
+                text => drop(told.say(text)),
+            }
+            told.wait(3);
+        }
+        let (before, asked) = (told.ages(), told.now);
+        for _ in 0..140 {
+            told.wait(1);
+            let foretold = before.aged(told.now.since(asked));
+            assert_eq!(told.ages(), foretold, "{story:?}");
+        }
+    }
+}
+
 #[test]
 fn what_is_leased_or_paused_is_not_charged() {
     let mut told = Told::new();

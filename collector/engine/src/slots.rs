@@ -12,7 +12,7 @@ use lubdub_shared::command::AUTOMATIC_TTL;
 use lubdub_shared::id::CommandId;
 use lubdub_shared::time::Mono;
 
-use super::AgentIndex;
+use crate::AgentIndex;
 
 /// An intent is on disk, and a report back, well within this.
 const HEARD_WITHIN: Duration = Duration::from_millis(1500);
@@ -33,47 +33,65 @@ struct Act {
 impl Act {
     /// Nobody has heard of it, and it may still be carried out.
     fn is_deaf(&self, now: Mono) -> bool {
-        !self.heard && now < self.sent.after(AUTOMATIC_TTL)
+        !self.heard && now < self.deaf_until()
+    }
+
+    fn deaf_until(&self) -> Mono {
+        self.sent.after(AUTOMATIC_TTL)
     }
 
     /// Nothing else may begin now.
     fn holds(&self, now: Mono) -> bool {
+        now < self.held_until()
+    }
+
+    fn held_until(&self) -> Mono {
         let until = if self.heard { self.due } else { self.sent.after(HEARD_WITHIN) };
-        now < until.min(self.due)
+        until.min(self.due)
     }
 }
 
 /// The acts under way, and those that nobody seems to have heard.
-#[derive(Debug, Default)]
-pub(super) struct Slots(Vec<Act>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slots(Vec<Act>);
 
 impl Slots {
     /// No other act may begin now, in a fleet of so many.
-    pub(super) fn are_taken(&self, fleet: usize, now: Mono) -> bool {
+    fn are_taken(&self, fleet: usize, now: Mono) -> bool {
         let deaf = self.0.iter().filter(|act| act.is_deaf(now)).count();
         self.0.iter().any(|act| act.holds(now)) || deaf >= UNHEARD_MIN.max(fleet / 10)
     }
 
+    /// Until when no other act may begin, in a fleet of so many, if nobody answers; `None` when one
+    /// may now.
+    pub(crate) fn taken_until(&self, fleet: usize, now: Mono) -> Option<Mono> {
+        if !self.are_taken(fleet, now) {
+            return None;
+        }
+        let ends = self.0.iter().flat_map(|act| [act.held_until(), act.deaf_until()]);
+        ends.filter(|end| *end > now && !self.are_taken(fleet, *end)).min()
+    }
+
     /// An act begins.
-    pub(super) fn take(&mut self, agent: AgentIndex, command: CommandId, now: Mono, due: Mono) {
+    pub(crate) fn take(&mut self, agent: AgentIndex, command: CommandId, now: Mono, due: Mono) {
         self.0.retain(|act| act.is_deaf(now) || act.holds(now));
         self.0.push(Act { agent, command, sent: now, due, heard: false });
     }
 
     /// The agent is stopping: its sidecar has heard.
-    pub(super) fn note_heard(&mut self, agent: AgentIndex) {
+    pub(crate) fn note_heard(&mut self, agent: AgentIndex) {
         for act in self.0.iter_mut().filter(|act| act.agent == agent) {
             act.heard = true;
         }
     }
 
     /// Nothing is under way for the agent any more.
-    pub(super) fn free_agent(&mut self, agent: AgentIndex) {
+    pub(crate) fn free_agent(&mut self, agent: AgentIndex) {
         self.0.retain(|act| act.agent != agent);
     }
 
     /// The command was answered.
-    pub(super) fn free_command(&mut self, command: CommandId) {
+    pub(crate) fn free_command(&mut self, command: CommandId) {
         self.0.retain(|act| act.command != command);
     }
 }
