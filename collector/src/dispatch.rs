@@ -7,7 +7,7 @@ use std::time::Duration;
 use lubdub_engine::{AgentIndex, Effect, Fleet};
 use lubdub_shared::command::Command;
 use lubdub_shared::id::CommandId;
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session::ToSidecar;
 use lubdub_shared::time::{Mono, Now};
 use lubdub_shared::view::TransitionView;
@@ -89,10 +89,12 @@ impl Dispatch {
                 warn!(agent = %id, "{text}");
                 self.write(Op::Note(Some(id), text, now.wall));
             }
-            Effect::Policy(policy, mark) => {
+            Effect::Policy(policy) => {
                 info!(agent = %id, policy = policy.name, "another policy");
-                self.send_policy(index, (*policy).clone(), mark);
+                self.send_policy(index, &policy);
             }
+            // The driver's own.
+            Effect::Welcome(_) => {}
             Effect::Forget => {
                 info!(agent = %id, "forgotten");
                 self.write(Op::Forget(id, index));
@@ -175,9 +177,9 @@ impl Dispatch {
 
     /// A sidecar that does not hear of its policy would never be judged again: where its stream is
     /// full it ends, and the next one begins with the policy.
-    fn send_policy(&mut self, index: AgentIndex, policy: Policy, mark: u64) {
+    fn send_policy(&mut self, index: AgentIndex, policy: &VersionedPolicy) {
         let Some(stream) = self.sessions.get(&index) else { return };
-        let policy = Box::new(policy);
+        let (policy, mark) = (Box::new((**policy).clone()), policy.version());
         if stream.outbound.try_send(ToSidecar::Policy { policy, mark }).is_err() {
             warn!(session = stream.session, "a full stream is ended: it must hear of its policy");
             self.sessions.remove(&index);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use lubdub_engine::trace::Input;
 use lubdub_engine::{
-    AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity, Known, Request,
+    ActRequest, Admitted, AgentIndex, AgentInput, Detached, Effect, Fleet, Identity, Input,
+    Refused, StoredAgent,
 };
 use lubdub_shared::id::{AgentId, CommandId, SpoolId};
 use lubdub_shared::incident::Incident;
@@ -28,7 +28,6 @@ use crate::store::{Contents, Durable, Lost, Op, Store};
 mod health;
 mod message;
 mod policy;
-mod record;
 
 pub(crate) use message::{
     Acted, Acting, Asked, Forgetting, Forgot, Health, Listed, NewPolicy, NotAdmitted, NotApplied,
@@ -100,8 +99,9 @@ impl Driver {
             let policy = policies.of(&record.id, &record.labels);
             let incidents = incidents.remove(&record.id).unwrap_or_default();
             let unanswered = unanswered.remove(&record.id).unwrap_or_default();
-            let known = Known { record, policy, incidents, unanswered };
-            fleet.restore(known, now, &mut effects);
+            let stored = StoredAgent { record, policy, incidents, unanswered };
+            let input = Input::Restored(Box::new(stored));
+            fleet.apply(input, now, &mut effects).expect("only a Hello is refused");
         }
         info!(agents = fleet.len(), epoch = identity.epoch, "store opened");
         if let Some(recorder) = &mut recorder {
@@ -150,7 +150,7 @@ impl Driver {
             }
             let now = time::now();
             if self.fleet.next_deadline() <= now.mono {
-                self.fleet.tick(now, &mut self.effects);
+                self.applied(Input::Tick, now);
             }
             self.flush(now);
         }
@@ -196,7 +196,7 @@ impl Driver {
             ToDriver::Lost { session, agent } => {
                 if self.dispatch.is_current(agent, session) {
                     self.dispatch.close(agent);
-                    self.feed(agent, Event::Detached(Detached::Lost), now);
+                    self.feed(agent, AgentInput::Detached(Detached::Lost), now);
                 }
             }
             ToDriver::List { after, only, reply } => {
@@ -235,32 +235,32 @@ impl Driver {
         }
         let policy = self.policies.of(&hello.agent, &hello.labels);
         let (name, spool) = (hello.agent.clone(), hello.spool);
-        let resolved = (*policy).clone();
-        if let Some(recorder) = &mut self.recorder {
-            let (hello, policy) = (Box::new(hello.clone()), Box::new(resolved.clone()));
-            recorder.note(&self.fleet, Some(&name), Input::Hello(session, hello, policy), now);
-        }
-        let attached = self.fleet.attach(hello, policy, session, now, &mut self.effects);
-        let (agent, interval, pending, mut seen) = match attached {
-            Attached::As { agent, interval, pending, spool } => (agent, interval, pending, spool),
-            Attached::OtherInstance => {
+        let input = Input::Hello { session, hello: Box::new(hello), policy: policy.clone() };
+        match self.apply_input(input, now) {
+            Ok(()) => {}
+            Err(Refused::OtherInstance) => {
                 info!(agent = %name, session, "refused: another sidecar instance is heard");
                 return Err(NotAdmitted::OtherInstance);
             }
-            Attached::Behind { seen } => {
+            Err(Refused::Behind { seen }) => {
                 self.catch_up_with(seen, now);
                 return Err(NotAdmitted::Behind);
             }
-        };
+            Err(Refused::StillConnected) => return Err(NotAdmitted::OtherInstance),
+        }
         info!(agent = %name, session, "attached");
+        let welcomed = self.effects.iter().rposition(|(_, e)| matches!(e, Effect::Welcome(_)));
+        let (agent, effect) = self.effects.remove(welcomed.expect("who is admitted is welcome"));
+        let Effect::Welcome(admitted) = effect else { unreachable!("it was found by that") };
+        let Admitted { interval, pending, spool: mut seen, .. } = *admitted;
         seen.lost = self.take_lost(&name, spool);
         let welcome = ToSidecar::Welcome(Box::new(Welcome {
             session,
             store: self.identity.store,
             epoch: self.identity.epoch,
             interval,
-            policy_mark: resolved.mark(),
-            policy: resolved,
+            policy_mark: policy.version(),
+            policy: (*policy).clone(),
             // What was applied here may not be on disk yet: the sidecar sends what was not acked
             // again, and it is applied and written once.
             acked: 0,
@@ -276,10 +276,10 @@ impl Driver {
         match message {
             // The session refuses a second one.
             FromSidecar::Hello(_) => {}
-            FromSidecar::Report(report) => self.feed(agent, Event::Report(report), now),
+            FromSidecar::Report(report) => self.feed(agent, AgentInput::Report(report), now),
             FromSidecar::Events { spool, events } => {
                 for event in &events {
-                    self.feed(agent, Event::Happened(spool, Box::new(event.clone())), now);
+                    self.feed(agent, AgentInput::Event(spool, Box::new(event.clone())), now);
                 }
                 // As one with what they led to: a replay after a crash finds all of it, or none.
                 self.run_effects(now);
@@ -289,7 +289,7 @@ impl Driver {
             FromSidecar::Goodbye { reason, back_within } => {
                 self.dispatch.close(agent);
                 let how = Detached::Goodbye { reason, back_within };
-                self.feed(agent, Event::Detached(how), now);
+                self.feed(agent, AgentInput::Detached(how), now);
             }
             FromSidecar::Other => {}
         }
@@ -303,9 +303,31 @@ impl Driver {
         taken.map(|lost| lost.first..=lost.last).collect()
     }
 
-    fn feed(&mut self, agent: AgentIndex, event: Event, now: Now) {
-        self.record_event(agent, &event, now);
-        self.fleet.handle(agent, event, now, &mut self.effects);
+    /// The one door to the fleet; what goes through it is what a recording holds.
+    fn apply_input(&mut self, input: Input, now: Now) -> Result<(), Refused> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(&self.fleet, &input, now);
+        }
+        self.fleet.apply(input, now, &mut self.effects)
+    }
+
+    /// The same, of an input that is never refused.
+    fn applied(&mut self, input: Input, now: Now) {
+        if let Err(why) = self.apply_input(input, now) {
+            error!(?why, "an input was refused");
+        }
+    }
+
+    fn feed(&mut self, agent: AgentIndex, input: AgentInput, now: Now) {
+        self.applied(Input::Agent(agent, input), now);
+    }
+
+    /// Takes away, or gives back, the right to act; told when it changes.
+    fn set_authority(&mut self, withheld: Option<String>, now: Now) {
+        if self.withheld != withheld {
+            self.withheld.clone_from(&withheld);
+            self.applied(Input::Authority(withheld), now);
+        }
     }
 
     fn ask(&mut self, index: AgentIndex, asked: Asked, now: Now) -> Acting {
@@ -319,8 +341,8 @@ impl Driver {
             return Acting::ended(command, &why);
         }
         let progress = waiting;
-        let request = Request { command, kind, reason, requested_by, dry_run, expires };
-        self.feed(index, Event::Asked(request), now);
+        let request = ActRequest { command, kind, reason, requested_by, dry_run, expires };
+        self.feed(index, AgentInput::Asked(request), now);
         Acting { command, progress }
     }
 

@@ -15,9 +15,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lubdub_engine::trace::{Header, Input, Line, Standing, VERSION};
-use lubdub_engine::{Fleet, Identity};
-use lubdub_shared::id::AgentId;
+use lubdub_engine::trace::v1::AgentState;
+use lubdub_engine::trace::{Header, Line, VERSION, v1};
+use lubdub_engine::{Fleet, Identity, Input};
 use lubdub_shared::time::Now;
 use tracing::{error, info};
 
@@ -74,27 +74,27 @@ impl Recorder {
             identity: self.identity.into(),
         };
         let standing = fleet.ids_after(None).map(|(id, index)| {
-            let standing = Standing::of(fleet.agent(index));
-            line(now, Some(id.clone()), Input::Standing(Box::new(standing)))
+            let state = Box::new(AgentState::of(fleet.agent(index)));
+            Line::new(now, Some(id.clone()), v1::Input::Standing(state))
         });
         self.send(Told::Begin(Box::new(header), standing.collect()));
     }
 
     /// Records an input, before it is applied.
-    pub(crate) fn note(&mut self, fleet: &Fleet, agent: Option<&AgentId>, input: Input, now: Now) {
+    pub(crate) fn note(&mut self, fleet: &Fleet, input: &Input, now: Now) {
+        let Some(line) = Line::of(fleet, input, now) else { return };
         if self.full.swap(false, Ordering::Relaxed) {
             self.begin(fleet, now);
         }
         if self.dropped > 0 {
-            let dropped = Input::Dropped(self.dropped);
-            if !self.send(Told::Line(Box::new(line(now, None, dropped)))) {
+            let dropped = Line::new(now, None, v1::Input::Dropped(self.dropped));
+            if !self.send(Told::Line(Box::new(dropped))) {
                 self.dropped += 1;
                 return;
             }
             self.dropped = 0;
         }
-        self.dropped +=
-            u64::from(!self.send(Told::Line(Box::new(line(now, agent.cloned(), input)))));
+        self.dropped += u64::from(!self.send(Told::Line(Box::new(line))));
     }
 
     fn send(&self, told: Told) -> bool {
@@ -116,10 +116,6 @@ impl Drop for Recorder {
             error!("the recorder's thread had panicked");
         }
     }
-}
-
-fn line(now: Now, a: Option<AgentId>, input: Input) -> Line {
-    Line { m: now.mono.0, w: now.wall.0, a, input }
 }
 
 fn write(mut file: Rotating, queue: &Receiver<Told>, full: &AtomicBool) {

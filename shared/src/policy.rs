@@ -4,7 +4,6 @@
 //! what holds where nobody said otherwise, on both sides.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -15,11 +14,13 @@ use crate::incident::Cause;
 use crate::status::words;
 
 mod limits;
+mod version;
 
 pub use limits::{
     Due, EnergyLimits, Expected, FailureLimits, FlappingLimits, Limits, LoopLimits, MemoryLimits,
     NAMED_MAX, QuietHours, ResponseLimits, STEPS_MAX,
 };
+pub use version::VersionedPolicy;
 
 words! {
     /// How far the collector may go with living agents.
@@ -281,15 +282,6 @@ impl Policy {
     pub fn progress_deadline(&self, phase: Option<Phase>) -> Duration {
         let own = phase.and_then(|phase| self.phase.get(&phase)).copied().flatten();
         own.unwrap_or_default().max(self.progress_window)
-    }
-
-    /// A number by which a collector and a sidecar know that they speak of the same policy; never
-    /// 0. It is made anew by each collector, and compared with nothing that another made.
-    pub fn mark(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let text = serde_json::to_string(self).expect("keys are words, numbers are finite");
-        text.hash(&mut hasher);
-        hasher.finish().max(1)
     }
 
     /// The most that a cause may lead to by itself.

@@ -1,13 +1,13 @@
 //! The engine at 100,000 agents: time for a report that changes nothing, and for a due deadline.
 //! `cargo bench -p tests --bench engine`; the median counts.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
+use harness::fleet::{apply, attach};
 use harness::sample;
-use lubdub_engine::trace::{Header, Input, Line, Replay, VERSION};
-use lubdub_engine::{AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity};
+use lubdub_engine::trace::{Header, Line, Replay, VERSION, v1};
+use lubdub_engine::{AgentIndex, AgentInput, Detached, Effect, Fleet, Identity, Input};
 use lubdub_shared::id::{Life, StoreId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::session::Hello;
@@ -36,15 +36,13 @@ fn world() -> World {
     let identity = Identity { store, epoch: 1, interval: seconds(5), reports_per_second: 20_000 };
     let mut now = Now { mono: Mono(1_000_000_000), wall: Wall(0) };
     let mut fleet = Fleet::new(identity, 1, now.mono);
-    let (policy, mut agents, mut out) = (Arc::new(Policy::default()), Vec::new(), Vec::new());
+    let (policy, mut agents, mut out) = (Policy::default(), Vec::new(), Vec::new());
     for number in 0..AGENTS {
         let (hello, life) = sample::hello(number, rng);
         // As a fleet attaches: spread over the interval.
         now.mono = now.mono.after(Duration::from_micros(50));
-        let attached = fleet.attach(hello, Arc::clone(&policy), 1, now, &mut out);
-        if let Attached::As { agent, .. } = attached {
-            agents.push((agent, life));
-        }
+        let (agent, _) = attach(&mut fleet, hello, &policy, 1, now, &mut out).expect("admitted");
+        agents.push((agent, life));
         out.clear();
     }
     World { fleet, agents, now, out }
@@ -69,7 +67,8 @@ fn report_of_each_of_100k_agents(bencher: Bencher<'_, '_>) {
         .bench_local_values(|reports| {
             for ((index, _), report) in world.agents.iter().zip(reports) {
                 world.now.mono = world.now.mono.after(Duration::from_micros(50));
-                world.fleet.handle(*index, Event::Report(report), world.now, &mut world.out);
+                let input = Input::Agent(*index, AgentInput::Report(report));
+                apply(&mut world.fleet, input, world.now, &mut world.out);
                 black_box(&world.out);
                 world.out.clear();
             }
@@ -93,11 +92,11 @@ fn replay_of_100k_recorded_reports(bencher: Bencher<'_, '_>) {
     };
     let agents: Vec<_> = (0..1000).map(|number| sample::hello(number, rng)).collect();
     for (hello, _) in &agents {
-        line(hello, Input::Hello(1, Box::new(hello.clone()), Box::default()));
+        line(hello, v1::Input::Hello(1, Box::new(hello.clone()), Box::default()));
     }
     for number in 0..100_u64 {
         for (hello, life) in &agents {
-            line(hello, Input::Report(Box::new(sample::report(*life, number + 2))));
+            line(hello, v1::Input::Report(Box::new(sample::report(*life, number + 2))));
         }
     }
     bencher.counter(divan::counter::ItemsCount::new(AGENTS)).bench_local(|| {
@@ -114,7 +113,7 @@ fn replay_of_100k_recorded_reports(bencher: Bencher<'_, '_>) {
 fn tick_with_nothing_due(bencher: Bencher<'_, '_>) {
     let mut world = world();
     bencher.bench_local(|| {
-        world.fleet.tick(black_box(world.now), &mut world.out);
+        apply(&mut world.fleet, Input::Tick, black_box(world.now), &mut world.out);
     });
 }
 
@@ -127,8 +126,8 @@ fn tick_with_100k_due(bencher: Bencher<'_, '_>) {
         .with_inputs(|| {
             let mut world = world();
             for (index, _) in &world.agents {
-                let lost = Event::Detached(Detached::Lost);
-                world.fleet.handle(*index, lost, world.now, &mut world.out);
+                let lost = Input::Agent(*index, AgentInput::Detached(Detached::Lost));
+                apply(&mut world.fleet, lost, world.now, &mut world.out);
             }
             world.out.clear();
             // The engine looks each second, or it doubts itself.
@@ -144,7 +143,7 @@ fn tick_with_100k_due(bencher: Bencher<'_, '_>) {
             let mut due = 0;
             for _ in 0..25 {
                 world.now.mono = world.now.mono.after(seconds(1));
-                world.fleet.tick(world.now, &mut world.out);
+                apply(&mut world.fleet, Input::Tick, world.now, &mut world.out);
                 due += world.out.len();
                 world.out.clear();
             }

@@ -2,12 +2,12 @@
 //! no text that misleads. The targets of `tests/fuzz` and the test of its seeds call these.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lubdub_collector::config::Policies;
 use lubdub_engine::trace::{Header, Line, Replay};
-use lubdub_engine::{AgentIndex, Attached, Detached, Event, Fleet, Identity, explain};
+use lubdub_engine::{AgentIndex, AgentInput, Detached, Effect, Fleet, Identity, Input, explain};
 use lubdub_shared::id::{AgentId, LifeId, ProcessId, StoreId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::session::{FromSidecar, ToSidecar, Welcome};
@@ -126,7 +126,7 @@ pub fn stream(bytes: &[u8]) {
         now.mono = now.mono.after(Duration::from_secs(1));
         now.wall = now.wall.after(Duration::from_secs(1));
         apply(&mut fleet, &mut agent, message, now, &mut effects);
-        fleet.tick(now, &mut effects);
+        crate::fleet::apply(&mut fleet, Input::Tick, now, &mut effects);
         effects.clear();
         if let Some(index) = agent {
             let agent = fleet.agent(index);
@@ -150,33 +150,41 @@ fn apply(
     agent: &mut Option<AgentIndex>,
     message: FromSidecar,
     now: Now,
-    effects: &mut Vec<(AgentIndex, lubdub_engine::Effect)>,
+    effects: &mut Vec<(AgentIndex, Effect)>,
 ) {
     match (message, *agent) {
         (FromSidecar::Hello(hello), _) => {
             // The strictest policy there is: every multiple of every number is computed.
             let policy =
                 Policy { failures_before_critical: std::num::NonZeroU32::MAX, ..Policy::default() };
-            let attached = fleet.attach(*hello, Arc::new(policy), 1, now, effects);
-            if let Attached::As { agent: index, .. } = attached {
+            if let Ok((index, _)) = crate::fleet::attach(fleet, *hello, &policy, 1, now, effects) {
                 *agent = Some(index);
             }
         }
         (FromSidecar::Report(report), Some(index)) => {
-            fleet.handle(index, Event::Report(report), now, effects);
+            give(fleet, index, AgentInput::Report(report), now, effects);
         }
         (FromSidecar::Events { spool, events }, Some(index)) => {
             for event in events {
-                let event = Event::Happened(spool, Box::new(event));
-                fleet.handle(index, event, now, effects);
+                give(fleet, index, AgentInput::Event(spool, Box::new(event)), now, effects);
             }
         }
         (FromSidecar::Goodbye { reason, back_within }, Some(index)) => {
             let how = Detached::Goodbye { reason, back_within };
-            fleet.handle(index, Event::Detached(how), now, effects);
+            give(fleet, index, AgentInput::Detached(how), now, effects);
         }
         (_, None) | (FromSidecar::Other, _) => {}
     }
+}
+
+fn give(
+    fleet: &mut Fleet,
+    index: AgentIndex,
+    input: AgentInput,
+    now: Now,
+    effects: &mut Vec<(AgentIndex, Effect)>,
+) {
+    crate::fleet::apply(fleet, Input::Agent(index, input), now, effects);
 }
 
 /// A policy file.

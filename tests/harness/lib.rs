@@ -9,6 +9,7 @@
 )]
 
 mod disk;
+pub mod fleet;
 pub mod fuzz;
 mod impostor;
 mod newer;

@@ -32,15 +32,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_collector::config::Policies;
-use lubdub_engine::{AgentIndex, Attached, Detached, Effect, Event, Fleet, Identity, Request};
+use lubdub_engine::{
+    ActRequest, Admitted, AgentIndex, AgentInput, Detached, Effect, Fleet, Identity, Input, Refused,
+};
 use lubdub_shared::beat::{Exit, ExitHow, Health};
 use lubdub_shared::command::{Command, CommandKind};
 use lubdub_shared::id::{AgentId, CommandId, InstanceId, SpoolId, StoreId};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::{Policy, VersionedPolicy};
 use lubdub_shared::session::{self, Hello, Welcome};
 use lubdub_shared::strict_toml;
 use lubdub_shared::time::{Mono, Now, TICK, Wall};
@@ -48,6 +49,8 @@ use lubdub_sidecar::state::Memory;
 use lubdub_sidecar::supervisor::{Event as Told, Local, Supervisor};
 use lubdub_sidecar::vitals::TreeSample;
 use lubdub_sidecar::vitals::activity::Counters;
+
+use crate::fleet;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const AGENT: &str = "a1";
@@ -89,7 +92,7 @@ struct Habit {
 struct VirtualWorld {
     now: Now,
     began: Mono,
-    policy: Policy,
+    policy: VersionedPolicy,
     toml: BTreeMap<String, String>,
     fleet: Fleet,
     supervisor: Supervisor,
@@ -154,7 +157,7 @@ impl VirtualWorld {
         Self {
             now,
             began: now.mono,
-            policy: Policy::default(),
+            policy: Policy::default().into(),
             toml: BTreeMap::new(),
             fleet: Fleet::new(identity, 1, now.mono),
             supervisor,
@@ -282,10 +285,7 @@ impl VirtualWorld {
             "listens" | "deaf" => self.supervisor.set_listens(verb == "listens"),
             "push" => {
                 self.set_policy(rest);
-                let (agent, policy) = (self.agent.expect("it is linked"), self.policy.clone());
-                let (policy, mark) = (Arc::new(policy.clone()), policy.mark());
-                self.fleet.set_policy(agent, (&policy, mark), self.now, &mut self.effects);
-                self.dispatch();
+                self.feed(AgentInput::Policy(self.policy.clone()));
             }
             "wall" => {
                 let (sign, by) = rest.split_once(' ').expect("a sign and a duration");
@@ -313,16 +313,14 @@ impl VirtualWorld {
         let file: File =
             strict_toml::parse("transcript", &lines.collect::<String>()).expect("a policy");
         let policies = Policies::new("transcript", file.policy, Vec::new()).expect("a policy");
-        self.policy = (*policies.of(&self.hello.agent, &self.hello.labels)).clone();
+        self.policy = policies.of(&self.hello.agent, &self.hello.labels);
     }
 
     fn attach(&mut self) {
         self.session += 1;
         self.hello.report = self.supervisor.report(self.now.mono);
         self.hello.last_event = self.numbered;
-        let (policy, hello) = (Arc::new(self.policy.clone()), self.hello.clone());
-        let attached = self.fleet.attach(hello, policy, self.session, self.now, &mut self.effects);
-        let Attached::As { agent, pending, .. } = attached else { panic!("refused") };
+        let (agent, admitted) = self.knock(self.hello.clone(), self.session).expect("admitted");
         (self.agent, self.linked) = (Some(agent), true);
         self.tell(Told::Welcome(
             Box::new(Welcome {
@@ -330,29 +328,32 @@ impl VirtualWorld {
                 store: self.identity.store,
                 epoch: self.identity.epoch,
                 interval: INTERVAL,
-                policy_mark: self.policy.mark(),
+                policy_mark: self.policy.version(),
                 spool: None,
-                policy: self.policy.clone(),
+                policy: (*self.policy).clone(),
                 acked: 0,
                 degraded: String::new(),
-                pending,
+                pending: admitted.pending,
             }),
             "virtual".to_owned(),
         ));
         let spool = std::mem::take(&mut self.spool);
         for event in spool {
-            self.feed(Event::Happened(self.hello.spool, Box::new(event)));
+            self.feed(AgentInput::Event(self.hello.spool, Box::new(event)));
         }
+    }
+
+    fn knock(&mut self, hello: Hello, session: u64) -> Result<(AgentIndex, Admitted), Refused> {
+        let (now, effects) = (self.now, &mut self.effects);
+        fleet::attach(&mut self.fleet, hello, &self.policy, session, now, effects)
     }
 
     /// Another sidecar instance says hello for the same agent.
     fn rival(&mut self) {
         let instance = InstanceId::from_slice(&[7; 16]).expect("16 bytes");
         let hello = Hello { instance, ..self.hello.clone() };
-        let policy = Arc::new(self.policy.clone());
-        let session = self.session + 1;
-        let attached = self.fleet.attach(hello, policy, session, self.now, &mut self.effects);
-        assert_eq!(attached, Attached::OtherInstance);
+        let refused = self.knock(hello, self.session + 1).map(|_| ());
+        assert_eq!(refused, Err(Refused::OtherInstance));
         self.note("another instance is turned away");
         self.dispatch();
     }
@@ -360,14 +361,13 @@ impl VirtualWorld {
     fn detach(&mut self) {
         self.linked = false;
         let agent = self.agent.expect("it was linked");
-        let lost = Event::Detached(Detached::Lost);
-        self.fleet.handle(agent, lost, self.now, &mut self.effects);
-        self.dispatch();
+        let lost = AgentInput::Detached(Detached::Lost);
+        self.apply(Input::Agent(agent, lost));
         self.tell(Told::LinkLost);
     }
 
     fn person(&mut self, kind: &str) {
-        let request = Request {
+        let request = ActRequest {
             command: CommandId::random(&mut self.rng),
             kind: CommandKind::from_word(kind).expect("an act"),
             reason: "asked".to_owned(),
@@ -375,7 +375,7 @@ impl VirtualWorld {
             dry_run: false,
             expires: Duration::from_secs(3600),
         };
-        self.feed(Event::Asked(request));
+        self.feed(AgentInput::Asked(request));
     }
 
     fn say(&mut self, text: &str) {
@@ -391,12 +391,16 @@ impl VirtualWorld {
         self.perform(actions);
     }
 
-    fn feed(&mut self, event: Event) {
+    fn feed(&mut self, input: AgentInput) {
         if self.linked {
             let agent = self.agent.expect("it is linked");
-            self.fleet.handle(agent, event, self.now, &mut self.effects);
-            self.dispatch();
+            self.apply(Input::Agent(agent, input));
         }
+    }
+
+    fn apply(&mut self, input: Input) {
+        fleet::apply(&mut self.fleet, input, self.now, &mut self.effects);
+        self.dispatch();
     }
 
     fn ends(&mut self, how: ExitHow) {
@@ -415,8 +419,7 @@ impl VirtualWorld {
                 self.tell(Told::TreeGone(Vec::new()));
             }
             self.tell(Told::Tick);
-            self.fleet.tick(self.now, &mut self.effects);
-            self.dispatch();
+            self.apply(Input::Tick);
         }
     }
 
@@ -426,8 +429,7 @@ impl VirtualWorld {
             let end = self.now.mono.after(span);
             while self.now.mono < end {
                 self.pass(TICK);
-                self.fleet.tick(self.now, &mut self.effects);
-                self.dispatch();
+                self.apply(Input::Tick);
             }
         } else {
             self.pass(span);

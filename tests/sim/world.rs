@@ -1,15 +1,14 @@
 //! One simulated agent, its sidecar's pure half and the engine, tick by tick.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use lubdub_engine::{AgentIndex, Attached, Effect, Event, Fleet, Identity};
+use lubdub_engine::{AgentIndex, AgentInput, Effect, Fleet, Identity, Input};
 use lubdub_shared::beat::{Exit, ExitHow};
 use lubdub_shared::command::{Ending, Refusal};
 use lubdub_shared::id::{AgentId, InstanceId, ProcessId, SpoolId, StoreId};
 use lubdub_shared::line::{Message, parse};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::{Policy, VersionedPolicy};
 use lubdub_shared::session::{Happening, Hello, Welcome};
 use lubdub_shared::time::{Mono, Now, TICK, Wall};
 use lubdub_sidecar::state::Memory;
@@ -21,6 +20,7 @@ use super::baselines::{Baselines, Signals};
 use super::invariants::{self, Moment};
 use super::script::{Doing, Kind, Script, Truth};
 use super::table::Score;
+use crate::fleet;
 use crate::sample::gathered;
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -151,10 +151,9 @@ impl World {
     }
 
     fn attach(&mut self) {
-        let (policy, hello) = (Arc::new(self.policy.clone()), self.hello.clone());
-        let attached = self.fleet.attach(hello, policy, 1, self.now, &mut self.effects);
-        let Attached::As { agent, .. } = attached else { panic!("refused") };
-        self.agent = agent;
+        let (hello, now, effects) = (self.hello.clone(), self.now, &mut self.effects);
+        let admitted = fleet::attach(&mut self.fleet, hello, &self.policy, 1, now, effects);
+        (self.agent, _) = admitted.expect("admitted");
         let welcome = Welcome {
             session: 1,
             store: self.identity.store,
@@ -164,7 +163,7 @@ impl World {
             acked: 0,
             degraded: String::new(),
             pending: Vec::new(),
-            policy_mark: self.policy.mark(),
+            policy_mark: VersionedPolicy::from(self.policy.clone()).version(),
             spool: None,
         };
         self.tell(Told::Welcome(Box::new(welcome), "sim".to_owned()));
@@ -305,7 +304,7 @@ impl World {
             }
             Action::Report => {
                 let report = self.supervisor.report(self.now.mono);
-                self.feed(Event::Report(Box::new(report)));
+                self.feed(AgentInput::Report(Box::new(report)));
             }
             Action::Emit(life, what) => {
                 let saved = matches!(&what, Happening::Outcome(outcome)
@@ -318,7 +317,7 @@ impl World {
                     life,
                     what,
                 };
-                self.feed(Event::Happened(self.hello.spool, Box::new(event)));
+                self.feed(AgentInput::Event(self.hello.spool, Box::new(event)));
             }
             Action::Gather(order) => {
                 let gathered = Told::Gathered(Box::new(gathered(&order)));
@@ -350,13 +349,14 @@ impl World {
 
     fn collector_looks(&mut self) {
         if self.fleet.next_deadline() <= self.now.mono {
-            self.fleet.tick(self.now, &mut self.effects);
+            fleet::apply(&mut self.fleet, Input::Tick, self.now, &mut self.effects);
             self.judge();
         }
     }
 
-    fn feed(&mut self, event: Event) {
-        self.fleet.handle(self.agent, event, self.now, &mut self.effects);
+    fn feed(&mut self, input: AgentInput) {
+        let input = Input::Agent(self.agent, input);
+        fleet::apply(&mut self.fleet, input, self.now, &mut self.effects);
         self.judge();
     }
 

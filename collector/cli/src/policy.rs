@@ -8,7 +8,7 @@ use lubdub_collector::config::Policies;
 use lubdub_engine::explain;
 use lubdub_shared::beat::{Phase, Report};
 use lubdub_shared::pb;
-use lubdub_shared::policy::{Limits, Policy};
+use lubdub_shared::policy::{Limits, Policy, VersionedPolicy};
 use lubdub_shared::schedule;
 use lubdub_shared::time::{self, words};
 use lubdub_shared::view::AgentView;
@@ -88,7 +88,7 @@ async fn check(args: Check) -> Result<(), Failed> {
             lines.iter().try_for_each(|line| render::line(&render::clean(line)))
         }
         Output::Json => {
-            let of = |policy: &std::sync::Arc<Policy>| {
+            let of = |policy: &VersionedPolicy| {
                 serde_json::json!({
                     "name": policy.name,
                     "mode": policy.mode,

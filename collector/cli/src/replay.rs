@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lubdub_collector::config::Policies;
 use lubdub_engine::trace::{
-    Assign, Change, Header, Input, Line, OutOfTime, Replay, Told, VERSION, WouldAct,
+    Assign, Change, Header, Line, OutOfTime, Replay, Told, VERSION, WouldAct, v1,
 };
 use lubdub_shared::id::AgentId;
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::{Policy, VersionedPolicy};
 use serde_json::json;
 
 use crate::cli::Output;
@@ -73,8 +72,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failed> {
 }
 
 fn replay(args: &Args, policies: Option<&Policies>) -> Result<Replayed, Failed> {
-    let assign = |agent: &AgentId, labels: &BTreeMap<String, String>| -> Arc<Policy> {
-        policies.map_or_else(Arc::default, |policies| policies.of(agent, labels))
+    let assign = |agent: &AgentId, labels: &BTreeMap<String, String>| -> VersionedPolicy {
+        let default = || Policy::default().into();
+        policies.map_or_else(default, |policies| policies.of(agent, labels))
     };
     let instead: Option<Assign<'_>> = if policies.is_some() { Some(&assign) } else { None };
     let mut replayed = Replayed::default();
@@ -135,7 +135,7 @@ fn apply(
     replayed: &mut Replayed,
 ) -> Result<(), String> {
     let (_, replay) = running.as_mut().ok_or("no header of a trace comes before it")?;
-    if let Input::Dropped(lost) = line.input {
+    if let v1::Input::Dropped(lost) = line.input {
         replayed.lost += lost;
     }
     replay.apply(line).map_err(|why| match why {

@@ -1,13 +1,12 @@
 //! One agent's state, as the engine holds it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::{Evidence, Report};
 use lubdub_shared::id::{AgentId, InstanceId, Life, SpoolId};
 use lubdub_shared::incident::{Finding, Incident};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::schedule::LedgerView;
 use lubdub_shared::session::GoodbyeReason;
 use lubdub_shared::status::{Lifecycle, Status};
@@ -95,9 +94,7 @@ pub struct Who {
     /// For people and for `[[assign]]`.
     pub labels: BTreeMap<String, String>,
     /// What is decided by settings.
-    pub policy: Arc<Policy>,
-    /// The policy's version: a report that was made under another is not held against the agent.
-    pub(crate) policy_version: u64,
+    pub policy: VersionedPolicy,
 }
 
 /// How an agent's sidecar is heard.
@@ -170,16 +167,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn new(record: AgentRecord, policy: Arc<Policy>, now: Mono) -> Self {
+    pub(crate) fn new(record: AgentRecord, policy: VersionedPolicy, now: Mono) -> Self {
         let stream = if record.left { Stream::Left { back_by: None } } else { Stream::Lost };
         Self {
-            who: Who {
-                id: record.id,
-                host: record.host,
-                labels: record.labels,
-                policy,
-                policy_version: 0,
-            },
+            who: Who { id: record.id, host: record.host, labels: record.labels, policy },
             link: Link {
                 stream,
                 conflict: None,
@@ -230,7 +221,8 @@ impl Agent {
     /// The report speaks of a living process of the current life, under the policy in force.
     pub fn living(&self) -> Option<&Report> {
         let report = self.seen.report.as_deref()?;
-        if report.policy != 0 && report.policy != self.who.policy_version {
+        // What was made under another policy is not held against the agent.
+        if report.policy != 0 && report.policy != self.who.policy.version() {
             return None;
         }
         let alive = matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying);

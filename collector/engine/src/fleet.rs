@@ -1,18 +1,16 @@
 //! All agents, and the one place that applies an event to one of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::id::{AgentId, SpoolId, StoreId};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::time::{Mono, Now};
 
 use crate::agent::{Agent, AgentRecord};
 use crate::deadlines::Deadlines;
-use crate::detect::flapping::Flaps;
 use crate::slots::Slots;
-use crate::{Effect, Event};
+use crate::{AgentInput, Effect, Input, Refused};
 
 mod attach;
 mod forecast;
@@ -22,10 +20,7 @@ mod outcome;
 mod request;
 mod restore;
 
-pub use attach::Attached;
-pub use forget::StillConnected;
 use judge::Judge;
-pub use restore::Known;
 
 /// The engine looks at its own clock at least this often, so that it knows when it was away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -92,26 +87,37 @@ impl Fleet {
         }
     }
 
-    /// A replay begins at this moment: the engine was not away before it.
-    pub(crate) fn begin_at(&mut self, now: Mono) {
-        (self.looked, self.warm_at) = (now, now);
-    }
-
-    /// Applies an event to an agent.
-    pub fn handle(
+    /// Applies what happens; what follows from it goes out in order.
+    ///
+    /// # Errors
+    /// It is refused: nothing came of it, but that a second instance was noted where that is why.
+    pub fn apply(
         &mut self,
-        index: AgentIndex,
-        event: Event,
+        input: Input,
         now: Now,
         out: &mut Vec<(AgentIndex, Effect)>,
-    ) {
+    ) -> Result<(), Refused> {
         self.look(now.mono);
-        self.judged(index, now, out, |judge| match event {
-            Event::Report(report) => judge.report(report),
-            Event::Happened(spool, event) => judge.happened(spool, *event),
-            Event::Detached(how) => judge.detached(how),
-            Event::Asked(request) => judge.asked(request),
-        });
+        match input {
+            Input::Hello { session, hello, policy } => {
+                return self.attach(session, *hello, policy, now, out);
+            }
+            Input::Agent(index, AgentInput::Forgotten) => return self.forget(index, now, out),
+            Input::Agent(index, input) => self.judged(index, now, out, |judge| match input {
+                AgentInput::Report(report) => judge.report(report),
+                AgentInput::Event(spool, event) => judge.happened(spool, *event),
+                AgentInput::Detached(how) => judge.detached(how),
+                AgentInput::Asked(request) => judge.asked(request),
+                AgentInput::Policy(policy) => judge.set_policy(policy),
+                AgentInput::Forgotten => {}
+            }),
+            Input::Restored(stored) => self.restore(*stored, now, out),
+            Input::Authority(withheld) => self.no_authority = withheld,
+            Input::Epoch(epoch) => self.identity.epoch = self.identity.epoch.max(epoch),
+            Input::Released(index) => self.free.push(index),
+            Input::Tick => self.tick(now, out),
+        }
+        Ok(())
     }
 
     /// Lets an agent be judged. What must be remembered of it goes out last: what was applied has
@@ -132,9 +138,8 @@ impl Fleet {
         self.arm(index, now.mono);
     }
 
-    /// Looks at whoever is due. Must be called at [`Fleet::next_deadline`].
-    pub fn tick(&mut self, now: Now, out: &mut Vec<(AgentIndex, Effect)>) {
-        self.look(now.mono);
+    /// Looks at whoever is due.
+    fn tick(&mut self, now: Now, out: &mut Vec<(AgentIndex, Effect)>) {
         while let Some((due, index)) = self.deadlines.pop_due(now.mono) {
             let agent = self.agent_mut(index);
             if agent.wake == Some(due) {
@@ -144,7 +149,7 @@ impl Fleet {
         }
     }
 
-    /// When [`Fleet::tick`] must next be called.
+    /// When [`Input::Tick`] must come next.
     pub fn next_deadline(&self) -> Mono {
         let look = self.looked.after(LOOK_EVERY);
         self.deadlines.next().map_or(look, |due| due.min(look))
@@ -160,30 +165,6 @@ impl Fleet {
             let left = lubdub_shared::time::words(left);
             format!("warming up: nothing is concluded from silent links for {left}")
         })
-    }
-
-    /// Takes away, or gives back, the right to act by itself.
-    pub fn set_authority(&mut self, withheld: Option<String>) {
-        self.no_authority = withheld;
-    }
-
-    /// Another policy for an agent from now on. Its clocks begin anew at its sidecar, and nothing
-    /// is concluded until a report comes that was made under it.
-    pub fn set_policy(
-        &mut self,
-        index: AgentIndex,
-        (policy, mark): (&Arc<Policy>, u64),
-        now: Now,
-        out: &mut Vec<(AgentIndex, Effect)>,
-    ) {
-        let agent = self.agent_mut(index);
-        if agent.who.policy == *policy {
-            return;
-        }
-        (agent.who.policy, agent.who.policy_version) = (Arc::clone(policy), mark);
-        agent.seen.flaps = Flaps::default();
-        out.push((index, Effect::Policy(Arc::clone(policy), mark)));
-        self.judged(index, now, out, |judge| judge.look());
     }
 
     /// One agent.
@@ -236,11 +217,6 @@ impl Fleet {
         last
     }
 
-    /// A sidecar has seen a higher epoch of this store: it was restored from a backup.
-    pub fn raise_epoch(&mut self, epoch: u64) {
-        self.identity.epoch = self.identity.epoch.max(epoch);
-    }
-
     /// Between reports of each agent.
     fn interval(&self) -> Duration {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
@@ -248,7 +224,7 @@ impl Fleet {
         self.identity.interval.max(enough)
     }
 
-    fn intern(&mut self, record: AgentRecord, policy: Arc<Policy>, now: Mono) -> AgentIndex {
+    fn intern(&mut self, record: AgentRecord, policy: VersionedPolicy, now: Mono) -> AgentIndex {
         let mut agent = Agent::new(record, policy, now);
         agent.link.interval = self.interval();
         let (id, spool) = (agent.who.id.clone(), agent.link.spool);

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `m` is the collector's monotonic clock and `w` the wall clock, both in nanoseconds; `a` is the
-//! agent, absent where an input concerns the collector; `in` is one [`Input`], by name. A file
+//! agent, absent where an input concerns the collector; `in` is one [`v1::Input`], by name. A file
 //! begins with one `standing` line for each agent that is known then, so that each file can be
 //! replayed alone. Lines that could not be recorded are counted by a `dropped` line.
 //!
@@ -25,17 +25,16 @@
 
 use std::time::Duration;
 
-use lubdub_shared::beat::Report;
-use lubdub_shared::id::{AgentId, InstanceId, SpoolId, StoreId};
-use lubdub_shared::policy::Policy;
-use lubdub_shared::session::{Event as HardFact, Hello};
+use lubdub_shared::id::StoreId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, AgentRecord, Detached, Identity, Request};
+use crate::Identity;
 
 mod replay;
+pub mod v1;
 
 pub use replay::{Assign, Change, OutOfTime, Replay, Told, WouldAct};
+pub use v1::Line;
 
 /// The version that is written, and read.
 pub const VERSION: u32 = 1;
@@ -77,75 +76,5 @@ impl From<IdentityJson> for Identity {
     fn from(identity: IdentityJson) -> Self {
         let IdentityJson { store, epoch, interval, reports_per_second } = identity;
         Self { store, epoch, interval, reports_per_second }
-    }
-}
-
-/// One input with its moment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Line {
-    /// Monotonic, nanoseconds.
-    pub m: u64,
-    /// Wall clock, nanoseconds since 1970.
-    pub w: i64,
-    /// Which agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub a: Option<AgentId>,
-    /// What.
-    #[serde(rename = "in")]
-    pub input: Input,
-}
-
-/// An input of the engine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Input {
-    /// An agent that was known when the file was begun.
-    Standing(Box<Standing>),
-    /// A stream began, under this policy.
-    Hello(u64, Box<Hello>, Box<Policy>),
-    /// A report.
-    Report(Box<Report>),
-    /// A hard fact.
-    Happened(SpoolId, Box<HardFact>),
-    /// A stream ended.
-    Detached(Detached),
-    /// A person asked.
-    Asked(Box<Request>),
-    /// An agent was forgotten.
-    Forgotten,
-    /// Another policy.
-    Policy(Box<Policy>),
-    /// The right to act was withheld (why), or given back.
-    Authority(Option<String>),
-    /// So many inputs before this line were not recorded.
-    Dropped(u64),
-}
-
-/// An agent as it stood.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Standing {
-    /// What a store would know of it.
-    pub record: AgentRecord,
-    /// Its policy.
-    pub policy: Policy,
-    /// Its stream and sidecar, while connected.
-    pub link: Option<(u64, InstanceId)>,
-    /// Its newest report.
-    pub report: Option<Report>,
-}
-
-impl Standing {
-    /// An agent as it stands now.
-    pub fn of(agent: &Agent) -> Self {
-        let link = match agent.link.stream {
-            crate::Stream::Up { session, instance } => Some((session, instance)),
-            crate::Stream::Lost | crate::Stream::Left { .. } => None,
-        };
-        Self {
-            record: agent.record(),
-            policy: (*agent.who.policy).clone(),
-            link,
-            report: agent.seen.report.as_deref().cloned(),
-        }
     }
 }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Phase;
@@ -15,7 +14,8 @@ use lubdub_shared::incident::Cause;
 use lubdub_shared::line::NAME_LEN_MAX;
 use lubdub_shared::names::nearest;
 use lubdub_shared::policy::{
-    Act, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, UnknownExit, most,
+    Act, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, UnknownExit,
+    VersionedPolicy, most,
 };
 use lubdub_shared::strict_toml::{Refused, Span, SpanOrNone};
 use serde::{Deserialize, Deserializer};
@@ -164,8 +164,8 @@ struct PolicyFile {
 /// All policies, and who gets which.
 #[derive(Debug)]
 pub struct Policies {
-    default: Arc<Policy>,
-    named: BTreeMap<String, Arc<Policy>>,
+    default: VersionedPolicy,
+    named: BTreeMap<String, VersionedPolicy>,
     assign: Vec<Assign>,
 }
 
@@ -189,7 +189,7 @@ impl Policies {
     }
 
     /// All of them, the default first.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Policy>> {
+    pub fn all(&self) -> impl Iterator<Item = &VersionedPolicy> {
         std::iter::once(&self.default).chain(self.named.values())
     }
 
@@ -219,7 +219,7 @@ impl Policies {
         let mut named = BTreeMap::new();
         for (name, table) in tables.into_iter().filter(|(name, _)| name != "default") {
             let policy = resolve(&name, table, &default)?;
-            named.insert(name, Arc::new(policy));
+            named.insert(name, policy.into());
         }
         for (number, rule) in assign.iter().enumerate() {
             let why = if rule.policy != "default" && !named.contains_key(&rule.policy) {
@@ -233,18 +233,18 @@ impl Policies {
             };
             return Err(Refused::new(file, format!("[[assign]] number {}: {why}", number + 1)));
         }
-        Ok(Self { default: Arc::new(default), named, assign })
+        Ok(Self { default: default.into(), named, assign })
     }
 
     /// The policy of an agent.
-    pub fn of(&self, agent: &AgentId, labels: &BTreeMap<String, String>) -> Arc<Policy> {
+    pub fn of(&self, agent: &AgentId, labels: &BTreeMap<String, String>) -> VersionedPolicy {
         let matches = |rule: &&Assign| {
             (rule.agents.is_empty() || rule.agents.iter().any(|glob| glob_holds(glob, agent)))
                 && rule.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
         };
         let rule = self.assign.iter().find(matches);
         let named = rule.and_then(|rule| self.named.get(&rule.policy));
-        Arc::clone(named.unwrap_or(&self.default))
+        named.unwrap_or(&self.default).clone()
     }
 }
 

@@ -1,8 +1,7 @@
 //! How the collector itself fares: a store that takes nothing, an epoch that is behind, an agent
 //! that is to be forgotten.
 
-use lubdub_engine::trace::Input;
-use lubdub_engine::{AgentIndex, StillConnected};
+use lubdub_engine::{AgentIndex, AgentInput, Input};
 use lubdub_shared::id::IncidentId;
 use lubdub_shared::incident::{Cause, Incident};
 use lubdub_shared::status::Status;
@@ -24,11 +23,11 @@ impl Driver {
             Durable::Sick(why) => self.fell_sick(why, now),
             Durable::Well => self.is_well(now),
             Durable::Epoch(epoch) => {
-                self.fleet.raise_epoch(*epoch);
+                self.applied(Input::Epoch(*epoch), now);
                 self.identity.epoch = self.identity.epoch.max(*epoch);
             }
             Durable::Policy => self.policies_are_durable(now),
-            Durable::Forgotten(index) => self.fleet.reuse(*index),
+            Durable::Forgotten(index) => self.applied(Input::Released(*index), now),
             Durable::Events { .. }
             | Durable::Command(..)
             | Durable::Waiting(_)
@@ -97,9 +96,8 @@ impl Driver {
             return Err(NotForgotten::Unrecorded(why));
         }
         let id = self.fleet.agent(index).who.id.clone();
-        self.record(index, now, || Input::Forgotten);
-        let forgotten = self.fleet.forget(index, now, &mut self.effects);
-        forgotten.map_err(|StillConnected| NotForgotten::StillConnected)?;
+        let forgotten = self.apply_input(Input::Agent(index, AgentInput::Forgotten), now);
+        forgotten.map_err(|_connected| NotForgotten::StillConnected)?;
         let text = format!("forgotten by {}: {}", asked.requested_by, asked.reason);
         self.dispatch.write(Op::Note(Some(id), text, now.wall));
         Ok(())

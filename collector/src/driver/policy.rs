@@ -1,10 +1,7 @@
 //! Another policy for a fleet that runs: pushed by a person, or read again from the file. It holds
 //! from the moment in which that is on disk.
 
-use std::collections::BTreeMap;
-
-use lubdub_engine::Agent;
-use lubdub_engine::trace::Input;
+use lubdub_engine::{Agent, AgentInput};
 use lubdub_shared::time::Now;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -91,18 +88,13 @@ impl Driver {
         let changed = self.changes_under(&policies);
         info!(by, changed, "another policy");
         self.policies = policies;
-        // Made once for each policy, not for each agent.
-        let mut marks: BTreeMap<String, u64> = BTreeMap::new();
         let ids: Vec<_> = self.fleet.ids_after(None).map(|(_, index)| index).collect();
         for index in ids {
             let agent = self.fleet.agent(index);
             let policy = self.policies.of(&agent.who.id, &agent.who.labels);
-            if *policy == *agent.who.policy {
-                continue;
+            if policy != agent.who.policy {
+                self.feed(index, AgentInput::Policy(policy), now);
             }
-            let mark = *marks.entry(policy.name.clone()).or_insert_with(|| policy.mark());
-            self.record(index, now, || Input::Policy(Box::new((*policy).clone())));
-            self.fleet.set_policy(index, (&policy, mark), now, &mut self.effects);
         }
         let (Ok(()) | Err(_)) = reply.send(Ok(Applied { changed }));
     }
@@ -110,6 +102,6 @@ impl Driver {
     /// How many agents would get another policy.
     fn changes_under(&self, policies: &Policies) -> usize {
         let agents = self.fleet.ids_after(None).map(|(_, index)| self.fleet.agent(index));
-        agents.filter(|Agent { who, .. }| *policies.of(&who.id, &who.labels) != *who.policy).count()
+        agents.filter(|Agent { who, .. }| policies.of(&who.id, &who.labels) != who.policy).count()
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use lubdub_engine::{Effect, Event};
+use lubdub_engine::{AgentInput, Effect};
 use lubdub_shared::beat::ExitHow;
 use lubdub_shared::id::ProcessId;
 use lubdub_shared::session;
@@ -59,14 +59,14 @@ impl VirtualWorld {
                     let number = self.numbered;
                     let event = session::Event { number, at: self.now.wall, life, what };
                     if self.linked {
-                        self.feed(Event::Happened(self.hello.spool, Box::new(event)));
+                        self.feed(AgentInput::Event(self.hello.spool, Box::new(event)));
                     } else {
                         self.spool.push(event);
                     }
                 }
                 Action::Report => {
                     let report = self.supervisor.report(self.now.mono);
-                    self.feed(Event::Report(Box::new(report)));
+                    self.feed(AgentInput::Report(Box::new(report)));
                 }
                 Action::Tombstone(hold) => {
                     let words = if hold.is_some() { "writes" } else { "takes away" };
@@ -106,11 +106,11 @@ impl VirtualWorld {
                     let act = act.unwrap_or_default();
                     self.note(&format!("incident {} {level} {state}{act}", incident.cause));
                 }
-                Effect::Policy(policy, mark) => {
+                Effect::Policy(policy) => {
                     self.note("another policy");
-                    self.tell(Told::Policy(Box::new((*policy).clone()), mark));
+                    self.tell(Told::Policy(Box::new((*policy).clone()), policy.version()));
                 }
-                Effect::Remember(_) | Effect::Forget => {}
+                Effect::Remember(_) | Effect::Forget | Effect::Welcome(_) => {}
                 Effect::Defer(command, _) => self.note(&format!("waits: {}", command.kind)),
                 Effect::Note(text) => self.note(&text),
                 Effect::Answered { outcome, detail, .. } => {

@@ -1,63 +1,36 @@
 //! A stream begins: whose it is, what waited for it, and whether another sidecar claims the agent.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use lubdub_shared::command::Command;
 use lubdub_shared::id::{InstanceId, Life};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session::{Hello, SpoolSeen};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now};
 
 use super::{AgentIndex, Fleet, outcome};
-use crate::Effect;
 use crate::agent::{Agent, AgentRecord, CONFLICT_GONE, ConflictingInstance, Stream};
 use crate::treatment::Change;
-
-/// The answer to a Hello.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attached {
-    /// Welcome.
-    As {
-        /// Whose stream it is.
-        agent: AgentIndex,
-        /// Between its reports.
-        interval: Duration,
-        /// Commands that waited for it.
-        pending: Vec<Command>,
-        /// What was heard of its spool.
-        spool: SpoolSeen,
-    },
-    /// Another sidecar instance is heard for this agent.
-    OtherInstance,
-    /// The sidecar has seen this epoch of the store, which is higher than the engine's own.
-    Behind {
-        /// The highest that was seen.
-        seen: u64,
-    },
-}
+use crate::{Admitted, Effect, Refused};
 
 impl Fleet {
     /// A stream begins.
-    pub fn attach(
+    pub(super) fn attach(
         &mut self,
-        hello: Hello,
-        policy: Arc<Policy>,
         session: u64,
+        hello: Hello,
+        policy: VersionedPolicy,
         now: Now,
         out: &mut Vec<(AgentIndex, Effect)>,
-    ) -> Attached {
-        self.look(now.mono);
+    ) -> Result<(), Refused> {
         let seen = hello.epochs.get(&self.identity.store).copied().unwrap_or_default();
         if seen > self.identity.epoch {
-            return Attached::Behind { seen };
+            return Err(Refused::Behind { seen });
         }
         let known = self.index.get(&hello.agent).copied();
         let index = known.unwrap_or_else(|| {
             let record = fresh(&hello);
-            let index = self.intern(record, Arc::clone(&policy), now.mono);
+            let index = self.intern(record, policy.clone(), now.mono);
             out.push((index, Effect::Remember(Box::new(self.agent(index).record()))));
             index
         });
@@ -66,7 +39,7 @@ impl Fleet {
         if is_heard(agent, hello.instance, now.mono) {
             note_rival(agent, hello.instance, now.mono);
             self.judged(index, now, out, |judge| judge.look());
-            return Attached::OtherInstance;
+            return Err(Refused::OtherInstance);
         }
         let spool = self.seen_of(index, &hello, out);
         let agent = self.agent_mut(index);
@@ -82,7 +55,6 @@ impl Fleet {
         agent.link.stream = Stream::Up { session, instance: hello.instance };
         agent.link.conflict = agent.link.conflict.filter(|rival| rival.instance != hello.instance);
         agent.link.interval = interval;
-        agent.who.policy_version = policy.mark();
         agent.who.policy = policy;
         agent.who.host = hello.host;
         agent.link.clock_ahead = hello.at.map(|at| at.0.saturating_sub(now.wall.0));
@@ -104,7 +76,9 @@ impl Fleet {
         self.judged(index, now, out, |judge| pending = judge.due_again(report));
         // What changes with a stream is remembered, whatever the mark says.
         out.push((index, Effect::Remember(Box::new(self.agent(index).record()))));
-        Attached::As { agent: index, interval, pending, spool }
+        let admitted = Admitted { session, interval, pending, spool };
+        out.push((index, Effect::Welcome(Box::new(admitted))));
+        Ok(())
     }
 
     /// What was heard of the spool that a sidecar goes on in. Numbers that went back belong to a

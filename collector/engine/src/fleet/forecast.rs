@@ -169,7 +169,8 @@ pub(super) fn act_of(effect: &Effect) -> Option<Rung> {
         | Effect::Remember(_)
         | Effect::Answered { .. }
         | Effect::Note(_)
-        | Effect::Policy(..)
+        | Effect::Welcome(_)
+        | Effect::Policy(_)
         | Effect::Forget => None,
     }
 }

@@ -4,26 +4,19 @@ use lubdub_shared::time::Now;
 
 use super::restore::give_up;
 use super::{AgentIndex, Fleet};
-use crate::{Effect, incident};
-
-/// Its sidecar is connected: it would be back with its next report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StillConnected;
+use crate::{Effect, Refused, incident};
 
 impl Fleet {
     /// Forgets an agent. Its open incidents are resolved; the record of what happened stays.
-    ///
-    /// # Errors
-    /// Its sidecar is connected.
-    pub fn forget(
+    pub(super) fn forget(
         &mut self,
         index: AgentIndex,
         now: Now,
         out: &mut Vec<(AgentIndex, Effect)>,
-    ) -> Result<(), StillConnected> {
+    ) -> Result<(), Refused> {
         let agent = self.agent_mut(index);
         if agent.is_connected() {
-            return Err(StillConnected);
+            return Err(Refused::StillConnected);
         }
         for incident in agent.incidents.iter_mut().filter(|i| i.resolved.is_none()) {
             incident.resolved = Some(incident::not_before(incident, now.wall));
@@ -44,11 +37,5 @@ impl Fleet {
         self.slots.free_agent(index);
         out.push((index, Effect::Forget));
         Ok(())
-    }
-
-    /// That it was forgotten is on disk, and so is whatever still went by its number: that may be
-    /// given to another.
-    pub fn reuse(&mut self, index: AgentIndex) {
-        self.free.push(index);
     }
 }

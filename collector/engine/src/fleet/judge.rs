@@ -6,6 +6,7 @@ use lubdub_shared::beat::Report;
 use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
 use lubdub_shared::id::{CommandId, SpoolId};
 use lubdub_shared::incident::{Cause, Transition};
+use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::{Mono, Now};
@@ -81,6 +82,18 @@ impl Judge<'_> {
         self.note_status();
         self.nudge();
         self.escalate(&proof);
+    }
+
+    /// Another policy: the sidecar hears of it, and what came and went under the one before does
+    /// not count.
+    pub(super) fn set_policy(&mut self, policy: VersionedPolicy) {
+        if self.agent.who.policy == policy {
+            return;
+        }
+        self.agent.who.policy = policy.clone();
+        self.agent.seen.flaps = Flaps::default();
+        self.emit(Effect::Policy(policy));
+        self.look();
     }
 
     /// How its status comes and goes; that it flaps is no change of it.

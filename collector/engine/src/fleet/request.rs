@@ -12,7 +12,7 @@ use super::judge::Judge;
 use crate::agent::Agent;
 use crate::asks::{Deferred, InFlight, Progress};
 use crate::gate::NUDGE_PATIENCE;
-use crate::{Effect, Request, incident};
+use crate::{ActRequest, Effect, incident};
 
 /// Time for an answer beyond what the act itself takes.
 pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
@@ -50,7 +50,7 @@ pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
 
 impl Judge<'_> {
     /// A person asks. Only the life must match when it is carried out.
-    pub(super) fn asked(&mut self, request: Request) {
+    pub(super) fn asked(&mut self, request: ActRequest) {
         if self.agent.is_under_way(request.command) {
             // The same question once more: its first answer is on its way.
             return;

@@ -1,39 +1,28 @@
 //! An agent that the store knows, taken up after a restart of the collector: ladder, verification
 //! and commands go on where they were.
 
-use std::sync::Arc;
-
 use lubdub_shared::id::CommandId;
-use lubdub_shared::incident::{ActionOutcome, Finding, Incident};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::incident::{ActionOutcome, Finding};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Now;
 
 use super::request::{ASKED_MAX, answer_patience};
 use super::{AgentIndex, Fleet, WARM_UP};
-use crate::agent::{ActiveFinding, Agent, AgentRecord, Treated, Unanswered};
+use crate::agent::{ActiveFinding, Agent, Treated, Unanswered};
 use crate::asks::{Deferred, InFlight};
 use crate::treatment::{Change, Treatment};
-use crate::{Effect, incident};
-
-/// What a store knows of one agent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Known {
-    /// Itself.
-    pub record: AgentRecord,
-    /// As its labels resolve now.
-    pub policy: Arc<Policy>,
-    /// Open ones, and those resolved last.
-    pub incidents: Vec<Incident>,
-    /// Commands without an answer, oldest first.
-    pub unanswered: Vec<Unanswered>,
-}
+use crate::{Effect, StoredAgent, incident};
 
 impl Fleet {
     /// Takes up an agent. The engine is warming up then: whoever does not come back is not missed
     /// before.
-    pub fn restore(&mut self, known: Known, now: Now, out: &mut Vec<(AgentIndex, Effect)>) {
-        let Known { record, policy, incidents, unanswered } = known;
+    pub(super) fn restore(
+        &mut self,
+        stored: StoredAgent,
+        now: Now,
+        out: &mut Vec<(AgentIndex, Effect)>,
+    ) {
+        let StoredAgent { record, policy, incidents, unanswered } = stored;
         self.warm_at = self.looked.after(WARM_UP);
         let (treating, verifying) = (record.treating.clone(), record.verifying);
         let index = self.intern(record, policy, now.mono);

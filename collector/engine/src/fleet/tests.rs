@@ -4,17 +4,18 @@ use lubdub_shared::beat::{Ages, Deadline};
 use lubdub_shared::command::{Command, CommandKind, Ending};
 use lubdub_shared::id::{CommandId, InstanceId, SpoolId};
 use lubdub_shared::incident::{ActionOutcome, Cause, Incident};
-use lubdub_shared::policy::ExpectBeats;
+use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::session::{self, Happening, Hold};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::trend::GapStats;
 
 use super::*;
 use crate::agent::Unanswered;
-use crate::{Attached, Detached, Request, StillConnected};
+use crate::{ActRequest, AgentInput, Detached, Input, Refused, StoredAgent};
 
 mod agree;
 mod random;
+mod rules;
 mod world;
 
 use world::{World, outcome, policy, report, seconds, silent};
@@ -45,12 +46,10 @@ fn a_second_instance_is_refused_while_the_first_is_heard() {
     let mut world = World::new(1);
     let mut other = world.hellos[0].clone();
     other.instance = InstanceId::random(&mut fastrand::Rng::with_seed(99));
-    let attach = |world: &mut World| {
-        world.fleet.attach(other.clone(), policy(), 2, world.now, &mut Vec::new())
-    };
-    assert_eq!(attach(&mut world), Attached::OtherInstance);
+    let attach = |world: &mut World| world.knock(other.clone(), policy()).map(|_| ());
+    assert_eq!(attach(&mut world), Err(Refused::OtherInstance));
     world.pass(seconds(16));
-    assert!(matches!(attach(&mut world), Attached::As { .. }), "the first is not heard any more");
+    assert_eq!(attach(&mut world), Ok(()), "the first is not heard any more");
 }
 
 #[test]
@@ -66,17 +65,17 @@ fn events_are_applied_once() {
     let event = session::Event { number: 1, at: world.now.wall, life, what: held };
     let spools = [world.hellos[0].spool, SpoolId::random(&mut fastrand::Rng::with_seed(8))];
     for spool in spools {
-        world.handle(0, Event::Happened(spool, Box::new(event.clone())));
+        world.handle(0, AgentInput::Event(spool, Box::new(event.clone())));
         assert!(!world.out.is_empty(), "the first of its spool");
     }
     for spool in spools {
-        world.handle(0, Event::Happened(spool, Box::new(event.clone())));
+        world.handle(0, AgentInput::Event(spool, Box::new(event.clone())));
         assert_eq!(world.out, [], "also after another spool was heard");
     }
 }
 
-fn request(kind: CommandKind) -> Request {
-    Request {
+fn request(kind: CommandKind) -> ActRequest {
+    ActRequest {
         command: CommandId::random(&mut fastrand::Rng::with_seed(kind as u64)),
         kind,
         reason: "r".to_owned(),
@@ -100,22 +99,21 @@ fn attach_again(world: &mut World) -> Vec<Command> {
     world.hellos[0].report.number = world.numbers;
     world.out.clear();
     let hello = world.hellos[0].clone();
-    let attached = world.fleet.attach(hello, policy(), 2, world.now, &mut world.out);
-    let Attached::As { pending, .. } = attached else { panic!("{attached:?}") };
-    pending
+    let (_, admitted) = world.knock(hello, policy()).expect("admitted");
+    admitted.pending
 }
 
 #[test]
 fn a_stop_waits_for_an_absent_sidecar_and_a_restart_does_not() {
     let mut world = World::new(1);
-    world.handle(0, Event::Detached(Detached::Lost));
-    world.handle(0, Event::Asked(request(CommandKind::Restart)));
+    world.handle(0, AgentInput::Detached(Detached::Lost));
+    world.handle(0, AgentInput::Asked(request(CommandKind::Restart)));
     let restart = request(CommandKind::Restart).command;
     assert_eq!(answers(&world), [(restart, ActionOutcome::Refused)]);
-    world.handle(0, Event::Asked(request(CommandKind::Stop)));
+    world.handle(0, AgentInput::Asked(request(CommandKind::Stop)));
     assert!(world.out.iter().any(|(_, effect)| matches!(effect, Effect::Defer(..))));
     world.pass(seconds(300));
-    world.fleet.raise_epoch(7);
+    world.apply(Input::Epoch(7));
     let pending = attach_again(&mut world);
     assert_eq!(pending.len(), 1);
     assert_eq!((pending[0].epoch, pending[0].report), (7, world.numbers), "fresh again");
@@ -127,8 +125,8 @@ fn a_stop_waits_for_an_absent_sidecar_and_a_restart_does_not() {
 #[test]
 fn what_waits_too_long_expires() {
     let mut world = World::new(1);
-    world.handle(0, Event::Detached(Detached::Lost));
-    world.handle(0, Event::Asked(request(CommandKind::Start)));
+    world.handle(0, AgentInput::Detached(Detached::Lost));
+    world.handle(0, AgentInput::Asked(request(CommandKind::Start)));
     world.pass(seconds(601));
     let start = request(CommandKind::Start).command;
     assert_eq!(answers(&world), [(start, ActionOutcome::Expired)]);
@@ -143,9 +141,8 @@ fn two_instances_are_a_duplicate_that_nobody_acts_on() {
     for knock in 0..6 {
         let ages = Ages { up: seconds(knock), ..Ages::default() };
         world.report(0, ages);
-        let now = world.now;
-        let attached = world.fleet.attach(other.clone(), policy(), 2, now, &mut world.out);
-        assert_eq!(attached, Attached::OtherInstance);
+        let refused = world.knock(other.clone(), policy()).map(|_| ());
+        assert_eq!(refused, Err(Refused::OtherInstance));
         world.pass(seconds(3));
     }
     let causes = |world: &World| -> Vec<Cause> {
@@ -174,9 +171,8 @@ fn a_collector_that_is_killed_goes_on_where_it_was() {
     let identity = Identity { epoch: 2, ..world.fleet.identity };
     world.fleet = Fleet::new(identity, 2, world.now.mono);
     world.out.clear();
-    let (now, out) = (world.now, &mut world.out);
-    let policy = policy();
-    world.fleet.restore(Known { record, policy, incidents, unanswered }, now, out);
+    let stored = StoredAgent { record, policy: policy(), incidents, unanswered };
+    world.apply(Input::Restored(Box::new(stored)));
     assert_eq!(attach_again(&mut world), [], "an automatic act is not sent again");
     assert_eq!(world.report(0, silent()), [], "it is still waited for");
     let agent = world.fleet.agent(world.agents[0]);
@@ -192,18 +188,23 @@ fn a_collector_that_is_killed_goes_on_where_it_was() {
 fn an_agent_is_forgotten_once_its_sidecar_is_gone_and_its_place_is_given_again() {
     let mut world = World::new(1);
     let index = world.agents[0];
-    let mut out = Vec::new();
-    assert_eq!(world.fleet.forget(index, world.now, &mut out), Err(StillConnected));
-    world.handle(0, Event::Detached(Detached::Lost));
+    let forget = |world: &mut World| {
+        let input = Input::Agent(index, AgentInput::Forgotten);
+        world.out.clear();
+        world.fleet.apply(input, world.now, &mut world.out)
+    };
+    assert_eq!(forget(&mut world), Err(Refused::StillConnected));
+    world.handle(0, AgentInput::Detached(Detached::Lost));
     world.pass(seconds(120));
-    assert_eq!(world.fleet.forget(index, world.now, &mut out), Ok(()));
-    let resolved = out.iter().all(|(_, effect)| {
+    assert_eq!(forget(&mut world), Ok(()));
+    let resolved = world.out.iter().all(|(_, effect)| {
         let Effect::Incident(incident) = effect else { return true };
         incident.resolved.is_some()
     });
-    assert!(resolved && out.len() == 2, "{out:?}");
+    assert!(resolved && world.out.len() == 2, "{:?}", world.out);
     assert!(world.fleet.is_empty());
-    world.fleet.reuse(index);
+    world.out.clear();
+    world.apply(Input::Released(index));
     world.pass(seconds(1200));
     assert_eq!(world.out, [], "nobody misses it");
     world.hellos[0].agent = "another".parse().expect("an id");
@@ -216,12 +217,10 @@ fn a_store_from_a_backup_is_told_so() {
     let mut world = World::new(1);
     let mut hello = world.hellos[0].clone();
     hello.epochs.insert(world.fleet.identity.store, 9);
-    let attach = |world: &mut World| {
-        world.fleet.attach(hello.clone(), policy(), 2, world.now, &mut Vec::new())
-    };
-    assert_eq!(attach(&mut world), Attached::Behind { seen: 9 });
-    world.fleet.raise_epoch(10);
-    assert!(matches!(attach(&mut world), Attached::As { .. }));
+    let attach = |world: &mut World| world.knock(hello.clone(), policy()).map(|_| ());
+    assert_eq!(attach(&mut world), Err(Refused::Behind { seen: 9 }));
+    world.apply(Input::Epoch(10));
+    assert_eq!(attach(&mut world), Ok(()));
 }
 
 #[test]
@@ -239,7 +238,7 @@ fn an_agent_that_must_not_beat_is_never_silent() {
     let mut world = World::new(1);
     let quiet = Policy { expect_beats: ExpectBeats::Never, ..(*policy()).clone() };
     let hello = world.hellos[0].clone();
-    world.fleet.attach(hello, Arc::new(quiet), 2, world.now, &mut Vec::new());
+    world.knock(hello, quiet.into()).expect("admitted");
     let ages = Ages { armed: false, ..silent() };
     assert_eq!(world.report(0, ages), []);
 }
@@ -249,7 +248,7 @@ fn what_another_setting_would_have_said_is_told_with_its_place() {
     let mut world = World::new(1);
     let life = world.hellos[0].report.life.expect("a life");
     let report = report(life, 9, silent(), Lifecycle::Running);
-    world.handle(0, Event::Report(Box::new(report)));
+    world.handle(0, AgentInput::Report(Box::new(report)));
     let agent = world.fleet.agent(world.agents[0]);
     let configured = crate::explain::configured(agent);
     let deadline = configured.get("policy.default.heartbeat_deadline").map(String::as_str);

@@ -2,7 +2,6 @@
 //! gate is open.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Evidence;
@@ -53,13 +52,13 @@ impl Case {
             treating: None,
             verifying: false,
         };
-        let mut agent = Agent::new(record, Arc::new(Policy::default()), NOW);
+        let mut agent = Agent::new(record, Policy::default().into(), NOW);
         agent.link.stream = Stream::Up { session: 1, instance: instance() };
         Self { agent, slots: Slots::default(), withheld: None, warm_at: NOW }
     }
 
-    fn policy(&mut self) -> &mut Policy {
-        Arc::make_mut(&mut self.agent.who.policy)
+    fn set_mode(&mut self, mode: Mode) {
+        self.agent.who.policy = Policy { mode, ..Policy::default() }.into();
     }
 
     fn ask(&self, proposal: Proposal) -> Gate {
@@ -141,9 +140,9 @@ fn rows() -> Vec<Row> {
             case.agent.restraint.note_nudge(false);
         }),
         row(Why::Flapping, in_seconds(3600 - 12 * 60), (true, false), |case| flap(&mut case.agent)),
-        row(Why::Observing, None, (true, true), |case| case.policy().mode = Mode::Observe),
+        row(Why::Observing, None, (true, true), |case| case.set_mode(Mode::Observe)),
         row(Why::Shadowed, None, (true, false), |case| {
-            case.policy().mode = Mode::Shadow;
+            case.set_mode(Mode::Shadow);
             case.agent.restraint.shadowed = Some(Cause::NoProgress);
         }),
         row(Why::SlotTaken, Some(NOW.after(Duration::from_millis(1500))), (true, false), |case| {
@@ -206,7 +205,7 @@ fn shadow_mode_tells_what_the_fleet_holds_back() {
     for why in [Why::SlotTaken, Why::Withheld("the store is behind".to_owned()), Why::WarmingUp] {
         let row = rows().into_iter().find(|row| row.why == why).expect("a row");
         let mut case = Case::open();
-        case.policy().mode = Mode::Shadow;
+        case.set_mode(Mode::Shadow);
         (row.change)(&mut case);
         assert_eq!(case.ask(RESTART), Gate::Open(Permit::Tell), "{why:?}");
     }

@@ -1,19 +1,19 @@
 //! The same engine on recorded inputs, in virtual time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
 use lubdub_shared::command::CommandKind;
 use lubdub_shared::id::{AgentId, LifeId, SpoolId};
 use lubdub_shared::incident::{Cause, Transition};
-use lubdub_shared::policy::{Mode, Policy};
+use lubdub_shared::policy::{Mode, Policy, VersionedPolicy};
 use lubdub_shared::session::Hello;
 use lubdub_shared::time::{Mono, Now, Wall};
 
-use super::{Header, Input, Line, Standing};
-use crate::{AgentIndex, Attached, Effect, Event, Fleet, Known};
+use super::Header;
+use super::v1::{self, AgentState, Line};
+use crate::{AgentIndex, AgentInput, Effect, Fleet, Identity, Input, Refused, StoredAgent};
 
 /// What a replay makes of a trace.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +58,7 @@ struct Watched {
 }
 
 /// Which policy an agent gets, where it is not the one of the recording.
-pub type Assign<'p> = &'p dyn Fn(&AgentId, &BTreeMap<String, String>) -> Arc<Policy>;
+pub type Assign<'p> = &'p dyn Fn(&AgentId, &BTreeMap<String, String>) -> VersionedPolicy;
 
 /// Longest time between two lines: the engine looks each second of it.
 const GAP_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -75,6 +75,7 @@ pub enum OutOfTime {
 /// A fleet that is replayed.
 pub struct Replay<'p> {
     fleet: Fleet,
+    identity: Identity,
     instead: Option<Assign<'p>>,
     effects: Vec<(AgentIndex, Effect)>,
     watched: BTreeMap<AgentId, Vec<Watched>>,
@@ -93,8 +94,8 @@ impl<'p> Replay<'p> {
     /// An empty fleet, with the policies of the recording or others.
     pub fn new(header: &Header, instead: Option<Assign<'p>>) -> Self {
         Self {
-            // Nothing of a replay depends on the ids that it draws.
             fleet: Fleet::new(header.identity.into(), 1, Mono::default()),
+            identity: header.identity.into(),
             instead,
             effects: Vec::new(),
             watched: BTreeMap::new(),
@@ -122,57 +123,56 @@ impl<'p> Replay<'p> {
             return Err(OutOfTime::Ahead);
         }
         if self.last.replace(now.mono).is_none() {
-            self.fleet.begin_at(now.mono);
+            // Nothing of a replay depends on the ids that it draws.
+            self.fleet = Fleet::new(self.identity, 1, now.mono);
         }
         self.pass(now);
         let known = line.a.as_ref().and_then(|agent| self.fleet.find(agent));
         match (line.input, line.a, known) {
-            (Input::Standing(standing), Some(agent), None) => self.stand(agent, *standing, now),
-            (Input::Hello(session, hello, policy), Some(_), _) => {
-                self.attach(session, *hello, *policy, now);
+            (v1::Input::Standing(state), Some(agent), None) => self.stand(agent, *state, now),
+            (v1::Input::Hello(session, hello, policy), Some(_), _) => {
+                self.greet(session, hello, *policy, now);
             }
-            (Input::Report(report), Some(agent), Some(index)) => {
-                let report = self.adapted(*report, index);
-                self.watch(&agent, &report);
-                self.feed(index, Event::Report(Box::new(report)), now);
-            }
-            (Input::Happened(spool, fact), _, Some(index)) => {
-                self.feed(index, Event::Happened(spool, fact), now);
-            }
-            (Input::Detached(how), _, Some(index)) => {
-                self.feed(index, Event::Detached(how), now);
-            }
-            (Input::Asked(request), _, Some(index)) => {
-                self.feed(index, Event::Asked(*request), now);
-            }
-            (Input::Forgotten, _, Some(index)) => {
-                if self.fleet.forget(index, now, &mut self.effects).is_ok() {
-                    self.tell(now);
-                    self.fleet.reuse(index);
+            (v1::Input::Authority(withheld), ..) => self.feed(Input::Authority(withheld), now),
+            (input, Some(agent), Some(index)) => {
+                if let Some(input) = self.of_agent(&agent, index, input) {
+                    self.feed(Input::Agent(index, input), now);
                 }
             }
-            (Input::Policy(policy), Some(_), Some(index)) if self.instead.is_none() => {
-                let policy = Arc::new(shadowed(*policy));
-                self.fleet.set_policy(index, (&policy, 0), now, &mut self.effects);
-                self.tell(now);
-            }
-            (Input::Authority(withheld), _, _) => self.fleet.set_authority(withheld),
-            // Of an agent that the recording did not introduce, or that stands already; or what
-            // another policy has taken the place of.
-            (
-                Input::Standing(_)
-                | Input::Hello(..)
-                | Input::Report(_)
-                | Input::Happened(..)
-                | Input::Detached(_)
-                | Input::Asked(_)
-                | Input::Forgotten
-                | Input::Policy(_)
-                | Input::Dropped(_),
-                ..,
-            ) => {}
+            // Of an agent that the recording did not introduce; or what was not recorded.
+            (_, _, None) | (_, None, _) => {}
         }
         Ok(())
+    }
+
+    /// What happens to an agent that is known; `None` where it stands already, or where another
+    /// policy has taken the place of the recorded one.
+    fn of_agent(
+        &mut self,
+        agent: &AgentId,
+        index: AgentIndex,
+        input: v1::Input,
+    ) -> Option<AgentInput> {
+        Some(match input {
+            v1::Input::Report(report) => {
+                let policy = self.fleet.agent(index).who.policy.clone();
+                let report = self.held_to(*report, &policy);
+                self.watch(agent, &report);
+                AgentInput::Report(Box::new(report))
+            }
+            v1::Input::Happened(spool, fact) => AgentInput::Event(spool, fact),
+            v1::Input::Detached(how) => AgentInput::Detached(how),
+            v1::Input::Asked(request) => AgentInput::Asked(*request),
+            v1::Input::Forgotten => AgentInput::Forgotten,
+            v1::Input::Policy(policy) if self.instead.is_none() => {
+                AgentInput::Policy(shadowed(*policy).into())
+            }
+            v1::Input::Policy(_)
+            | v1::Input::Standing(_)
+            | v1::Input::Hello(..)
+            | v1::Input::Authority(_)
+            | v1::Input::Dropped(_) => return None,
+        })
     }
 
     /// Lets time pass: what falls due before this moment happens at its own.
@@ -180,14 +180,21 @@ impl<'p> Replay<'p> {
         while self.fleet.next_deadline() < now.mono {
             let mono = self.fleet.next_deadline();
             let due = Now { mono, wall: now.wall.before(now.mono.since(mono)) };
-            self.fleet.tick(due, &mut self.effects);
-            self.tell(due);
+            self.feed(Input::Tick, due);
         }
     }
 
-    fn feed(&mut self, index: AgentIndex, event: Event, now: Now) {
-        self.fleet.handle(index, event, now, &mut self.effects);
+    fn feed(&mut self, input: Input, now: Now) {
+        let mut forgotten = None;
+        if let Input::Agent(index, AgentInput::Forgotten) = &input {
+            forgotten = Some(*index);
+        }
+        let applied = self.fleet.apply(input, now, &mut self.effects);
+        debug_assert!(!matches!(applied, Err(Refused::Behind { .. })), "a trace has one store");
         self.tell(now);
+        if let (Some(index), Ok(())) = (forgotten, applied) {
+            self.feed(Input::Released(index), now);
+        }
     }
 
     fn policy(
@@ -195,34 +202,31 @@ impl<'p> Replay<'p> {
         agent: &AgentId,
         labels: &BTreeMap<String, String>,
         recorded: Policy,
-    ) -> Arc<Policy> {
+    ) -> VersionedPolicy {
         let policy = match self.instead {
             Some(assign) => (*assign(agent, labels)).clone(),
             None => recorded,
         };
-        Arc::new(shadowed(policy))
+        shadowed(policy).into()
     }
 
-    fn stand(&mut self, agent: AgentId, standing: Standing, now: Now) {
-        let Standing { record, policy, link, report } = standing;
-        let labels = record.labels.clone();
+    fn stand(&mut self, agent: AgentId, state: AgentState, now: Now) {
+        let AgentState { record, policy, link, report } = state;
+        let (labels, host, shown) = (record.labels.clone(), record.host.clone(), record.shown);
+        let newest = record.applied.last().copied();
         let policy = self.policy(&agent, &labels, policy);
-        let (newest, shown) = (record.applied.last().copied(), record.shown);
         let (incidents, unanswered) = (Vec::new(), Vec::new());
-        let host = record.host.clone();
-        let known = Known { record, policy: Arc::clone(&policy), incidents, unanswered };
-        self.fleet.restore(known, now, &mut self.effects);
+        let stored = StoredAgent { record, policy: policy.clone(), incidents, unanswered };
+        self.feed(Input::Restored(Box::new(stored)), now);
         if let (Some((session, instance)), Some(report)) = (link, report) {
+            let unknown = || SpoolId::random(&mut fastrand::Rng::with_seed(1));
             let hello = Hello {
                 agent,
                 instance,
                 version: String::new(),
                 host,
                 labels,
-                spool: newest.map_or_else(
-                    || SpoolId::random(&mut fastrand::Rng::with_seed(1)),
-                    |(spool, _)| spool,
-                ),
+                spool: newest.map_or_else(unknown, |(spool, _)| spool),
                 last_event: newest.map_or(0, |(_, number)| number),
                 at: None,
                 report,
@@ -230,22 +234,14 @@ impl<'p> Replay<'p> {
                 shown,
                 held: None,
             };
-            self.attach(session, hello, (*policy).clone(), now);
+            self.greet(session, Box::new(hello), (*policy).clone(), now);
         }
-        self.tell(now);
     }
 
-    fn attach(&mut self, session: u64, mut hello: Hello, recorded: Policy, now: Now) {
+    fn greet(&mut self, session: u64, mut hello: Box<Hello>, recorded: Policy, now: Now) {
         let policy = self.policy(&hello.agent, &hello.labels, recorded);
         hello.report = self.held_to(hello.report, &policy);
-        let attached = self.fleet.attach(hello, policy, session, now, &mut self.effects);
-        debug_assert!(!matches!(attached, Attached::Behind { .. }), "a trace has one store");
-        self.tell(now);
-    }
-
-    fn adapted(&self, report: Report, index: AgentIndex) -> Report {
-        let policy = Arc::clone(&self.fleet.agent(index).who.policy);
-        self.held_to(report, &policy)
+        self.feed(Input::Hello { session, hello, policy }, now);
     }
 
     /// The mark of a recorded report is that of a policy that may not hold here.
@@ -300,7 +296,8 @@ impl<'p> Replay<'p> {
                 | Effect::Remember(_)
                 | Effect::Answered { .. }
                 | Effect::Note(_)
-                | Effect::Policy(..)
+                | Effect::Welcome(_)
+                | Effect::Policy(_)
                 | Effect::Forget => continue,
             };
             self.changes.push(Change { at: now.wall, agent: agent.who.id.clone(), what });

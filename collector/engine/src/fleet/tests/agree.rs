@@ -4,7 +4,7 @@ use lubdub_shared::beat::Ages;
 use lubdub_shared::command::{Command, Ending};
 use lubdub_shared::id::{Life, LifeId};
 use lubdub_shared::incident::Cause;
-use lubdub_shared::policy::{Act, ExpectBeats, Mode};
+use lubdub_shared::policy::{Act, ExpectBeats, Mode, Policy};
 use lubdub_shared::status::Status;
 use lubdub_shared::view::{Next, Rung};
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use super::super::forecast::act_of;
 use super::super::*;
 use super::random::ages;
 use super::world::{World, crashed, outcome, policy, seconds, started};
-use crate::Detached;
+use crate::{AgentInput, Detached, Input};
 
 /// Between reports; what is foretold may come that much later. All moments here are whole seconds,
 /// so that samples of the status fall on reports.
@@ -54,7 +54,7 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     prop::collection::vec((0_usize..3, step), 1..40)
 }
 
-fn policies() -> impl Strategy<Value = Arc<Policy>> {
+fn policies() -> impl Strategy<Value = VersionedPolicy> {
     let modes =
         prop::sample::select(vec![Mode::Enforce, Mode::Enforce, Mode::Shadow, Mode::Observe]);
     let nudged = prop::sample::select(vec![
@@ -77,14 +77,14 @@ fn policies() -> impl Strategy<Value = Arc<Policy>> {
         if expects {
             policy.expect_beats = ExpectBeats::Always;
         }
-        Arc::new(policy)
+        VersionedPolicy::from(policy)
     })
 }
 
 fn apply(world: &mut World, number: usize, step: Step, sent: &mut Vec<(usize, Command)>) {
     let new = match step {
         Step::Report(ages) => world.report(number, *ages),
-        Step::Lost => world.handle(number, Event::Detached(Detached::Lost)),
+        Step::Lost => world.handle(number, AgentInput::Detached(Detached::Lost)),
         Step::Attach => {
             world.out.clear();
             world.attach(number);
@@ -107,12 +107,13 @@ fn apply(world: &mut World, number: usize, step: Step, sent: &mut Vec<(usize, Co
             world.happened(number, started())
         }
         Step::Withhold(withheld) => {
-            world.fleet.set_authority(withheld.then(|| "the store is behind".to_owned()));
+            let why = withheld.then(|| "the store is behind".to_owned());
+            world.apply(Input::Authority(why));
             Vec::new()
         }
         Step::Away => {
             world.now.mono = world.now.mono.after(seconds(6));
-            world.fleet.tick(world.now, &mut world.out);
+            world.apply(Input::Tick);
             Vec::new()
         }
     };
@@ -136,9 +137,9 @@ fn lived_on(
     changes.sort_unstable();
     while world.now.mono.since(asked) < HORIZON {
         world.out.clear();
-        world.fleet.tick(world.now, &mut world.out);
+        world.apply(Input::Tick);
         let report = Box::new(base.aged(world.now.mono.since(heard)));
-        world.fleet.handle(index, Event::Report(report), world.now, &mut world.out);
+        world.apply(Input::Agent(index, AgentInput::Report(report)));
         let own = world.out.iter().filter(|(whose, _)| *whose == index);
         let acts = own.filter_map(|(_, effect)| act_of(effect));
         let acts: Vec<Rung> = acts.collect();

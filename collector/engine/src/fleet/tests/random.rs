@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::world::{World, outcome, report, seconds};
-use crate::Detached;
+use crate::{AgentInput, Detached};
 
 /// One thing that may happen to one of three agents.
 #[derive(Debug, Clone)]
@@ -87,9 +87,9 @@ proptest! {
                     let life = world.hellos[number].report.life.expect("it has one");
                     let ages = Ages::default();
                     let report = report(life, world.numbers, ages, Lifecycle::Stopping);
-                    (world.handle(number, Event::Report(Box::new(report))), None)
+                    (world.handle(number, AgentInput::Report(Box::new(report))), None)
                 }
-                Step::Lost => (world.handle(number, Event::Detached(Detached::Lost)), None),
+                Step::Lost => (world.handle(number, AgentInput::Detached(Detached::Lost)), None),
                 Step::Attach => {
                     // Hello brings a report of its own.
                     world.out.clear();

@@ -7,20 +7,21 @@ use lubdub_shared::beat::{
 };
 use lubdub_shared::command::{Command, Ending, Outcome};
 use lubdub_shared::id::{InstanceId, Life, LifeId, ProcessId, SpoolId};
+use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::LedgerView;
 use lubdub_shared::session::{self, Happening, Hello};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Wall;
 
 use super::super::*;
-use crate::Attached;
+use crate::{Admitted, AgentInput, Input, Refused};
 
 pub(super) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub(super) fn policy() -> Arc<Policy> {
-    Arc::new(Policy {
+pub(super) fn policy() -> VersionedPolicy {
+    VersionedPolicy::from(Policy {
         heartbeat_deadline: seconds(3),
         failures_before_critical: NonZeroU32::MIN,
         ..Policy::default()
@@ -33,7 +34,7 @@ pub(super) struct World {
     pub(super) agents: Vec<AgentIndex>,
     pub(super) hellos: Vec<Hello>,
     /// Of every agent.
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: VersionedPolicy,
     pub(super) numbers: u64,
     pub(super) out: Vec<(AgentIndex, Effect)>,
 }
@@ -44,7 +45,7 @@ impl World {
     }
 
     /// So many agents under a policy.
-    pub(super) fn under(count: u8, policy: Arc<Policy>) -> Self {
+    pub(super) fn under(count: u8, policy: VersionedPolicy) -> Self {
         let rng = &mut fastrand::Rng::with_seed(1);
         let identity = Identity {
             store: StoreId::random(rng),
@@ -87,18 +88,35 @@ impl World {
     pub(super) fn attach(&mut self, number: usize) {
         self.numbers += 1;
         self.hellos[number].report.number = self.numbers;
-        let hello = self.hellos[number].clone();
-        let attached =
-            self.fleet.attach(hello, Arc::clone(&self.policy), 1, self.now, &mut self.out);
-        let Attached::As { agent, .. } = attached else { return };
+        let (hello, policy) = (self.hellos[number].clone(), self.policy.clone());
+        let Ok((agent, _)) = self.knock(hello, policy) else { return };
         if self.agents.len() == number {
             self.agents.push(agent);
         }
     }
 
-    pub(super) fn handle(&mut self, number: usize, event: Event) -> Vec<Command> {
+    /// A stream begins; what it is welcomed with.
+    pub(super) fn knock(
+        &mut self,
+        hello: Hello,
+        policy: VersionedPolicy,
+    ) -> Result<(AgentIndex, Admitted), Refused> {
+        let input = Input::Hello { session: 1, hello: Box::new(hello), policy };
+        self.fleet.apply(input, self.now, &mut self.out)?;
+        let welcome = self.out.iter().rposition(|(_, e)| matches!(e, Effect::Welcome(_)));
+        let (agent, effect) = self.out.remove(welcome.expect("who is admitted is welcome"));
+        let Effect::Welcome(admitted) = effect else { unreachable!("it was found by that") };
+        Ok((agent, *admitted))
+    }
+
+    /// Applies what is never refused.
+    pub(super) fn apply(&mut self, input: Input) {
+        self.fleet.apply(input, self.now, &mut self.out).expect("it is never refused");
+    }
+
+    pub(super) fn handle(&mut self, number: usize, input: AgentInput) -> Vec<Command> {
         self.out.clear();
-        self.fleet.handle(self.agents[number], event, self.now, &mut self.out);
+        self.apply(Input::Agent(self.agents[number], input));
         self.sent()
     }
 
@@ -111,7 +129,8 @@ impl World {
             | Effect::Answered { .. }
             | Effect::Defer(..)
             | Effect::Note(_)
-            | Effect::Policy(..)
+            | Effect::Welcome(_)
+            | Effect::Policy(_)
             | Effect::Forget
             | Effect::WouldHave { .. } => None,
         });
@@ -122,7 +141,7 @@ impl World {
         self.numbers += 1;
         let life = self.hellos[number].report.life.expect("it has one");
         let report = report(life, self.numbers, ages, Lifecycle::Running);
-        self.handle(number, Event::Report(Box::new(report)))
+        self.handle(number, AgentInput::Report(Box::new(report)))
     }
 
     pub(super) fn happened(&mut self, number: usize, what: Happening) -> Vec<Command> {
@@ -130,7 +149,7 @@ impl World {
         let (at, life) = (self.now.wall, self.hellos[number].report.life);
         let event = session::Event { number: self.numbers, at, life, what };
         let spool = self.hellos[number].spool;
-        self.handle(number, Event::Happened(spool, Box::new(event)))
+        self.handle(number, AgentInput::Event(spool, Box::new(event)))
     }
 
     pub(super) fn pass(&mut self, span: Duration) -> Vec<Command> {
@@ -138,7 +157,7 @@ impl World {
         let end = self.now.mono.after(span);
         while self.now.mono < end {
             self.now.mono = self.fleet.next_deadline().min(end);
-            self.fleet.tick(self.now, &mut self.out);
+            self.apply(Input::Tick);
         }
         self.sent()
     }
