@@ -2,6 +2,8 @@
 //! wire goes through the door that cleans it.
 #![expect(clippy::disallowed_methods, reason = "seeds are files")]
 
+use std::sync::Arc;
+
 use std::path::{Path, PathBuf};
 
 use harness::{fuzz, sample};
@@ -33,9 +35,9 @@ fn a_life() -> Vec<u8> {
     ];
     let messages = [
         FromSidecar::Hello(Box::new(hello)),
-        FromSidecar::Report(Box::new(sample::report(life, 2))),
+        FromSidecar::Report(Arc::new(sample::report(life, 2))),
         FromSidecar::Events { spool, events },
-        FromSidecar::Report(Box::new(sample::report(life, 3))),
+        FromSidecar::Report(Arc::new(sample::report(life, 3))),
     ];
     let mut bytes = Vec::new();
     for message in messages {

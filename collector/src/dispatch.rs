@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use lubdub_engine::{AgentIndex, Effect, Fleet};
 use lubdub_shared::command::Command;
-use lubdub_shared::id::CommandId;
+use lubdub_shared::id::{AgentId, CommandId};
+use lubdub_shared::incident::Transition;
 use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session::ToSidecar;
 use lubdub_shared::time::{Mono, Now};
@@ -99,21 +100,7 @@ impl Dispatch {
                 info!(agent = %id, "forgotten");
                 self.write(Op::Forget(id, index));
             }
-            Effect::Transition(transition) => {
-                self.counters.changed(transition.to);
-                info!(agent = %id, "{transition}");
-                let view = TransitionView {
-                    at: now.wall,
-                    agent: id,
-                    from: transition.from,
-                    to: transition.to,
-                    lifecycle: transition.lifecycle,
-                    why: transition.why,
-                };
-                self.write(Op::Transition(view.clone()));
-                // Nobody may be listening.
-                let (Ok(_) | Err(_)) = self.transitions.send(Arc::new(view));
-            }
+            Effect::Transition(transition) => self.tell_all(id, transition, now),
             Effect::Incident(incident) => {
                 let (cause, level) = (incident.cause, incident.level);
                 if incident.resolved.is_some() {
@@ -125,7 +112,8 @@ impl Dispatch {
                 self.write(Op::Incident(Some(id), incident));
             }
             Effect::Remember(record) => self.write(Op::Agent(record)),
-            Effect::Answered { command, outcome, detail, full } => {
+            Effect::Restarted { cause, origin } => self.counters.restarted(cause, origin),
+            Effect::Answered { command, of, outcome, detail, full } => {
                 info!(agent = %id, %command, %outcome, detail, "answered");
                 if let Some(waiter) = self.waiters.remove(&command) {
                     let detail = detail.clone();
@@ -133,15 +121,28 @@ impl Dispatch {
                     let ended = Acted::Ended { outcome, detail, full };
                     let (Ok(()) | Err(_)) = waiter.try_send(ended);
                 }
-                self.counters.answered(outcome);
+                if let Some((kind, origin)) = of {
+                    self.counters.answered(kind, origin, outcome);
+                }
                 self.write(Op::Answer { command, agent: id, outcome, detail, at: now.wall });
             }
-            Effect::WouldHave { kind, reason } => {
-                info!(agent = %id, %kind, reason, "shadow: would have acted");
+            Effect::WouldHave { kind, cause, reason } => {
+                info!(agent = %id, %kind, %cause, reason, "shadow: would have acted");
                 let text = format!("shadow: would have sent {kind}: {reason}");
                 self.write(Op::Note(Some(id), text, now.wall));
             }
         }
+    }
+
+    /// A change of status, for the record and for whoever watches.
+    fn tell_all(&mut self, agent: AgentId, transition: Transition, now: Now) {
+        self.counters.changed(transition.to);
+        info!(%agent, "{transition}");
+        let Transition { from, to, lifecycle, why } = transition;
+        let view = TransitionView { at: now.wall, agent, from, to, lifecycle, why };
+        self.write(Op::Transition(view.clone()));
+        // Nobody may be listening.
+        let (Ok(_) | Err(_)) = self.transitions.send(Arc::new(view));
     }
 
     /// A commit: what waited for it goes out.
@@ -256,11 +257,6 @@ impl Dispatch {
     /// Operations that wait for the store.
     pub(crate) fn waiting(&self) -> usize {
         self.backlog.len()
-    }
-
-    /// Sizes of the database and of its write-ahead log.
-    pub(crate) fn store_bytes(&self) -> (u64, u64) {
-        self.store.bytes()
     }
 
     /// Streams that stand.

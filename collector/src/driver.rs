@@ -14,7 +14,7 @@ use lubdub_shared::id::{AgentId, CommandId, SpoolId};
 use lubdub_shared::incident::Incident;
 use lubdub_shared::session::{FromSidecar, Hello, LOST_MAX, ToSidecar, Welcome};
 use lubdub_shared::time::{self, Now};
-use lubdub_shared::view::{CollectorView, TransitionView};
+use lubdub_shared::view::TransitionView;
 use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{error, info};
 
@@ -22,16 +22,16 @@ use crate::config::{Config, Policies};
 use crate::dispatch::Dispatch;
 use crate::metrics::Counters;
 use crate::record::Recorder;
-use crate::snapshot;
 use crate::store::{Contents, Durable, Lost, Op, Store};
+use crate::views::{self, Publisher, Unknown, Views};
 
 mod health;
 mod message;
 mod policy;
 
 pub(crate) use message::{
-    Acted, Acting, Asked, Forgetting, Forgot, Health, Listed, NewPolicy, NotAdmitted, NotApplied,
-    NotForgotten, ToDriver, Unknown,
+    Acted, Acting, Asked, Forgetting, Forgot, NewPolicy, NotAdmitted, NotApplied, NotForgotten,
+    ToDriver,
 };
 use policy::Coming;
 
@@ -66,6 +66,8 @@ pub(crate) struct Driver {
     rewriting: Option<Option<AgentId>>,
     /// Acked events that were found missing at the start: asked for again.
     lost: Vec<Lost>,
+    /// What readers see.
+    published: Publisher,
 }
 
 /// The files that the driver writes through others.
@@ -108,6 +110,17 @@ impl Driver {
             recorder.begin(&fleet, now);
         }
         let dispatch = Dispatch::new(store, transitions, counters);
+        let published = Publisher::new(
+            &fleet,
+            views::Collector {
+                started: now.wall,
+                surroundings: fleet.surroundings().clone(),
+                store: None,
+                incident: None,
+                streams: 0,
+                writes_waiting: 0,
+            },
+        );
         Self {
             fleet,
             policies,
@@ -124,7 +137,13 @@ impl Driver {
             withheld: None,
             rewriting: None,
             lost: contents.lost,
+            published,
         }
+    }
+
+    /// What readers see.
+    pub(crate) fn views(&self) -> Views {
+        self.published.views()
     }
 
     /// Runs until it is told to stop, or the store fails.
@@ -173,12 +192,27 @@ impl Driver {
         self.run_effects(now);
         self.dispatch.commit();
         self.set_authority(self.dispatch.behind(), now);
+        self.publish();
     }
 
     fn run_effects(&mut self, now: Now) {
         for (index, effect) in self.effects.drain(..) {
+            self.published.touch(index);
             self.dispatch.run(&self.fleet, index, effect, now);
         }
+    }
+
+    /// Readers see what became of it.
+    fn publish(&mut self) {
+        self.published.publish(&self.fleet);
+        self.published.tell(views::Collector {
+            started: self.started.wall,
+            surroundings: self.fleet.surroundings().clone(),
+            store: self.dispatch.behind(),
+            incident: self.incident.clone(),
+            streams: self.dispatch.streams(),
+            writes_waiting: self.dispatch.waiting(),
+        });
     }
 
     fn apply(&mut self, message: ToDriver, now: Now) {
@@ -199,22 +233,11 @@ impl Driver {
                     self.feed(agent, AgentInput::Detached(Detached::Lost), now);
                 }
             }
-            ToDriver::List { after, only, reply } => {
-                let (Ok(()) | Err(_)) = reply.send(self.list(after.as_ref(), only.as_ref(), now));
-            }
-            ToDriver::Explain { agent, reply } => {
-                let explanation =
-                    self.find(&agent).map(|index| snapshot::explanation(&self.fleet, index, now));
-                let (Ok(()) | Err(_)) = reply.send(explanation);
-            }
             ToDriver::Forget { agent, asked, reply } => {
                 let forgot = self.find(&agent).map(|index| self.forget(index, &asked, now));
                 let (Ok(()) | Err(_)) = reply.send(forgot);
             }
             ToDriver::Policy { new, reply } => self.set_policies(new, reply, now),
-            ToDriver::Health { reply } => {
-                let (Ok(()) | Err(_)) = reply.send(self.health(now.mono));
-            }
             ToDriver::Act { agent, asked, reply } => {
                 let acting = self.find(&agent).map(|index| self.ask(index, asked, now));
                 let (Ok(()) | Err(_)) = reply.send(acting);
@@ -264,7 +287,7 @@ impl Driver {
             // What was applied here may not be on disk yet: the sidecar sends what was not acked
             // again, and it is applied and written once.
             acked: 0,
-            degraded: self.fleet.degraded(now.mono).unwrap_or_default(),
+            degraded: self.fleet.surroundings().degraded(now.mono).unwrap_or_default(),
             pending,
             spool: Some(seen),
         }));
@@ -308,6 +331,9 @@ impl Driver {
         if let Some(recorder) = &mut self.recorder {
             recorder.note(&self.fleet, &input, now);
         }
+        if let Input::Agent(index, _) = &input {
+            self.published.touch(*index);
+        }
         self.fleet.apply(input, now, &mut self.effects)
     }
 
@@ -346,34 +372,10 @@ impl Driver {
         Acting { command, progress }
     }
 
-    fn list(&self, after: Option<&AgentId>, only: Option<&AgentId>, now: Now) -> Listed {
-        let view = |index| snapshot::agent_view(&self.fleet, index, now);
-        let (agents, more) = match only {
-            Some(agent) => (self.find(agent).map(|index| vec![view(index)]), false),
-            None => {
-                let mut ids = self.fleet.ids_after(after);
-                let page = ids.by_ref().take(lubdub_shared::view::PAGE_LEN_MAX);
-                (Ok(page.map(|(_, index)| view(index)).collect()), ids.next().is_some())
-            }
-        };
-        let collector = CollectorView {
-            now: Some(now.wall),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: self.started.wall,
-            degraded: self.fleet.degraded(now.mono).unwrap_or_default(),
-        };
-        Listed { collector, agents, more }
-    }
-
+    /// Readers have found the agent before they ask for anything; it may be gone since.
     fn find(&self, agent: &AgentId) -> Result<AgentIndex, Unknown> {
-        self.fleet.find(agent).ok_or_else(|| {
-            let known = self.fleet.ids_after(None).map(|(id, _)| id.as_str());
-            let near = lubdub_shared::names::nearest(agent.as_str(), known);
-            Unknown {
-                agent: agent.to_string(),
-                near: near.into_iter().map(str::to_owned).collect(),
-            }
-        })
+        let gone = || Unknown { agent: agent.to_string(), near: Vec::new() };
+        self.fleet.find(agent).ok_or_else(gone)
     }
 }
 

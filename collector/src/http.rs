@@ -1,4 +1,5 @@
-//! HTTP for probes and scripts: read only, loopback by default.
+//! HTTP for probes and scripts: read only, loopback by default. What is long is streamed: it is
+//! nowhere whole.
 
 use std::sync::Arc;
 
@@ -10,26 +11,29 @@ use axum::routing::get;
 use axum::{Json, Router};
 use lubdub_shared::id::AgentId;
 use lubdub_shared::time;
-use lubdub_shared::view::{AgentView, CollectorView, StatusJson};
+use lubdub_shared::view::StatusJson;
 use serde_json::json;
-use tokio::sync::mpsc;
 
-use crate::driver::{Health, Listed, ToDriver};
 use crate::listen::Names;
 use crate::metrics::{self, Counters};
-use crate::query::ask;
+use crate::snapshot::agent_view;
 use crate::store::Reader;
+use crate::views::Views;
+
+mod stream;
+
+use stream::streamed;
 
 /// What the pages are made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Pages {
-    pub(crate) to_driver: mpsc::Sender<ToDriver>,
+    pub(crate) views: Views,
     pub(crate) reader: Reader,
     pub(crate) counters: Arc<Counters>,
     pub(crate) names: Names,
 }
 
-type Driver = State<Pages>;
+type From = State<Pages>;
 
 /// All paths.
 pub(crate) fn router(pages: Pages) -> Router {
@@ -53,71 +57,52 @@ pub(crate) fn router(pages: Pages) -> Router {
 }
 
 /// Whether it can take up agents and write down what it does.
-async fn ready(State(pages): Driver) -> Response {
-    match ask(&pages.to_driver, |reply| ToDriver::Health { reply }).await {
-        None => unavailable(),
-        Some(Health { store: Some(why), .. }) => {
+async fn ready(State(pages): From) -> Response {
+    match &pages.views.collector().store {
+        None => "ready\n".into_response(),
+        Some(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
         }
-        Some(Health { store: None, .. }) => "ready\n".into_response(),
     }
 }
 
 /// For Prometheus.
-async fn scrape(State(pages): Driver) -> Response {
-    let health = ask(&pages.to_driver, |reply| ToDriver::Health { reply }).await;
-    let (Some(health), Some((_, agents))) = (health, all(&pages).await) else {
-        return unavailable();
-    };
-    let open = pages.reader.read(Reader::open_by_cause).await;
-    let open = match open {
+async fn scrape(State(pages): From) -> Response {
+    let open = match pages.reader.read(Reader::open_by_cause).await {
         Ok(open) => open,
         Err(error) => {
             let why = format!("the store cannot be read: {error}\n");
             return (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
         }
     };
-    let text = pages.counters.render(&health, &agents, &open);
-    ([("content-type", metrics::CONTENT_TYPE)], text).into_response()
+    let kind = [("content-type", metrics::CONTENT_TYPE)];
+    let body = streamed(pages.views.clone(), move |views, out| {
+        let store = pages.reader.bytes();
+        pages.counters.render(views, &open, store, out)
+    });
+    (kind, body).into_response()
 }
 
-/// All agents, page after page.
-async fn all(pages: &Pages) -> Option<(CollectorView, Vec<AgentView>)> {
-    let mut agents = Vec::new();
-    let mut after = None;
-    loop {
-        let from = after.take();
-        let page = list(&pages.to_driver, from, None).await?;
-        agents.extend(page.agents.unwrap_or_default());
-        if !page.more {
-            return Some((page.collector, agents));
-        }
-        after = agents.last().map(|view: &AgentView| view.agent.clone());
-    }
+async fn status(State(pages): From) -> Response {
+    let body = streamed(pages.views.clone(), |views, out| {
+        let (collector, now) = (views.collector(), time::now());
+        let agents = views.each(None);
+        let agents = agents.map(|agent| agent_view(&agent, &collector.surroundings, now));
+        StatusJson::write(&collector.view(now), agents, now.wall, out)
+    });
+    ([("content-type", "application/json")], body).into_response()
 }
 
-async fn status(State(pages): Driver) -> Response {
-    let Some((collector, agents)) = all(&pages).await else { return unavailable() };
-    Json(StatusJson::new(&collector, &agents, time::now().wall)).into_response()
-}
-
-async fn status_of(State(pages): Driver, Path(agent): Path<String>) -> Response {
+async fn status_of(State(pages): From, Path(agent): Path<String>) -> Response {
     let Ok(id) = agent.parse::<AgentId>() else { return problem(&agent, &[]) };
-    let Some(page) = list(&pages.to_driver, None, Some(id)).await else { return unavailable() };
-    match page.agents {
-        Ok(agents) => {
-            Json(StatusJson::new(&page.collector, &agents, time::now().wall)).into_response()
+    let (collector, now) = (pages.views.collector(), time::now());
+    match pages.views.find(&id) {
+        Ok(agent) => {
+            let view = agent_view(&agent, &collector.surroundings, now);
+            Json(StatusJson::new(&collector.view(now), &[view], now.wall)).into_response()
         }
         Err(unknown) => problem(&unknown.agent, &unknown.near),
     }
-}
-
-async fn list(
-    driver: &mpsc::Sender<ToDriver>,
-    after: Option<AgentId>,
-    only: Option<AgentId>,
-) -> Option<Listed> {
-    ask(driver, |reply| ToDriver::List { after, only, reply }).await
 }
 
 /// RFC 9457.
@@ -131,8 +116,4 @@ fn problem(agent: &str, near: &[String]) -> Response {
     });
     let kind = [("content-type", "application/problem+json")];
     (StatusCode::NOT_FOUND, kind, body.to_string()).into_response()
-}
-
-fn unavailable() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, "the collector is stopping\n").into_response()
 }

@@ -37,6 +37,7 @@ mod reload;
 mod session;
 mod snapshot;
 mod store;
+mod views;
 
 pub use config::Config;
 pub use store::examine::{Examined, Hole, Spoilt};
@@ -51,6 +52,7 @@ use query::Query;
 use record::Recorder;
 use reload::Hangups;
 use session::service::Sidecars;
+use views::Views;
 
 /// Messages that may wait for the driver: streams wait then, and sidecars coalesce behind them.
 const DRIVER_DEPTH: usize = 4096;
@@ -85,6 +87,7 @@ struct Watched {
     reader: store::Reader,
     counters: Arc<Counters>,
     hangups: Option<Hangups>,
+    views: Views,
     store: StoreId,
 }
 
@@ -125,7 +128,8 @@ impl Collector {
         };
         let opened = Opened { store, contents, recorder };
         let driver = Driver::new(config, opened, inbox, durable, told, Arc::clone(&counters));
-        let watched = Watched { reader, counters, hangups, store: id };
+        let views = driver.views();
+        let watched = Watched { reader, counters, hangups, views, store: id };
         Ok(Self { grpc, http, driver, to_driver, transitions, watched, shares, names })
     }
 
@@ -156,11 +160,12 @@ impl Collector {
     /// What made it stop.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
         let Self { grpc, http, driver, to_driver, transitions, watched, shares, names } = self;
-        let Watched { reader, counters, hangups, store: watched_store } = watched;
+        let Watched { reader, counters, hangups, views, store: watched_store } = watched;
         let again = hangups.map(|hangups| tokio::spawn(hangups.run(to_driver.clone())));
         info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
-        let query = Query::new(to_driver.clone(), transitions, reader.clone(), watched_store);
         let sidecars = Sidecars::new(to_driver.clone(), shares.sidecars);
+        let query =
+            Query::new(to_driver, transitions, reader.clone(), views.clone(), watched_store);
         let sidecars = SidecarServiceServer::new(sidecars).max_decoding_message_size(UP_LEN_MAX);
         let people = QueryServiceServer::new(query)
             .max_decoding_message_size(UP_LEN_MAX)
@@ -179,7 +184,7 @@ impl Collector {
             // An error means that nobody can ask any more: then it is time as well.
             let (Ok(_) | Err(_)) = stop.wait_for(|stop| *stop).await;
         });
-        let pages = http::Pages { to_driver, reader, counters, names };
+        let pages = http::Pages { views, reader, counters, names };
         let pages = tokio::spawn(listen::http(http, shares.http, http::router(pages)));
         let serve = tokio::spawn(serve);
         let ended = driver.run(&mut shutdown).await;

@@ -1,189 +1,187 @@
-//! Every metric: its name, its labels, its help. Prometheus' text format.
+//! Every metric: its name, its labels, its help, in Prometheus' text format. What happens is
+//! counted as it happens; the rest is read from the published views while it is written, agent by
+//! agent, so that a fleet of any size is nowhere whole.
+//!
+//! Nothing is told of a process that is not there, nor of what an agent was when its sidecar was
+//! last heard: the values of a lost link are gone until it is back.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 
+use lubdub_shared::command::{CommandKind, Origin};
 use lubdub_shared::incident::{ActionOutcome, Cause};
 use lubdub_shared::status::Status;
-use lubdub_shared::view::AgentView;
-use prometheus::core::Collector;
-use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
+use lubdub_shared::time::now;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
 
-use crate::driver::Health;
+use crate::views::{Collector, Views};
+
+mod agents;
 
 /// Of the answer.
-pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+pub(crate) const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
-/// What is counted as it happens. The rest is made of one look at the moment of a scrape.
-#[derive(Debug)]
+/// Names and values of labels.
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// What is counted as it happens.
+#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    registry: Registry,
-    changes: IntCounterVec,
-    answers: IntCounterVec,
+    changes: Family<Labels<1>, Counter>,
+    commands: Family<Labels<3>, Counter>,
+    restarts: Family<Labels<2>, Counter>,
 }
 
 impl Counters {
+    /// Every status is there from the start, so that a first change is seen as one.
     pub(crate) fn new() -> Self {
-        let registry = Registry::new();
-        let changes = "Changes of an agent's status or lifecycle, by the status after.";
-        let changes = counter("lubdub_transitions_total", changes, "status");
-        let answers = "Commands that ended, by how.";
-        let answers = counter("lubdub_commands_total", answers, "outcome");
-        register(&registry, &changes);
-        register(&registry, &answers);
-        Status::ALL.iter().for_each(|s| changes.with_label_values(&[s.as_str()]).inc_by(0));
-        ActionOutcome::ALL.iter().for_each(|o| answers.with_label_values(&[o.as_str()]).inc_by(0));
-        Self { registry, changes, answers }
+        let counters = Self::default();
+        for status in Status::ALL {
+            drop(counters.changes.get_or_create(&[("status", status.as_str())]));
+        }
+        counters
     }
 
+    /// An agent's status or lifecycle changed.
     pub(crate) fn changed(&self, to: Status) {
-        self.changes.with_label_values(&[to.as_str()]).inc();
+        self.changes.get_or_create(&[("status", to.as_str())]).inc();
     }
 
-    pub(crate) fn answered(&self, outcome: ActionOutcome) {
-        self.answers.with_label_values(&[outcome.as_str()]).inc();
+    /// A command ended.
+    pub(crate) fn answered(&self, kind: CommandKind, origin: Origin, outcome: ActionOutcome) {
+        let labels =
+            [("kind", kind.as_str()), ("origin", origin.as_str()), ("outcome", outcome.as_str())];
+        self.commands.get_or_create(&labels).inc();
     }
 
-    /// The whole page.
+    /// An agent was restarted.
+    pub(crate) fn restarted(&self, cause: Option<Cause>, origin: Origin) {
+        let cause = cause.map_or("none", Cause::as_str);
+        self.restarts.get_or_create(&[("cause", cause), ("origin", origin.as_str())]).inc();
+    }
+
+    /// The whole page, written as it is made.
+    ///
+    /// `store` are the sizes of the database and of its write-ahead log, bytes.
+    ///
+    /// # Errors
+    /// It cannot be written.
     pub(crate) fn render(
         &self,
-        health: &Health,
-        agents: &[AgentView],
+        views: &Views,
         open: &BTreeMap<Cause, u64>,
-    ) -> String {
-        let now = Registry::new();
-        fleet(&now, health, agents, open);
-        for_each_agent(&now, agents);
-        let mut families = self.registry.gather();
-        families.extend(now.gather());
-        TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| {
-            tracing::error!(%error, "metrics could not be rendered");
-            String::new()
-        })
-    }
-}
-
-fn fleet(registry: &Registry, health: &Health, agents: &[AgentView], open: &BTreeMap<Cause, u64>) {
-    let build = gauge_vec("lubdub_build_info", "Always 1; the version that runs.", &["version"]);
-    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
-    register(registry, &build);
-    let by_status = gauge_vec("lubdub_agents", "Agents that are known, by status.", &["status"]);
-    for status in Status::ALL {
-        let count = agents.iter().filter(|agent| agent.status == *status).count();
-        by_status.with_label_values(&[status.as_str()]).set(number(count));
-    }
-    register(registry, &by_status);
-    let by_cause = gauge_vec("lubdub_incidents_open", "Open incidents, by cause.", &["cause"]);
-    for cause in Cause::ALL {
-        let own = health.incident.iter().filter(|incident| incident.cause == *cause).count();
-        let stored = open.get(cause).copied().unwrap_or_default();
-        by_cause.with_label_values(&[cause.as_str()]).set(large(stored) + number(own));
-    }
-    register(registry, &by_cause);
-    let alone = [
-        (
-            "lubdub_degraded",
-            "1 while the collector does not act by itself; its status says why.",
-            f64::from(u8::from(health.degraded.is_some())),
-        ),
-        (
-            "lubdub_store_sick",
-            "1 while nothing can be written down: nothing is acked or acted on.",
-            f64::from(u8::from(health.store.is_some())),
-        ),
-        ("lubdub_sidecars_connected", "Streams that stand.", number(health.streams)),
-        ("lubdub_store_bytes", "Size of the database.", large(health.store_bytes.0)),
-        (
-            "lubdub_store_wal_bytes",
-            "Size of its write-ahead log; it is copied into the database at 4 MiB.",
-            large(health.store_bytes.1),
-        ),
-        (
-            "lubdub_store_writes_waiting",
-            "Operations that wait for the store.",
-            number(health.writes_waiting),
-        ),
-    ];
-    for (name, help, value) in alone {
-        let gauge = Gauge::new(name, help).expect("a constant name");
-        gauge.set(value);
-        register(registry, &gauge);
-    }
-}
-
-type Read = fn(&AgentView) -> Option<f64>;
-
-/// What is told of each agent; absent where it is not known.
-const OF_AN_AGENT: [(&str, &str, Read); 11] = [
-    ("lubdub_agent_status", "0 ok, 1 warning, 2 critical, 3 unknown.", |agent| {
-        Some(match agent.status {
-            Status::Ok => 0.0,
-            Status::Warning => 1.0,
-            Status::Critical => 2.0,
-            Status::Unknown => 3.0,
-        })
-    }),
-    ("lubdub_agent_connected", "1 while its sidecar's stream stands.", |agent| {
-        Some(f64::from(u8::from(agent.connected)))
-    }),
-    ("lubdub_agent_incarnation", "Ordinal of its life.", |agent| {
-        agent.life.map(|life| f64::from(life.ordinal.get()))
-    }),
-    ("lubdub_agent_restarts_used", "Restarts since its schedule was refilled.", |agent| {
-        Some(f64::from(agent.ledger.used))
-    }),
-    ("lubdub_agent_beat_age_seconds", "Since its last beat.", |agent| {
-        let beat = agent.report.as_ref()?.ages.beat?;
-        Some((beat + agent.report_age).as_secs_f64())
-    }),
-    ("lubdub_agent_energy_ratio", "What is left of what it may spend, 0 to 1.", |agent| {
-        agent.report.as_ref()?.vitals.energy
-    }),
-    ("lubdub_agent_memory_bytes", "Resident memory of its process tree.", |agent| {
-        agent.report.as_ref()?.vitals.memory_bytes.map(large)
-    }),
-    ("lubdub_agent_cpu_cores", "CPU of its process tree, in cores.", |agent| {
-        agent.report.as_ref()?.vitals.cpu_ratio
-    }),
-    ("lubdub_agent_tasks_done", "Tasks of this life that ended well.", |agent| {
-        Some(large(agent.report.as_ref()?.vitals.tasks.done))
-    }),
-    ("lubdub_agent_tasks_failed", "Tasks of this life that ended badly.", |agent| {
-        Some(large(agent.report.as_ref()?.vitals.tasks.failed))
-    }),
-    ("lubdub_agent_response_p95_seconds", "Response time of the last five minutes.", |agent| {
-        Some(large(agent.report.as_ref()?.vitals.response?.p95) / 1000.0)
-    }),
-];
-
-fn for_each_agent(registry: &Registry, agents: &[AgentView]) {
-    for (name, help, read) in OF_AN_AGENT {
-        let gauge = gauge_vec(name, help, &["agent"]);
-        for agent in agents {
-            if let Some(value) = read(agent) {
-                gauge.with_label_values(&[agent.agent.as_str()]).set(value);
+        store: (u64, u64),
+        out: &mut impl io::Write,
+    ) -> io::Result<()> {
+        let mut page = Registry::default();
+        let changes = "Changes of an agent's status or lifecycle, by the status after";
+        page.register("lubdub_transitions", changes, self.changes.clone());
+        let commands = "Commands that ended, by what was asked, by whom, and how they ended";
+        page.register("lubdub_commands", commands, self.commands.clone());
+        let restarts = "Lives that began after another, by what was wrong and by who began them: \
+                        the engine, a person, or the sidecar's own schedule";
+        page.register("lubdub_restarts", restarts, self.restarts.clone());
+        let collector = views.collector();
+        page.register_collector(Box::new(Whole { collector, open: open.clone(), store }));
+        page.register_collector(Box::new(agents::Each(views.clone())));
+        let mut text = Text { out, failed: None };
+        match prometheus_text::encode(&mut text, &page) {
+            Ok(()) => Ok(()),
+            Err(fmt::Error) => {
+                Err(text.failed.unwrap_or_else(|| io::Error::other("a metric is malformed")))
             }
         }
-        register(registry, &gauge);
     }
 }
 
-fn counter(name: &str, help: &str, label: &str) -> IntCounterVec {
-    IntCounterVec::new(Opts::new(name, help), &[label]).expect("a constant name")
+/// Text that goes where bytes go.
+struct Text<'w, W> {
+    out: &'w mut W,
+    failed: Option<io::Error>,
 }
 
-fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-    GaugeVec::new(Opts::new(name, help), labels).expect("a constant name")
+impl<W: io::Write> fmt::Write for Text<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.write_all(text.as_bytes()).map_err(|error| {
+            self.failed = Some(error);
+            fmt::Error
+        })
+    }
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: &C) {
-    registry.register(Box::new(metric.clone())).expect("each name is registered once");
+/// The collector itself.
+#[derive(Debug)]
+struct Whole {
+    collector: std::sync::Arc<Collector>,
+    open: BTreeMap<Cause, u64>,
+    store: (u64, u64),
 }
 
-fn number(count: usize) -> f64 {
-    large(count as u64)
+impl prometheus_client::collector::Collector for Whole {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let build = [("version", env!("CARGO_PKG_VERSION"))];
+        let help = "Always 1; the version that runs";
+        let mut info =
+            encoder.encode_descriptor("lubdub_build_info", help, None, MetricType::Gauge)?;
+        ConstGauge::new(1_i64).encode(info.encode_family(&build)?)?;
+        let help = "Open incidents, by cause";
+        let mut open =
+            encoder.encode_descriptor("lubdub_incidents_open", help, None, MetricType::Gauge)?;
+        for cause in Cause::ALL {
+            let own = self.collector.incident.iter().filter(|own| own.cause == *cause).count();
+            let stored = self.open.get(cause).copied().unwrap_or_default();
+            let labels = [("cause", cause.as_str())];
+            ConstGauge::new(whole(stored.saturating_add(own as u64)))
+                .encode(open.encode_family(&labels)?)?;
+        }
+        let degraded = self.collector.surroundings.degraded(now().mono).is_some();
+        let alone = [
+            (
+                "lubdub_degraded",
+                "1 while the collector does not act by itself; its status says why",
+                i64::from(degraded),
+            ),
+            (
+                "lubdub_store_sick",
+                "1 while nothing can be written down: nothing is acked or acted on",
+                i64::from(self.collector.store.is_some()),
+            ),
+            (
+                "lubdub_sidecars_connected",
+                "Streams that stand",
+                whole(self.collector.streams as u64),
+            ),
+            ("lubdub_store_bytes", "Size of the database", whole(self.store.0)),
+            (
+                "lubdub_store_wal_bytes",
+                "Size of its write-ahead log; it is copied into the database at 4 MiB",
+                whole(self.store.1),
+            ),
+            (
+                "lubdub_store_writes_waiting",
+                "Operations that wait for the store",
+                whole(self.collector.writes_waiting as u64),
+            ),
+        ];
+        for (name, help, value) in alone {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value).encode(metric)?;
+        }
+        Ok(())
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 9e15")]
 fn large(count: u64) -> f64 {
     count as f64
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lubdub_engine::Agent;
 use lubdub_shared::command::Outcome;
 use lubdub_shared::convert;
 use lubdub_shared::id::{AgentId, CommandId, StoreId};
@@ -19,9 +20,11 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use crate::driver::{
-    Acted, Acting, Asked, Forgetting, NewPolicy, NotApplied, NotForgotten, ToDriver, Unknown,
+    Acted, Acting, Asked, Forgetting, NewPolicy, NotApplied, NotForgotten, ToDriver,
 };
-use crate::store::{Page, Reader, Recorded};
+use crate::snapshot::{agent_view, explanation};
+use crate::store::{Reader, Recorded, Span};
+use crate::views::{Choice, Page, Unknown, Views};
 
 /// Longest time that one call may wait for an outcome.
 const WAIT_MAX: Duration = Duration::from_secs(600);
@@ -37,6 +40,7 @@ pub(crate) struct Query {
     to_driver: mpsc::Sender<ToDriver>,
     transitions: broadcast::Sender<Arc<TransitionView>>,
     reader: Reader,
+    views: Views,
     store: StoreId,
     /// Who may wait for events at one time.
     waits: Semaphore,
@@ -48,11 +52,12 @@ impl Query {
         to_driver: mpsc::Sender<ToDriver>,
         transitions: broadcast::Sender<Arc<TransitionView>>,
         reader: Reader,
+        views: Views,
         store: StoreId,
     ) -> Self {
         let waits = Semaphore::new(WAITING_MAX);
         let watchers = Arc::new(Semaphore::new(WATCHING_MAX));
-        Self { to_driver, transitions, reader, store, waits, watchers }
+        Self { to_driver, transitions, reader, views, store, waits, watchers }
     }
 
     /// A command whose id is known is answered, and not done again: with its end, as far as that
@@ -136,6 +141,20 @@ impl From<Unknown> for Status {
     }
 }
 
+/// What a reader wants of all agents.
+fn choice(request: pb::ListAgentsRequest) -> Result<Choice, Status> {
+    let pb::ListAgentsRequest { after, labels, statuses, causes, worst_first, severity, .. } =
+        request;
+    Ok(Choice {
+        labels: labels.into_iter().collect(),
+        statuses: convert::statuses(statuses)?,
+        causes: convert::causes(causes)?,
+        worst_first,
+        after: optional_id(&after)?,
+        severity: severity.map(|severity| u8::try_from(severity).unwrap_or(u8::MAX)),
+    })
+}
+
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::WatchTransitionsResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -147,13 +166,19 @@ impl QueryService for Query {
         request: Request<pb::ListAgentsRequest>,
     ) -> Result<Response<pb::ListAgentsResponse>, Status> {
         let request = request.into_inner();
-        let after = optional_id(&request.after)?;
-        let only = optional_id(&request.only)?;
-        let listed = self.ask(|reply| ToDriver::List { after, only, reply }).await?;
+        let collector = self.views.collector();
+        let (page, now) = match optional_id(&request.only)? {
+            Some(only) => (Page { agents: vec![self.views.find(&only)?], more: false }, now()),
+            None => {
+                let (views, choice) = (&self.views, choice(request)?);
+                (views.read(move |views| views.page(&choice)).await.ok_or_else(stopping)?, now())
+            }
+        };
+        let view = |agent: &Arc<Agent>| agent_view(agent, &collector.surroundings, now).into();
         Ok(Response::new(pb::ListAgentsResponse {
-            collector: Some(listed.collector.into()),
-            agents: listed.agents?.into_iter().map(Into::into).collect(),
-            more: listed.more,
+            collector: Some(collector.view(now).into()),
+            agents: page.agents.iter().map(view).collect(),
+            more: page.more,
         }))
     }
 
@@ -161,9 +186,10 @@ impl QueryService for Query {
         &self,
         request: Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
-        let agent = agent_id(&request.into_inner().agent)?;
-        let explanation = self.ask(|reply| ToDriver::Explain { agent, reply }).await??;
-        Ok(Response::new(explanation.into()))
+        let agent = self.views.find(&agent_id(&request.into_inner().agent)?)?;
+        let collector = self.views.collector();
+        let explained = explanation(&agent, &collector.surroundings, now());
+        Ok(Response::new(explained.into()))
     }
 
     async fn list_incidents(
@@ -174,7 +200,7 @@ impl QueryService for Query {
         let agent = optional_id(&request.agent)?;
         let own = match &agent {
             Some(_) => None,
-            None => self.ask(|reply| ToDriver::Health { reply }).await?.incident,
+            None => self.views.collector().incident.clone(),
         };
         let read = move |reader: &Reader| reader.incidents(request.all, agent.as_ref());
         let stored = self.reader.read(read).await.map_err(unreadable)?;
@@ -212,6 +238,7 @@ impl QueryService for Query {
         let request = request.into_inner();
         let agent = agent_id(&request.agent)?;
         let asked = convert::Asked::try_from(&request)?;
+        self.views.find(&agent)?;
         if let Some(id) = asked.command
             && let Some(known) = self.asked_before(id, asked.wait.min(WAIT_MAX)).await?
         {
@@ -232,6 +259,7 @@ impl QueryService for Query {
         let request = request.into_inner();
         let agent = agent_id(&request.agent)?;
         let name = agent.clone();
+        self.views.find(&agent)?;
         let convert::Forgetting { reason, requested_by } = (&request).try_into()?;
         let asked = Forgetting { reason, requested_by };
         let forgot = self.ask(|reply| ToDriver::Forget { agent, asked, reply }).await??;
@@ -301,7 +329,7 @@ impl QueryService for Query {
             let read = move |reader: &Reader| reader.events(agent.as_ref(), after, newest);
             let (events, last) = self.reader.read(read).await.map_err(unreadable)?;
             if newest == 0 && last.end < after {
-                let Page { end, .. } = last;
+                let Span { end, .. } = last;
                 return Err(Status::failed_precondition(format!(
                     "event {after} is not in this store, whose newest is {end}: is it a number of \
                      another store? This one is {}; begin with --after 0",

@@ -1,11 +1,10 @@
 //! What readers see of an agent at one moment.
 
-use lubdub_engine::{AgentIndex, Fleet, explain};
+use lubdub_engine::{Agent, Surroundings, explain};
 use lubdub_shared::time::Now;
 use lubdub_shared::view::{AgentView, Explanation, FindingView};
 
-pub(crate) fn agent_view(fleet: &Fleet, index: AgentIndex, now: Now) -> AgentView {
-    let agent = fleet.agent(index);
+pub(crate) fn agent_view(agent: &Agent, around: &Surroundings, now: Now) -> AgentView {
     let (who, seen) = (&agent.who, &agent.seen);
     let finding = |standing: &lubdub_engine::agent::ActiveFinding| {
         FindingView::new(&standing.finding, standing.since.wall)
@@ -25,7 +24,7 @@ pub(crate) fn agent_view(fleet: &Fleet, index: AgentIndex, now: Now) -> AgentVie
         policy: who.policy.name.clone(),
         mode: who.policy.mode.to_string(),
         ledger: seen.ledger.clone(),
-        next: fleet.next_rung(index, now),
+        next: explain::next_rung(agent, around, now),
         report: seen.report.as_deref().cloned(),
         report_age: now.mono.since(agent.link.heard),
         held: seen.down.clone(),
@@ -33,11 +32,10 @@ pub(crate) fn agent_view(fleet: &Fleet, index: AgentIndex, now: Now) -> AgentVie
     }
 }
 
-pub(crate) fn explanation(fleet: &Fleet, index: AgentIndex, now: Now) -> Explanation {
-    let agent = fleet.agent(index);
+pub(crate) fn explanation(agent: &Agent, around: &Surroundings, now: Now) -> Explanation {
     Explanation {
         now: Some(now.wall),
-        agent: agent_view(fleet, index, now),
+        agent: agent_view(agent, around, now),
         deadlines: explain::deadlines(agent),
         configured: explain::configured(agent),
         what_if: explain::what_if(agent),

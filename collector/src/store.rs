@@ -43,7 +43,7 @@ mod tables;
 mod take_up;
 mod write;
 
-pub(crate) use read::{Page, Reader, Recorded};
+pub(crate) use read::{Reader, Recorded, Span};
 use rebuild::beside;
 use write::{Log, Writer};
 
@@ -341,13 +341,6 @@ impl Store {
         ops.try_send(op).map_err(|error| match error {
             mpsc::TrySendError::Full(op) | mpsc::TrySendError::Disconnected(op) => op,
         })
-    }
-
-    /// Sizes of the database and of its write-ahead log.
-    pub(crate) fn bytes(&self) -> (u64, u64) {
-        let [log, _] = beside(&self.path);
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |about| about.len());
-        (size(&self.path), size(&log))
     }
 
     /// Reads beside the writer.

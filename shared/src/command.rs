@@ -172,6 +172,18 @@ impl Precondition {
     }
 }
 
+words! {
+    /// Whose will an act is.
+    Origin {
+        /// The collector's engine.
+        Engine = "engine",
+        /// A person.
+        Person = "person",
+        /// The sidecar's own schedule.
+        Schedule = "schedule",
+    }
+}
+
 /// Who asked for a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -180,6 +192,16 @@ pub enum Requester {
     Engine(Cause),
     /// A person, by the name they gave.
     Person(String),
+}
+
+impl Requester {
+    /// Whose will it is.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::Engine(_) => Origin::Engine,
+            Self::Person(_) => Origin::Person,
+        }
+    }
 }
 
 impl fmt::Display for Requester {

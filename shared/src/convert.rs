@@ -17,7 +17,7 @@ mod trend;
 mod view;
 mod words;
 
-pub use view::{Asked, Forgetting};
+pub use view::{Asked, Forgetting, causes, statuses};
 
 /// A message that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -108,7 +109,7 @@ pub enum FromSidecar {
     /// First.
     Hello(Box<Hello>),
     /// Soft: the newest wins.
-    Report(Box<Report>),
+    Report(Arc<Report>),
     /// Hard: numbered, kept until acked.
     Events {
         /// Which spool.

@@ -8,6 +8,8 @@
     reason = "a benchmark starts processes, reads clocks and prints"
 )]
 
+use std::sync::Arc;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -175,7 +177,7 @@ async fn reports(daemon: &Daemon, streams: &mut [Stream]) {
     let (before, start) = (daemon.cpu(), Instant::now());
     for round in 0..ROUNDS {
         for stream in streams.iter_mut() {
-            let report = FromSidecar::Report(Box::new(sample::report(stream.life, round + 2)));
+            let report = FromSidecar::Report(Arc::new(sample::report(stream.life, round + 2)));
             stream.up.send(report.into()).await.expect("it stands");
         }
     }

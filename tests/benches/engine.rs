@@ -1,6 +1,7 @@
 //! The engine at 100,000 agents: time for a report that changes nothing, and for a due deadline.
 //! `cargo bench -p tests --bench engine`; the median counts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
@@ -61,7 +62,7 @@ fn report_of_each_of_100k_agents(bencher: Bencher<'_, '_>) {
             world
                 .agents
                 .iter()
-                .map(|(_, life)| Box::new(sample::report(*life, number)))
+                .map(|(_, life)| Arc::new(sample::report(*life, number)))
                 .collect::<Vec<_>>()
         })
         .bench_local_values(|reports| {

@@ -15,9 +15,11 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     let _bad = world.toy("bad", &["say:WATCHDOG=trigger", "hang"]);
     world.until("good", "status", "ok", SOON);
     let lines = [
-        "lubdub_agent_status{agent=\"bad\"} 2",
-        "lubdub_agent_status{agent=\"good\"} 0",
+        "lubdub_agent_status{agent=\"bad\",status=\"critical\"} 1",
+        "lubdub_agent_status{agent=\"good\",status=\"ok\"} 1",
+        "lubdub_agent_status{agent=\"good\",status=\"critical\"} 0",
         "lubdub_agent_energy_ratio{agent=\"good\"} 0.75",
+        "lubdub_agents{status=\"critical\"} 1",
         "lubdub_incidents_open{cause=\"reported_failure\"} 1",
         "lubdub_sidecars_connected 2",
         "lubdub_store_sick 0",
@@ -42,6 +44,41 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     let said = promtool.wait_with_output().expect("it ends");
     let words = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
     assert!(said.status.success() && words.is_empty(), "{words}");
+}
+
+/// What restarts an agent, and who, is counted; of a process that is gone nothing is told.
+#[test]
+fn restarts_are_counted_by_cause_and_by_whom_and_the_dead_have_no_vitals() {
+    let world = World::new("");
+    let _crashes = world.toy("c", &["1/work:100ms:1s", "1/exit:3", "work:200ms:1h"]);
+    let _hangs = world.toy("h", &["1/beat:250ms:2s", "1/hang", "beat:250ms:1h"]);
+    let line = |wanted: &str| {
+        let (_, page) = world.get("/metrics");
+        page.lines().any(|line| line == wanted).then_some(())
+    };
+    for wanted in [
+        "lubdub_restarts_total{cause=\"crashed\",origin=\"schedule\"} 1",
+        "lubdub_restarts_total{cause=\"silent\",origin=\"engine\"} 1",
+        "lubdub_commands_total{kind=\"restart\",origin=\"engine\",outcome=\"done\"} 1",
+    ] {
+        eventually(wanted, SOON, || line(wanted));
+    }
+    world.until("h", "status", "ok", SOON);
+    let asked = world.lubdub(&["restart", "h", "--reason", "x", "--wait"]);
+    assert!(asked.status.success(), "{asked:?}");
+    let wanted = "lubdub_restarts_total{cause=\"none\",origin=\"person\"} 1";
+    eventually(wanted, SOON, || line(wanted));
+    world.until("h", "status", "ok", SOON);
+    let memory = || world.get("/metrics").1.contains("lubdub_agent_memory_bytes{agent=\"h\"}");
+    eventually("its memory", SOON, || memory().then_some(()));
+    let asked = world.lubdub(&["stop", "h", "--reason", "x", "--wait"]);
+    assert!(asked.status.success(), "{asked:?}");
+    let stopped = world.until("h", "lifecycle", "stopped", SOON);
+    eventually("no vitals", SOON, || (!memory()).then_some(()));
+    let stopped = if stopped["pid"].is_null() { stopped } else { world.agent("h") };
+    let vitals = &stopped["vitals"];
+    assert!(vitals["memory_bytes"].is_null() && vitals["tasks"].is_null(), "{stopped:#}");
+    assert!(stopped["as_of"].is_string(), "{stopped:#}");
 }
 
 #[test]

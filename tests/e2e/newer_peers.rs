@@ -2,6 +2,7 @@
 //! more everywhere: the protos are generated from those of this tree.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use harness::{NewerProtocol, RawCollector, World, binary, eventually, sample};
@@ -40,7 +41,7 @@ fn a_newer_sidecar_is_served() {
     });
     stream.say(newer.unknown(UP));
     for number in 2..5 {
-        say(FromSidecar::Report(Box::new(sample::report(life, number))));
+        say(FromSidecar::Report(Arc::new(sample::report(life, number))));
     }
     let event = |(number, what)| Event { number, at: Wall(0), life: Some(life), what };
     let events: Vec<Event> = (1..).zip(whats(rng)).map(event).collect();

@@ -2,7 +2,7 @@
 //! no text that misleads. The targets of `tests/fuzz` and the test of its seeds call these.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lubdub_collector::config::Policies;
@@ -82,13 +82,13 @@ pub fn datagram(bytes: &[u8]) {
 }
 
 fn round_trip(report: lubdub_shared::beat::Report) -> lubdub_shared::beat::Report {
-    let message = FromSidecar::Report(Box::new(report));
+    let message = FromSidecar::Report(Arc::new(report));
     let bytes = pb::FromSidecar::from(message).encode_to_vec();
     let message = pb::FromSidecar::decode(&bytes[..]).expect("what was encoded");
     let Ok(FromSidecar::Report(report)) = FromSidecar::try_from(message) else {
         panic!("it was a report")
     };
-    *report
+    Arc::unwrap_or_clone(report)
 }
 
 /// A request: a line with method and path, and what follows is its body.
@@ -130,7 +130,7 @@ pub fn stream(bytes: &[u8]) {
         effects.clear();
         if let Some(index) = agent {
             let agent = fleet.agent(index);
-            drop(fleet.next_rung(index, now));
+            drop(explain::next_rung(agent, fleet.surroundings(), now));
             drop(explain::deadlines(agent));
             drop(explain::configured(agent));
             drop(explain::what_if(agent));

@@ -1,5 +1,6 @@
 //! One simulated agent, its sidecar's pure half and the engine, tick by tick.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -304,7 +305,7 @@ impl World {
             }
             Action::Report => {
                 let report = self.supervisor.report(self.now.mono);
-                self.feed(AgentInput::Report(Box::new(report)));
+                self.feed(AgentInput::Report(Arc::new(report)));
             }
             Action::Emit(life, what) => {
                 let saved = matches!(&what, Happening::Outcome(outcome)

@@ -135,7 +135,7 @@ impl Client {
         let mut agents: Vec<AgentView> = Vec::new();
         loop {
             let after = agents.last().map_or_else(String::new, |view| view.agent.to_string());
-            let request = pb::ListAgentsRequest { after, only: String::new() };
+            let request = pb::ListAgentsRequest { after, ..Default::default() };
             let page = self.inner.list_agents(request).await?.into_inner();
             let collector: CollectorView = page.collector.unwrap_or_default().try_into()?;
             self.note(collector.now);
@@ -156,7 +156,7 @@ impl Client {
         &mut self,
         agent: &AgentId,
     ) -> Result<(CollectorView, AgentView), Failed> {
-        let request = pb::ListAgentsRequest { after: String::new(), only: agent.to_string() };
+        let request = pb::ListAgentsRequest { only: agent.to_string(), ..Default::default() };
         let page = self.inner.list_agents(request).await?.into_inner();
         let collector: CollectorView = page.collector.unwrap_or_default().try_into()?;
         self.note(collector.now);

@@ -1,6 +1,7 @@
 //! One agent's state, as the engine holds it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::{Evidence, Report};
@@ -14,6 +15,7 @@ use lubdub_shared::time::{Mono, Now, Wall};
 
 use crate::asks::{Asks, InFlight};
 use crate::detect::flapping::Flaps;
+use crate::fleet::AgentIndex;
 use crate::restraint::Restraint;
 use crate::treatment::{Change, Treatment, Verification};
 
@@ -130,7 +132,7 @@ pub struct Seen {
     /// Held down: how, by whom and why.
     pub down: Option<String>,
     /// The newest report.
-    pub report: Option<Box<Report>>,
+    pub report: Option<Arc<Report>>,
     /// When it came, on the wall clock: what it says of times of the day is as old as that.
     pub(crate) reported: Wall,
     /// The restart schedule, as the sidecar last told it.
@@ -148,8 +150,10 @@ pub struct Seen {
 /// One agent.
 #[derive(Debug, Clone)]
 pub struct Agent {
+    /// Its number in the fleet.
+    pub(crate) index: AgentIndex,
     /// Who it is.
-    pub who: Who,
+    pub who: Arc<Who>,
     /// How its sidecar is heard.
     pub link: Link,
     /// What is seen of it.
@@ -161,7 +165,7 @@ pub struct Agent {
     /// What else was asked of its sidecar.
     pub asks: Asks,
     /// Open incidents, and those resolved last, which may come back.
-    pub incidents: Vec<Incident>,
+    pub incidents: Arc<Vec<Incident>>,
     /// When the engine looks at it next.
     pub(crate) wake: Option<Mono>,
 }
@@ -170,7 +174,8 @@ impl Agent {
     pub(crate) fn new(record: AgentRecord, policy: VersionedPolicy, now: Mono) -> Self {
         let stream = if record.left { Stream::Left { back_by: None } } else { Stream::Lost };
         Self {
-            who: Who { id: record.id, host: record.host, labels: record.labels, policy },
+            index: AgentIndex::default(),
+            who: Arc::new(Who { id: record.id, host: record.host, labels: record.labels, policy }),
             link: Link {
                 stream,
                 conflict: None,
@@ -197,9 +202,19 @@ impl Agent {
             treatment: Treatment::default(),
             restraint: Restraint::default(),
             asks: Asks::default(),
-            incidents: Vec::new(),
+            incidents: Arc::default(),
             wake: None,
         }
+    }
+
+    /// Its number in the fleet.
+    pub fn index(&self) -> AgentIndex {
+        self.index
+    }
+
+    /// When the newest report came, on the wall clock.
+    pub fn reported_at(&self) -> Wall {
+        self.seen.reported
     }
 
     /// A command has been asked for, and not answered yet.

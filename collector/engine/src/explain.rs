@@ -1,5 +1,5 @@
 //! Why: the clocks and settings behind a verdict, and what others would have led to. What comes
-//! next is foretold by [`crate::Fleet::next_rung`].
+//! next is foretold by [`next_rung`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use crate::agent::Agent;
 use crate::detect;
 
 mod knobs;
+pub(crate) mod next;
+
+pub use next::next_rung;
 
 /// What is turned to see what else the detectors would have said.
 const FACTORS: [f64; 2] = [0.5, 2.0];

@@ -9,18 +9,17 @@ use lubdub_shared::time::{Mono, Now};
 
 use crate::agent::{Agent, AgentRecord};
 use crate::deadlines::Deadlines;
-use crate::slots::Slots;
+use crate::surroundings::Surroundings;
 use crate::{AgentInput, Effect, Input, Refused};
 
 mod attach;
-mod forecast;
 mod forget;
 mod judge;
 mod outcome;
 mod request;
 mod restore;
 
-use judge::Judge;
+pub(crate) use judge::Judge;
 
 /// The engine looks at its own clock at least this often, so that it knows when it was away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -49,10 +48,16 @@ pub struct Identity {
     pub reports_per_second: u32,
 }
 
+impl AgentIndex {
+    /// From 0; given again when an agent was forgotten.
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// All agents.
 #[derive(Debug)]
 pub struct Fleet {
-    identity: Identity,
     agents: Vec<Agent>,
     /// Numbers of agents that were forgotten, to be given again.
     free: Vec<AgentIndex>,
@@ -61,29 +66,20 @@ pub struct Fleet {
     spools: BTreeMap<SpoolId, AgentIndex>,
     deadlines: Deadlines,
     rng: fastrand::Rng,
-    /// The automatic act under way: one at a time.
-    slots: Slots,
-    looked: Mono,
-    warm_at: Mono,
-    /// Why it may not act, said from outside (the store is behind).
-    no_authority: Option<String>,
+    around: Surroundings,
 }
 
 impl Fleet {
     /// An empty fleet. `seed` feeds the ids of commands and incidents.
     pub fn new(identity: Identity, seed: u64, now: Mono) -> Self {
         Self {
-            identity,
             agents: Vec::new(),
             free: Vec::new(),
             index: BTreeMap::new(),
             spools: BTreeMap::new(),
             deadlines: Deadlines::default(),
             rng: fastrand::Rng::with_seed(seed),
-            slots: Slots::default(),
-            looked: now,
-            warm_at: now,
-            no_authority: None,
+            around: Surroundings::new(identity, now),
         }
     }
 
@@ -112,8 +108,8 @@ impl Fleet {
                 AgentInput::Forgotten => {}
             }),
             Input::Restored(stored) => self.restore(*stored, now, out),
-            Input::Authority(withheld) => self.no_authority = withheld,
-            Input::Epoch(epoch) => self.identity.epoch = self.identity.epoch.max(epoch),
+            Input::Authority(withheld) => self.around.withheld = withheld,
+            Input::Epoch(epoch) => self.raise_epoch(epoch),
             Input::Released(index) => self.free.push(index),
             Input::Tick => self.tick(now, out),
         }
@@ -151,20 +147,13 @@ impl Fleet {
 
     /// When [`Input::Tick`] must come next.
     pub fn next_deadline(&self) -> Mono {
-        let look = self.looked.after(LOOK_EVERY);
+        let look = self.around.looked.after(LOOK_EVERY);
         self.deadlines.next().map_or(look, |due| due.min(look))
     }
 
-    /// Why the fleet does not act by itself now, or concludes nothing from silence.
-    pub fn degraded(&self, now: Mono) -> Option<String> {
-        if let Some(why) = &self.no_authority {
-            return Some(why.clone());
-        }
-        let left = self.warm_at.since(now);
-        (!left.is_zero()).then(|| {
-            let left = lubdub_shared::time::words(left);
-            format!("warming up: nothing is concluded from silent links for {left}")
-        })
+    /// What decides what may be done with any agent now.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.around
     }
 
     /// One agent.
@@ -209,7 +198,7 @@ impl Fleet {
         for (id, index) in self.ids_after(after).take(at_most) {
             last = Some(id.clone());
             let agent = self.agent(index);
-            for incident in &agent.incidents {
+            for incident in &*agent.incidents {
                 out.push((index, Effect::Incident(Box::new(incident.clone()))));
             }
             out.push((index, Effect::Remember(Box::new(agent.record()))));
@@ -217,29 +206,25 @@ impl Fleet {
         last
     }
 
-    /// Between reports of each agent.
-    fn interval(&self) -> Duration {
-        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let enough = Duration::from_secs(1) * count / self.identity.reports_per_second.max(1);
-        self.identity.interval.max(enough)
+    fn raise_epoch(&mut self, epoch: u64) {
+        let own = &mut self.around.identity.epoch;
+        *own = epoch.max(*own);
     }
 
     fn intern(&mut self, record: AgentRecord, policy: VersionedPolicy, now: Mono) -> AgentIndex {
         let mut agent = Agent::new(record, policy, now);
-        agent.link.interval = self.interval();
+        agent.link.interval = self.around.interval();
         let (id, spool) = (agent.who.id.clone(), agent.link.spool);
-        let index = match self.free.pop() {
-            Some(index) => {
-                *self.agent_mut(index) = agent;
-                index
-            }
-            None => {
-                self.agents.push(agent);
-                let newest = self.agents.len() - 1;
-                AgentIndex(u32::try_from(newest).expect("agents fit in 32 bits"))
-            }
-        };
+        let newest = AgentIndex(u32::try_from(self.agents.len()).expect("they fit in 32 bits"));
+        let index = self.free.pop().unwrap_or(newest);
+        agent.index = index;
+        if index == newest {
+            self.agents.push(agent);
+        } else {
+            *self.agent_mut(index) = agent;
+        }
         self.index.insert(id, index);
+        self.around.agents = self.index.len();
         self.spools.extend(spool.map(|spool| (spool, index)));
         index
     }
@@ -250,10 +235,10 @@ impl Fleet {
 
     /// Notes that it looks, and doubts itself when it was away.
     fn look(&mut self, now: Mono) {
-        if now.since(self.looked) > AWAY_MAX {
-            self.warm_at = now.after(WARM_UP);
+        if now.since(self.around.looked) > AWAY_MAX {
+            self.around.warm_at = now.after(WARM_UP);
         }
-        self.looked = now;
+        self.around.looked = now;
     }
 
     fn judge<'f>(
@@ -263,14 +248,9 @@ impl Fleet {
         out: &'f mut Vec<(AgentIndex, Effect)>,
     ) -> Judge<'f> {
         Judge {
-            index,
             agent: &mut self.agents[index.0 as usize],
-            identity: &self.identity,
+            around: &mut self.around,
             rng: &mut self.rng,
-            slots: &mut self.slots,
-            fleet: self.index.len(),
-            withheld: self.no_authority.as_deref(),
-            warm_at: self.warm_at,
             held: Vec::new(),
             now,
             out,
@@ -279,7 +259,7 @@ impl Fleet {
 
     fn arm(&mut self, index: AgentIndex, now: Mono) {
         let agent = &mut self.agents[index.0 as usize];
-        let due = agent.next_due(now, self.warm_at);
+        let due = agent.next_due(now, self.around.warm_at);
         self.deadlines.arm(index, due, &mut agent.wake);
     }
 }

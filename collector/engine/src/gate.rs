@@ -15,7 +15,7 @@ use lubdub_shared::time::Mono;
 use crate::agent::{Agent, CONFLICT_GONE};
 use crate::policy::fusion::{self, Weight};
 use crate::restraint::Restraint;
-use crate::slots::Slots;
+use crate::surroundings::Surroundings;
 
 /// Time that an agent has to take a nudge; as long as its sidecar lets one wait.
 pub(crate) const NUDGE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -25,19 +25,6 @@ pub(crate) const NUDGE_PATIENCE: std::time::Duration = std::time::Duration::from
 pub(crate) struct Proposal {
     pub(crate) kind: CommandKind,
     pub(crate) cause: Cause,
-}
-
-/// What around an agent decides whether it may be acted on.
-#[derive(Debug)]
-pub(crate) struct Around<'f> {
-    pub(crate) now: Mono,
-    /// The engine was away until lately; until when it doubts what it did not hear.
-    pub(crate) warm_at: Mono,
-    /// Why the engine may not act at all.
-    pub(crate) withheld: Option<&'f str>,
-    pub(crate) slots: &'f Slots,
-    /// How many agents there are.
-    pub(crate) fleet: usize,
 }
 
 /// The answer.
@@ -113,11 +100,32 @@ impl fmt::Display for Why {
     }
 }
 
-/// Asks one thing of an agent and what is around it.
-type Check = fn(&Agent, &Around<'_>, Proposal) -> Option<Shut>;
+/// What is asked, of whom, and when.
+struct Question<'a> {
+    agent: &'a Agent,
+    around: &'a Surroundings,
+    now: Mono,
+    proposal: Proposal,
+}
+
+impl Question<'_> {
+    /// Shut until a moment, if that is still to come.
+    fn until(&self, why: Why, until: Mono) -> Option<Shut> {
+        (self.now < until).then_some(Shut { why, until: Some(until) })
+    }
+
+    fn is_nudge(&self) -> bool {
+        self.proposal.kind == CommandKind::Nudge
+    }
+
+    /// What mode `shadow` tells does nothing: no brake holds it.
+    fn would_act(&self) -> bool {
+        self.agent.who.policy.mode == Mode::Enforce
+    }
+}
 
 /// Every reason, in the order in which they are asked.
-const CHECKS: [Check; 11] = [
+const CHECKS: [fn(&Question<'_>) -> Option<Shut>; 11] = [
     no_link,
     contested,
     act_under_way,
@@ -132,8 +140,9 @@ const CHECKS: [Check; 11] = [
 ];
 
 /// Whether the engine may do that now.
-pub(crate) fn ask(agent: &Agent, around: &Around<'_>, proposal: Proposal) -> Gate {
-    let shut = CHECKS.iter().find_map(|check| check(agent, around, proposal));
+pub(crate) fn ask(agent: &Agent, around: &Surroundings, now: Mono, proposal: Proposal) -> Gate {
+    let question = Question { agent, around, now, proposal };
+    let shut = CHECKS.iter().find_map(|check| check(&question));
     match (shut, agent.who.policy.mode) {
         (Some(shut), _) => Gate::Shut(shut),
         (None, Mode::Shadow) => Gate::Open(Permit::Tell),
@@ -141,86 +150,71 @@ pub(crate) fn ask(agent: &Agent, around: &Around<'_>, proposal: Proposal) -> Gat
     }
 }
 
-fn shut(why: Why, until: Option<Mono>) -> Option<Shut> {
-    Some(Shut { why, until })
+/// Shut, and no moment is known at which it opens.
+fn shut(why: Why) -> Option<Shut> {
+    Some(Shut { why, until: None })
 }
 
-/// Shut until a moment, if that is still to come.
-fn shut_until(why: Why, until: Mono, around: &Around<'_>) -> Option<Shut> {
-    (around.now < until).then_some(Shut { why, until: Some(until) })
+fn no_link(q: &Question<'_>) -> Option<Shut> {
+    if q.agent.is_connected() { None } else { shut(Why::NoLink) }
 }
 
-fn is_nudge(proposal: Proposal) -> bool {
-    proposal.kind == CommandKind::Nudge
+fn contested(q: &Question<'_>) -> Option<Shut> {
+    q.until(Why::Contested, q.agent.link.conflict?.last.after(CONFLICT_GONE))
 }
 
-fn no_link(agent: &Agent, _: &Around<'_>, _: Proposal) -> Option<Shut> {
-    if agent.is_connected() { None } else { shut(Why::NoLink, None) }
+fn act_under_way(q: &Question<'_>) -> Option<Shut> {
+    let act = q.agent.act()?;
+    Some(Shut { why: Why::ActUnderWay(act.command.kind), until: Some(act.due) })
 }
 
-fn contested(agent: &Agent, around: &Around<'_>, _: Proposal) -> Option<Shut> {
-    let gone = agent.link.conflict?.last.after(CONFLICT_GONE);
-    shut_until(Why::Contested, gone, around)
-}
-
-fn act_under_way(agent: &Agent, _: &Around<'_>, _: Proposal) -> Option<Shut> {
-    let act = agent.act()?;
-    shut(Why::ActUnderWay(act.command.kind), Some(act.due))
-}
-
-fn refused(agent: &Agent, around: &Around<'_>, proposal: Proposal) -> Option<Shut> {
-    let until = agent.restraint.no_act_before;
-    if is_nudge(proposal) { None } else { shut_until(Why::Refused, until, around) }
+fn refused(q: &Question<'_>) -> Option<Shut> {
+    if q.is_nudge() { None } else { q.until(Why::Refused, q.agent.restraint.no_act_before) }
 }
 
 /// Who is alive and was just told gets its time to think.
-fn just_nudged(agent: &Agent, around: &Around<'_>, proposal: Proposal) -> Option<Shut> {
-    let thinks = agent.restraint.untaken == 0 && fusion::weigh(proposal.cause) == Weight::Frozen;
-    let until = agent.restraint.nudged.filter(|_| thinks && !is_nudge(proposal))?;
-    shut_until(Why::JustNudged, until.after(NUDGE_PATIENCE), around)
+fn just_nudged(q: &Question<'_>) -> Option<Shut> {
+    let Restraint { untaken, nudged, .. } = q.agent.restraint;
+    let thinks = untaken == 0 && fusion::weigh(q.proposal.cause) == Weight::Frozen;
+    let at = nudged.filter(|_| thinks && !q.is_nudge())?;
+    q.until(Why::JustNudged, at.after(NUDGE_PATIENCE))
 }
 
-fn not_taken(agent: &Agent, around: &Around<'_>, proposal: Proposal) -> Option<Shut> {
-    let Restraint { untaken, .. } = agent.restraint;
-    let until = agent.restraint.no_nudge_before();
-    if is_nudge(proposal) { shut_until(Why::NotTaken(untaken), until, around) } else { None }
+fn not_taken(q: &Question<'_>) -> Option<Shut> {
+    let restraint = &q.agent.restraint;
+    let why = Why::NotTaken(restraint.untaken);
+    if q.is_nudge() { q.until(why, restraint.no_nudge_before()) } else { None }
 }
 
 /// A restart is held for a while; what calls for one after that is a quarantine.
-fn flapping(agent: &Agent, around: &Around<'_>, proposal: Proposal) -> Option<Shut> {
-    let since = agent.seen.flaps.since().filter(|_| proposal.kind == CommandKind::Restart)?;
-    let hold_max = agent.who.policy.limits.flapping.hold_max;
-    shut_until(Why::Flapping, since.after(hold_max), around)
+fn flapping(q: &Question<'_>) -> Option<Shut> {
+    let restarts = q.proposal.kind == CommandKind::Restart;
+    let since = q.agent.seen.flaps.since().filter(|_| restarts)?;
+    q.until(Why::Flapping, since.after(q.agent.who.policy.limits.flapping.hold_max))
 }
 
-fn mode(agent: &Agent, _: &Around<'_>, proposal: Proposal) -> Option<Shut> {
-    let told = agent.restraint.shadowed == Some(proposal.cause) && !is_nudge(proposal);
-    match agent.who.policy.mode {
-        Mode::Observe => shut(Why::Observing, None),
-        Mode::Shadow if told => shut(Why::Shadowed, None),
+fn mode(q: &Question<'_>) -> Option<Shut> {
+    let told = q.agent.restraint.shadowed == Some(q.proposal.cause) && !q.is_nudge();
+    match q.agent.who.policy.mode {
+        Mode::Observe => shut(Why::Observing),
+        Mode::Shadow if told => shut(Why::Shadowed),
         Mode::Shadow | Mode::Enforce => None,
     }
 }
 
-/// What mode `shadow` tells does nothing: no brake holds it.
-fn acts(agent: &Agent) -> bool {
-    agent.who.policy.mode == Mode::Enforce
-}
-
 /// One automatic act at a time; a nudge ends nothing, and waits for no slot.
-fn slot_taken(agent: &Agent, around: &Around<'_>, proposal: Proposal) -> Option<Shut> {
-    let asks = acts(agent) && !is_nudge(proposal);
-    let until = around.slots.taken_until(around.fleet, around.now).filter(|_| asks)?;
-    shut_until(Why::SlotTaken, until, around)
+fn slot_taken(q: &Question<'_>) -> Option<Shut> {
+    let until = q.around.slots.taken_until(q.around.agents, q.now);
+    q.until(Why::SlotTaken, until.filter(|_| q.would_act() && !q.is_nudge())?)
 }
 
-fn withheld(agent: &Agent, around: &Around<'_>, _: Proposal) -> Option<Shut> {
-    let why = around.withheld.filter(|_| acts(agent))?;
-    shut(Why::Withheld(why.to_owned()), None)
+fn withheld(q: &Question<'_>) -> Option<Shut> {
+    let why = q.around.withheld.as_ref().filter(|_| q.would_act())?;
+    shut(Why::Withheld(why.clone()))
 }
 
-fn warming_up(agent: &Agent, around: &Around<'_>, _: Proposal) -> Option<Shut> {
-    if acts(agent) { shut_until(Why::WarmingUp, around.warm_at, around) } else { None }
+fn warming_up(q: &Question<'_>) -> Option<Shut> {
+    if q.would_act() { q.until(Why::WarmingUp, q.around.warm_at) } else { None }
 }
 
 #[cfg(test)]

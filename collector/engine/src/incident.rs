@@ -4,6 +4,8 @@
 //! One incident a family of causes: Unreachable grows into Missing, a crash into a crash loop, a
 //! busy silence into a silent one. So a trouble that gets worse is one story, not three.
 
+use std::sync::Arc;
+
 use lubdub_shared::id::IncidentId;
 use lubdub_shared::incident::{Action, ActionOutcome, Cause, Finding, Incident};
 use lubdub_shared::policy::Act;
@@ -72,15 +74,19 @@ pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<
     }
     let known = agent.is_connected() && agent.seen.report.is_some();
     let link_is_gone = findings.iter().any(|s| family(s.finding.cause) == Cause::Unreachable);
-    for incident in agent.incidents.iter_mut().filter(|i| i.resolved.is_none()) {
-        let stands = findings.iter().any(|s| family(s.finding.cause) == family(incident.cause));
-        // Nothing is known of an agent that is not heard: its troubles are not over by that.
-        if !stands && known && !link_is_gone {
+    let stands = |incident: &Incident| {
+        findings.iter().any(|s| family(s.finding.cause) == family(incident.cause))
+    };
+    let over = |incident: &Incident| incident.resolved.is_none() && !stands(incident);
+    // Nothing is known of an agent that is not heard: its troubles are not over by that.
+    if known && !link_is_gone && agent.incidents.iter().any(over) {
+        let incidents = Arc::make_mut(&mut agent.incidents);
+        for incident in incidents.iter_mut().filter(|incident| over(incident)) {
             incident.resolved = Some(not_before(incident, now.wall));
             changed.push(incident.clone());
         }
+        forget_old(incidents);
     }
-    forget_old(agent);
     agent.seen.findings = findings;
     changed
 }
@@ -93,11 +99,11 @@ fn raise(
 ) -> Option<Incident> {
     let window = agent.who.policy.restart.stable_after;
     let incarnation = agent.seen.life.map_or(0, |life| life.ordinal.get());
-    let same = agent.incidents.iter_mut().rev().find(|incident| {
+    let same = agent.incidents.iter().rposition(|incident| {
         family(incident.cause) == family(finding.cause)
             && incident.resolved.is_none_or(|at| at.until(now) <= window)
     });
-    let Some(incident) = same else {
+    let Some(same) = same else {
         let incident = Incident {
             id: IncidentId::ordered(now, rng),
             cause: finding.cause,
@@ -108,13 +114,15 @@ fn raise(
             summary: finding.detail.clone(),
             actions: Vec::new(),
         };
-        agent.incidents.push(incident.clone());
+        Arc::make_mut(&mut agent.incidents).push(incident.clone());
         return Some(incident);
     };
-    let worse = finding.level.severity() > incident.level.severity();
-    if incident.resolved.is_none() && incident.cause == finding.cause && !worse {
+    let known = &agent.incidents[same];
+    let worse = finding.level.severity() > known.level.severity();
+    if known.resolved.is_none() && known.cause == finding.cause && !worse {
         return None;
     }
+    let incident = &mut Arc::make_mut(&mut agent.incidents)[same];
     incident.resolved = None;
     incident.cause = finding.cause;
     if worse {
@@ -135,7 +143,7 @@ pub(crate) fn add_action(
     let open = |incident: &&mut Incident| {
         family(incident.cause) == family(cause) && incident.resolved.is_none()
     };
-    let incident = agent.incidents.iter_mut().rev().find(open)?;
+    let incident = Arc::make_mut(&mut agent.incidents).iter_mut().rev().find(open)?;
     if incident.actions.len() == ACTIONS_MAX {
         incident.actions.remove(0);
     }
@@ -155,7 +163,7 @@ pub(crate) fn end_action(
     detail: &str,
     now: Wall,
 ) -> Option<Incident> {
-    agent.incidents.iter_mut().rev().find_map(|incident| {
+    Arc::make_mut(&mut agent.incidents).iter_mut().rev().find_map(|incident| {
         let now = not_before(incident, now);
         let action = incident.actions.iter_mut().find(|action| action.command == command)?;
         action.outcome = outcome;
@@ -170,10 +178,10 @@ pub(crate) fn not_before(incident: &Incident, now: Wall) -> Wall {
     incident.actions.iter().map(|action| action.at).fold(now.max(incident.opened), Wall::max)
 }
 
-fn forget_old(agent: &mut Agent) {
-    let resolved = agent.incidents.iter().filter(|i| i.resolved.is_some()).count();
+fn forget_old(incidents: &mut Vec<Incident>) {
+    let resolved = incidents.iter().filter(|i| i.resolved.is_some()).count();
     let mut surplus = resolved.saturating_sub(RESOLVED_MAX);
-    agent.incidents.retain(|incident| {
+    incidents.retain(|incident| {
         let forget = surplus > 0 && incident.resolved.is_some();
         surplus -= usize::from(forget);
         !forget

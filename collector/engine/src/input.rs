@@ -1,5 +1,6 @@
 //! Everything that may happen to a fleet. A recording is a list of these.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
@@ -44,7 +45,7 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentInput {
     /// Its sidecar reports.
-    Report(Box<Report>),
+    Report(Arc<Report>),
     /// A hard fact of a spool, in order, once.
     Event(SpoolId, Box<Event>),
     /// Its stream ended.

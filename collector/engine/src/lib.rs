@@ -15,9 +15,9 @@
 
 use std::time::Duration;
 
-use lubdub_shared::command::{Command, CommandKind, Outcome};
+use lubdub_shared::command::{Command, CommandKind, Origin, Outcome};
 use lubdub_shared::id::CommandId;
-use lubdub_shared::incident::{ActionOutcome, Incident, Transition};
+use lubdub_shared::incident::{ActionOutcome, Cause, Incident, Transition};
 use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session;
 use lubdub_shared::time::Wall;
@@ -34,6 +34,7 @@ mod input;
 mod policy;
 mod restraint;
 mod slots;
+mod surroundings;
 pub mod trace;
 mod treatment;
 
@@ -42,6 +43,7 @@ pub use asks::{Asks, Deferred, InFlight, LastAct, Progress};
 pub use fleet::{AgentIndex, Fleet, Identity};
 pub use input::{ActRequest, AgentInput, Detached, Input, Refused, StoredAgent};
 pub use restraint::Restraint;
+pub use surroundings::Surroundings;
 pub use treatment::{Treatment, Verification};
 
 /// What a stream that is welcome begins with.
@@ -72,8 +74,10 @@ pub enum Effect {
     Remember(Box<AgentRecord>),
     /// A command ended: for whoever waits for it, and for the record.
     Answered {
-        /// Which.
+        /// Its id.
         command: CommandId,
+        /// What was asked, and by whom; `None` where that is not known any more.
+        of: Option<(CommandKind, Origin)>,
         /// How.
         outcome: ActionOutcome,
         /// In words.
@@ -89,10 +93,19 @@ pub enum Effect {
     Policy(VersionedPolicy),
     /// The agent is not known any more.
     Forget,
+    /// A life began after another.
+    Restarted {
+        /// What was wrong; `None` where nothing was.
+        cause: Option<Cause>,
+        /// Who began it.
+        origin: Origin,
+    },
     /// Mode `shadow`: what would have been done.
     WouldHave {
         /// The act.
         kind: CommandKind,
+        /// What it would have treated.
+        cause: Cause,
         /// Why.
         reason: String,
     },

@@ -21,7 +21,7 @@ const HEARD_WITHIN: Duration = Duration::from_millis(1500);
 const UNHEARD_MIN: usize = 5;
 
 /// An act under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Act {
     agent: AgentIndex,
     command: CommandId,
@@ -52,7 +52,7 @@ impl Act {
 }
 
 /// The acts under way, and those that nobody seems to have heard.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Slots(Vec<Act>);
 
 impl Slots {

@@ -5,10 +5,10 @@ use lubdub_engine::{AgentIndex, AgentInput, Input};
 use lubdub_shared::id::IncidentId;
 use lubdub_shared::incident::{Cause, Incident};
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{Mono, Now};
+use lubdub_shared::time::Now;
 use tracing::{error, info, warn};
 
-use super::{Driver, Forgetting, Forgot, Health, NotForgotten};
+use super::{Driver, Forgetting, Forgot, NotForgotten};
 use crate::store::{Durable, Op};
 
 /// Agents that are written again at one time, after writes were lost.
@@ -101,16 +101,5 @@ impl Driver {
         let text = format!("forgotten by {}: {}", asked.requested_by, asked.reason);
         self.dispatch.write(Op::Note(Some(id), text, now.wall));
         Ok(())
-    }
-
-    pub(super) fn health(&self, now: Mono) -> Health {
-        Health {
-            store: self.dispatch.behind(),
-            degraded: self.fleet.degraded(now),
-            incident: self.incident.clone(),
-            streams: self.dispatch.streams(),
-            writes_waiting: self.dispatch.waiting(),
-            store_bytes: self.dispatch.store_bytes(),
-        }
     }
 }

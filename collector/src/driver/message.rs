@@ -5,13 +5,13 @@ use std::time::Duration;
 use lubdub_engine::AgentIndex;
 use lubdub_shared::command::{CommandKind, Outcome};
 use lubdub_shared::id::{AgentId, CommandId};
-use lubdub_shared::incident::{ActionOutcome, Incident};
+use lubdub_shared::incident::ActionOutcome;
 use lubdub_shared::session::{FromSidecar, Hello, ToSidecar};
 use lubdub_shared::strict_toml::Refused;
-use lubdub_shared::view::{AgentView, CollectorView, Explanation};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Policies;
+use crate::views::Unknown;
 
 /// What the driver is told.
 #[derive(Debug)]
@@ -27,14 +27,8 @@ pub(crate) enum ToDriver {
     Message { session: u64, agent: AgentIndex, message: FromSidecar },
     /// A stream ended without a word.
     Lost { session: u64, agent: AgentIndex },
-    /// A page of agents.
-    List { after: Option<AgentId>, only: Option<AgentId>, reply: oneshot::Sender<Listed> },
-    /// One agent, explained.
-    Explain { agent: AgentId, reply: oneshot::Sender<Result<Explanation, Unknown>> },
     /// An agent is to be forgotten.
     Forget { agent: AgentId, asked: Forgetting, reply: oneshot::Sender<Result<Forgot, Unknown>> },
-    /// How the collector itself fares.
-    Health { reply: oneshot::Sender<Health> },
     /// Another policy for the fleet.
     Policy { new: NewPolicy, reply: oneshot::Sender<Result<Applied, NotApplied>> },
     /// A person asks for an act.
@@ -104,36 +98,6 @@ pub(crate) enum NotAdmitted {
     Behind,
     /// There are as many agents as there may be.
     Full,
-}
-
-/// How the collector itself fares.
-#[derive(Debug)]
-pub(crate) struct Health {
-    /// Why nothing can be written down now.
-    pub(crate) store: Option<String>,
-    /// Why it does not act by itself now.
-    pub(crate) degraded: Option<String>,
-    /// Its own open incident.
-    pub(crate) incident: Option<Incident>,
-    pub(crate) streams: usize,
-    pub(crate) writes_waiting: usize,
-    /// Of the database, and of its write-ahead log.
-    pub(crate) store_bytes: (u64, u64),
-}
-
-/// A page of agents.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) collector: CollectorView,
-    pub(crate) agents: Result<Vec<AgentView>, Unknown>,
-    pub(crate) more: bool,
-}
-
-/// There is no such agent; the nearest ids.
-#[derive(Debug, Clone)]
-pub(crate) struct Unknown {
-    pub(crate) agent: String,
-    pub(crate) near: Vec<String>,
 }
 
 /// An act under way: first that it is written down, then how it ended.

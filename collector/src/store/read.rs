@@ -1,7 +1,7 @@
 //! Reading: rows to domain types, and the queries of people, on connections of their own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lubdub_engine::{AgentRecord, Treated, Unanswered};
@@ -213,7 +213,7 @@ pub(crate) struct Recorded {
 
 /// Where a page of events stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Page {
+pub(crate) struct Span {
     /// Where to go on.
     pub(crate) next: u64,
     /// The newest event of the store.
@@ -223,6 +223,13 @@ pub(crate) struct Page {
 impl Reader {
     pub(super) fn new(path: PathBuf, committed: watch::Receiver<u64>) -> Self {
         Self { path, committed, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Sizes of the database and of its write-ahead log.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let [log, _] = super::beside(&self.path);
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |about| about.len());
+        (size(&self.path), size(&log))
     }
 
     /// Changes with each commit.
@@ -317,7 +324,7 @@ impl Reader {
         agent: Option<&AgentId>,
         after: u64,
         newest: u32,
-    ) -> rusqlite::Result<(Vec<EventView>, Page)> {
+    ) -> rusqlite::Result<(Vec<EventView>, Span)> {
         let connection = self.connect()?;
         let agent = agent.map(AgentId::as_str);
         let columns = "seq, at, agent, incarnation, kind, detail";
@@ -347,7 +354,7 @@ impl Reader {
             Some(event) => end.max(event.seq),
             None => end.max(after),
         };
-        Ok((events, Page { next, end }))
+        Ok((events, Span { next, end }))
     }
 
     /// A command by its id.

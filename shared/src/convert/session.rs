@@ -1,5 +1,7 @@
 //! Messages of the stream.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -23,7 +25,7 @@ impl From<FromSidecar> for pb::FromSidecar {
         use pb::from_sidecar::Message;
         let message = match message {
             FromSidecar::Hello(hello) => Message::Hello((*hello).into()),
-            FromSidecar::Report(report) => Message::Report((*report).into()),
+            FromSidecar::Report(report) => Message::Report(Arc::unwrap_or_clone(report).into()),
             FromSidecar::Events { spool, events } => Message::Events(pb::EventBatch {
                 spool: spool.as_bytes().to_vec(),
                 events: events.into_iter().map(Into::into).collect(),
@@ -46,7 +48,7 @@ impl TryFrom<pb::FromSidecar> for FromSidecar {
         let Some(message) = message.message else { return Ok(Self::Other) };
         Ok(match message {
             Message::Hello(hello) => Self::Hello(Box::new(hello.try_into()?)),
-            Message::Report(report) => Self::Report(Box::new(report.try_into()?)),
+            Message::Report(report) => Self::Report(Arc::new(report.try_into()?)),
             Message::Events(batch) => {
                 if batch.events.len() > EVENT_BATCH_MAX {
                     return Err(Invalid::new("events", "more than 256 in a batch"));

@@ -1,5 +1,7 @@
 //! Whatever goes out comes back the same; whatever is missing is named.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
@@ -152,7 +154,7 @@ fn what_goes_up_comes_back() {
             crash_loop: false,
         }),
     })));
-    up(&FromSidecar::Report(Box::new(report(rng))));
+    up(&FromSidecar::Report(Arc::new(report(rng))));
     up(&FromSidecar::Goodbye { reason: GoodbyeReason::AgentEnded, back_within: None });
     let exit = Exit { by_us: true, oom: true, ..Exit::of(ExitHow::Signal(9)) };
     let pid = NonZeroU32::MIN;

@@ -159,6 +159,22 @@ fn rung(next: &Next) -> pb::NextRung {
     }
 }
 
+/// Statuses by their numbers on the wire.
+///
+/// # Errors
+/// One is unknown; which.
+pub fn statuses(numbers: Vec<i32>) -> Result<Vec<Status>, Invalid> {
+    numbers.into_iter().map(|number| Status::from_wire("statuses", number)).collect()
+}
+
+/// Causes by their numbers on the wire.
+///
+/// # Errors
+/// One is unknown; which.
+pub fn causes(numbers: Vec<i32>) -> Result<Vec<Cause>, Invalid> {
+    numbers.into_iter().map(|number| Cause::from_wire("causes", number)).collect()
+}
+
 /// What comes at a moment that is known, or else what is held back.
 fn next(due: Option<pb::NextRung>, held: Option<pb::NextRung>) -> Option<Next> {
     let within = due.as_ref().map(|due| duration(due.in_ms));

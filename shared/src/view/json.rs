@@ -88,6 +88,7 @@ struct AgentJson {
     labels: BTreeMap<String, String>,
     policy: String,
     mode: String,
+    as_of: Option<Wall>,
     holds: Vec<String>,
     restarts: RestartsJson,
     next: Option<NextJson>,
@@ -133,9 +134,36 @@ impl StatusJson {
     }
 }
 
+impl StatusJson {
+    /// Writes the same, agent by agent: nothing of it is held whole.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(
+        collector: &CollectorView,
+        agents: impl Iterator<Item = AgentView>,
+        now: Wall,
+        out: &mut impl std::io::Write,
+    ) -> std::io::Result<()> {
+        let Self { schema, collector, .. } = Self::new(collector, &[], now);
+        write!(out, "{{\"schema\":{schema},\"collector\":")?;
+        serde_json::to_writer(&mut *out, &collector)?;
+        write!(out, ",\"agents\":[")?;
+        for (number, agent) in agents.enumerate() {
+            if number > 0 {
+                write!(out, ",")?;
+            }
+            serde_json::to_writer(&mut *out, &agent_json(&agent, now))?;
+        }
+        write!(out, "]}}")
+    }
+}
+
 fn agent_json(view: &AgentView, now: Wall) -> AgentJson {
     let ages = view.report.as_ref().map(|report| &report.ages);
-    let vitals = view.report.as_ref().map(|report| &report.vitals);
+    // Where there is no process there is nothing to measure.
+    let alive = view.report.as_ref().filter(|_| view.pid.is_some());
+    let vitals = alive.map(|report| &report.vitals);
     let lease_left = ages.and_then(|ages| ages.lease).map(|lease| lease.left);
     let later = |by: Duration| now.after(by);
     let finding = |f: &FindingView| FindingJson {
@@ -161,6 +189,7 @@ fn agent_json(view: &AgentView, now: Wall) -> AgentJson {
         labels: view.labels.clone(),
         policy: view.policy.clone(),
         mode: view.mode.clone(),
+        as_of: view.report.as_ref().map(|_| now.before(view.report_age)),
         holds: Vec::new(),
         restarts: RestartsJson {
             used: view.ledger.used,

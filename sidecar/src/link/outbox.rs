@@ -12,6 +12,7 @@
 //! memory only and sent from there, until the whole of it could be written again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
@@ -95,7 +96,7 @@ pub(crate) struct Outbox {
     read_upto: u64,
     /// The newest that was acked.
     told: Option<(SpoolId, u64)>,
-    report: Option<Box<Report>>,
+    report: Option<Arc<Report>>,
     pace: Pace,
 }
 
@@ -246,7 +247,7 @@ impl Outbox {
 
     /// Replaces the report that waits.
     pub(crate) fn report(&mut self, report: Report) {
-        self.report = Some(Box::new(report));
+        self.report = Some(Arc::new(report));
     }
 
     /// A stream begins with a Hello of so many bytes.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_engine::{AgentInput, Effect};
@@ -66,7 +67,7 @@ impl VirtualWorld {
                 }
                 Action::Report => {
                     let report = self.supervisor.report(self.now.mono);
-                    self.feed(AgentInput::Report(Box::new(report)));
+                    self.feed(AgentInput::Report(Arc::new(report)));
                 }
                 Action::Tombstone(hold) => {
                     let words = if hold.is_some() { "writes" } else { "takes away" };
@@ -110,7 +111,10 @@ impl VirtualWorld {
                     self.note("another policy");
                     self.tell(Told::Policy(Box::new((*policy).clone()), policy.version()));
                 }
-                Effect::Remember(_) | Effect::Forget | Effect::Welcome(_) => {}
+                Effect::Remember(_)
+                | Effect::Forget
+                | Effect::Restarted { .. }
+                | Effect::Welcome(_) => {}
                 Effect::Defer(command, _) => self.note(&format!("waits: {}", command.kind)),
                 Effect::Note(text) => self.note(&text),
                 Effect::Answered { outcome, detail, .. } => {

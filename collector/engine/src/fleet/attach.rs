@@ -1,6 +1,7 @@
 //! A stream begins: whose it is, what waited for it, and whether another sidecar claims the agent.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lubdub_shared::id::{InstanceId, Life};
 use lubdub_shared::policy::VersionedPolicy;
@@ -23,8 +24,8 @@ impl Fleet {
         now: Now,
         out: &mut Vec<(AgentIndex, Effect)>,
     ) -> Result<(), Refused> {
-        let seen = hello.epochs.get(&self.identity.store).copied().unwrap_or_default();
-        if seen > self.identity.epoch {
+        let seen = hello.epochs.get(&self.around.identity.store).copied().unwrap_or_default();
+        if seen > self.around.identity.epoch {
             return Err(Refused::Behind { seen });
         }
         let known = self.index.get(&hello.agent).copied();
@@ -34,7 +35,7 @@ impl Fleet {
             out.push((index, Effect::Remember(Box::new(self.agent(index).record()))));
             index
         });
-        let interval = self.interval();
+        let interval = self.around.interval();
         let agent = self.agent_mut(index);
         if is_heard(agent, hello.instance, now.mono) {
             note_rival(agent, hello.instance, now.mono);
@@ -55,10 +56,9 @@ impl Fleet {
         agent.link.stream = Stream::Up { session, instance: hello.instance };
         agent.link.conflict = agent.link.conflict.filter(|rival| rival.instance != hello.instance);
         agent.link.interval = interval;
-        agent.who.policy = policy;
-        agent.who.host = hello.host;
+        let who = Arc::make_mut(&mut agent.who);
+        (who.policy, who.host, who.labels) = (policy, hello.host, hello.labels);
         agent.link.clock_ahead = hello.at.map(|at| at.0.saturating_sub(now.wall.0));
-        agent.who.labels = hello.labels;
         agent.seen.shown = agent.seen.shown.union(hello.shown);
         agent.seen.down = hello.held.as_ref().map(ToString::to_string);
         let untreated = agent.treatment.trouble().is_none();
@@ -68,7 +68,7 @@ impl Fleet {
             agent.treat(Change::CrashLoop(Box::new(trouble)));
         }
         let report = hello.report.number;
-        self.judged(index, now, out, |judge| judge.report(Box::new(hello.report)));
+        self.judged(index, now, out, |judge| judge.report(Arc::new(hello.report)));
         if let Some(held) = forgotten {
             self.judged(index, now, out, |judge| judge.hold_again(held_as, held));
         }

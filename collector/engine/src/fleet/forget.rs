@@ -1,5 +1,7 @@
 //! An agent that is gone for good is taken out of sight.
 
+use std::sync::Arc;
+
 use lubdub_shared::time::Now;
 
 use super::restore::give_up;
@@ -18,23 +20,25 @@ impl Fleet {
         if agent.is_connected() {
             return Err(Refused::StillConnected);
         }
-        for incident in agent.incidents.iter_mut().filter(|i| i.resolved.is_none()) {
+        for incident in
+            Arc::make_mut(&mut agent.incidents).iter_mut().filter(|i| i.resolved.is_none())
+        {
             incident.resolved = Some(incident::not_before(incident, now.wall));
             out.push((index, Effect::Incident(Box::new(incident.clone()))));
         }
-        let act = agent.treatment.act().map(|act| act.command.id);
-        let asked = std::mem::take(&mut agent.asks.sent);
-        let deferred = agent.asks.deferred.take().map(|deferred| deferred.command.id);
-        let asked = act.into_iter().chain(asked.iter().map(|asked| asked.command.id));
-        for command in asked.chain(deferred).collect::<Vec<_>>() {
-            give_up(agent, index, command, "the agent was forgotten".to_owned(), now, out);
+        let act = agent.treatment.act().map(|act| act.command.clone());
+        let asked = std::mem::take(&mut agent.asks.sent).into_iter().map(|asked| asked.command);
+        let deferred = agent.asks.deferred.take().map(|deferred| deferred.command);
+        for command in act.into_iter().chain(asked).chain(deferred) {
+            give_up(agent, index, &command, "the agent was forgotten".to_owned(), now, out);
         }
         // An old wake-up finds nobody.
         agent.wake = None;
         let id = agent.who.id.clone();
         self.index.remove(&id);
+        self.around.agents = self.index.len();
         self.spools.retain(|_, owner| *owner != index);
-        self.slots.free_agent(index);
+        self.around.slots.free_agent(index);
         out.push((index, Effect::Forget));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! One event on one agent: state, then findings, then incidents, then the ladder.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
@@ -9,45 +10,38 @@ use lubdub_shared::incident::{Cause, Transition};
 use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
-use lubdub_shared::time::{Mono, Now};
+use lubdub_shared::time::Now;
 
 use super::request::ANSWER_MARGIN;
-use super::{AgentIndex, Identity, outcome};
+use super::{AgentIndex, outcome};
 use crate::agent::{ActiveFinding, Agent, Stream};
 use crate::detect::flapping::Flaps;
 use crate::detect::{self, View};
-use crate::gate::{self, Around, Gate, Permit, Proposal, Shut};
+use crate::gate::{self, Gate, Permit, Proposal, Shut};
 use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
-use crate::slots::Slots;
+use crate::surroundings::Surroundings;
 use crate::treatment::Change;
 use crate::{Detached, Effect, incident};
 
 /// The parts of the fleet that one event may touch.
-pub(super) struct Judge<'f> {
-    pub(super) index: AgentIndex,
-    pub(super) agent: &'f mut Agent,
-    pub(super) identity: &'f Identity,
-    pub(super) rng: &'f mut fastrand::Rng,
-    pub(super) slots: &'f mut Slots,
-    /// How many agents there are.
-    pub(super) fleet: usize,
-    /// Why the engine may not act.
-    pub(super) withheld: Option<&'f str>,
-    pub(super) warm_at: Mono,
+pub(crate) struct Judge<'f> {
+    pub(crate) agent: &'f mut Agent,
+    pub(crate) around: &'f mut Surroundings,
+    pub(crate) rng: &'f mut fastrand::Rng,
     /// What the gate held back, and why.
-    pub(super) held: Vec<(Proposal, Shut)>,
-    pub(super) now: Now,
-    pub(super) out: &'f mut Vec<(AgentIndex, Effect)>,
+    pub(crate) held: Vec<(Proposal, Shut)>,
+    pub(crate) now: Now,
+    pub(crate) out: &'f mut Vec<(AgentIndex, Effect)>,
 }
 
 impl Judge<'_> {
     pub(super) fn emit(&mut self, effect: Effect) {
-        self.out.push((self.index, effect));
+        self.out.push((self.agent.index, effect));
     }
 
     /// A report: the only event that may lead to an automatic act.
-    pub(super) fn report(&mut self, report: Box<Report>) {
+    pub(crate) fn report(&mut self, report: Arc<Report>) {
         let before = self.agent.seen.lifecycle;
         self.agent.link.heard = self.now.mono;
         self.agent.seen.ledger = report.ledger.clone();
@@ -65,7 +59,7 @@ impl Judge<'_> {
             self.agent.treat(Change::Running(proof));
         }
         if !matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying) {
-            self.slots.note_heard(self.index);
+            self.around.slots.note_heard(self.agent.index);
         }
         let proving =
             self.agent.treatment.proof().is_some() && report.lifecycle == Lifecycle::Running;
@@ -90,7 +84,7 @@ impl Judge<'_> {
         if self.agent.who.policy == policy {
             return;
         }
-        self.agent.who.policy = policy.clone();
+        Arc::make_mut(&mut self.agent.who).policy = policy.clone();
         self.agent.seen.flaps = Flaps::default();
         self.emit(Effect::Policy(policy));
         self.look();
@@ -115,6 +109,7 @@ impl Judge<'_> {
         match event.what {
             Happening::Started { .. } => {
                 if let Some(life) = event.life {
+                    self.note_restart(life);
                     if self.agent.act().is_none() {
                         self.by_schedule(CommandKind::Restart);
                     }
@@ -159,8 +154,9 @@ impl Judge<'_> {
     /// The time that the engine itself set is over.
     pub(super) fn look(&mut self) {
         let before = self.agent.seen.lifecycle;
-        if let Some(act) = self.agent.treatment.act().filter(|act| act.due <= self.now.mono) {
-            self.unanswered(act.command.id);
+        let act = self.agent.treatment.act().filter(|act| act.due <= self.now.mono);
+        if let Some(command) = act.map(|act| act.command.clone()) {
+            self.unanswered(&command);
         }
         self.expire_asked();
         self.expire_deferred();
@@ -245,7 +241,7 @@ impl Judge<'_> {
         let (kind, cause) = (CommandKind::Nudge, self.agent.seen.findings[at].finding.cause);
         match self.passes(Proposal { kind, cause }) {
             None => return,
-            Some(Permit::Tell) => self.emit(Effect::WouldHave { kind, reason }),
+            Some(Permit::Tell) => self.emit(Effect::WouldHave { kind, cause, reason }),
             Some(Permit::Send) => {
                 let precondition = Precondition::LifeOnly;
                 let command = self.issue(Step { kind, cause, precondition, reason });
@@ -263,7 +259,8 @@ impl Judge<'_> {
             None => {}
             Some(Permit::Tell) => {
                 self.agent.restraint.shadowed = Some(step.cause);
-                self.emit(Effect::WouldHave { kind: step.kind, reason: step.reason });
+                let Step { kind, cause, reason, .. } = step;
+                self.emit(Effect::WouldHave { kind, cause, reason });
             }
             Some(Permit::Send) => self.act(step, proof),
         }
@@ -271,14 +268,7 @@ impl Judge<'_> {
 
     /// What the gate says; what it holds back is kept for `explain`.
     fn passes(&mut self, proposal: Proposal) -> Option<Permit> {
-        let around = Around {
-            now: self.now.mono,
-            warm_at: self.warm_at,
-            withheld: self.withheld,
-            slots: self.slots,
-            fleet: self.fleet,
-        };
-        match gate::ask(self.agent, &around, proposal) {
+        match gate::ask(self.agent, self.around, self.now.mono, proposal) {
             Gate::Open(permit) => Some(permit),
             Gate::Shut(shut) => {
                 self.held.push((proposal, shut));
@@ -288,7 +278,7 @@ impl Judge<'_> {
     }
 
     fn view(&self) -> View {
-        View { now: self.now.mono, warming: self.now.mono < self.warm_at }
+        View { now: self.now.mono, warming: self.now.mono < self.around.warm_at }
     }
 
     fn act(&mut self, step: Step, proof: &Proof) {
@@ -301,7 +291,7 @@ impl Judge<'_> {
         let command = self.issue(step);
         let ends_by = command.ttl + self.agent.who.policy.restart.term_grace + ANSWER_MARGIN;
         let due = self.now.mono.after(ends_by);
-        self.slots.take(self.index, command.id, self.now.mono, due);
+        self.around.slots.take(self.agent.index, command.id, self.now.mono, due);
         let act = Box::new(self.announce(command));
         self.agent.treat(Change::Ordered { trouble, act });
     }
@@ -312,8 +302,8 @@ impl Judge<'_> {
             id: CommandId::ordered(self.now.wall, self.rng),
             kind: step.kind,
             life: self.agent.seen.life.map(|life| life.id),
-            store: self.identity.store,
-            epoch: self.identity.epoch,
+            store: self.around.identity.store,
+            epoch: self.around.identity.epoch,
             precondition: step.precondition,
             report: self.agent.seen.report.as_ref().map_or(0, |report| report.number),
             ttl: AUTOMATIC_TTL,

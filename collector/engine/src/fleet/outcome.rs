@@ -1,8 +1,8 @@
 //! How acts and lives end: exits, outcomes, and commands that nobody answered.
 
 use lubdub_shared::beat::{Exit, ExitHow};
-use lubdub_shared::command::{CommandKind, Ending, Outcome, Refusal};
-use lubdub_shared::id::CommandId;
+use lubdub_shared::command::{Command, CommandKind, Ending, Origin, Outcome, Refusal};
+use lubdub_shared::id::{CommandId, Life};
 use lubdub_shared::incident::{Action, ActionOutcome, Cause};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
@@ -17,7 +17,7 @@ use crate::{Effect, incident};
 
 impl Judge<'_> {
     pub(super) fn exited(&mut self, exit: &Exit, clean: bool, next: Lifecycle) {
-        self.slots.free_agent(self.index);
+        self.around.slots.free_agent(self.agent.index);
         let ended = match clean {
             true => Change::EndedWell,
             false => Change::Failed(Box::new(crashed(self.agent, exit, self.now))),
@@ -27,7 +27,7 @@ impl Judge<'_> {
     }
 
     pub(super) fn ended(&mut self, ended: Outcome) {
-        self.slots.free_command(ended.command);
+        self.around.slots.free_command(ended.command);
         if self.agent.asks.was_answered(ended.command) {
             // Told again, because nobody had acked it, or because it was asked again.
             return;
@@ -37,6 +37,8 @@ impl Judge<'_> {
         if asked.as_ref().is_some_and(|asked| asked.command.kind == CommandKind::Nudge) {
             self.nudge_ended(ended.ending == Ending::Done);
         }
+        let command = self.agent.treatment.act().filter(|_| own).or(asked.as_ref());
+        let of = command.map(|sent| of(&sent.command));
         let is_act = own || asked.as_ref().is_some_and(InFlight::is_act);
         let outcome = match &ended.ending {
             Ending::Done => ActionOutcome::Done,
@@ -68,7 +70,7 @@ impl Judge<'_> {
             Ending::Refused(refusal) => format!("{refusal}: {}", ended.detail),
             Ending::Done | Ending::Expired | Ending::Failed | Ending::Other => ended.detail.clone(),
         };
-        self.answered(ended.command, outcome, detail, Some(Box::new(ended)));
+        self.answered(ended.command, of, outcome, detail, Some(Box::new(ended)));
     }
 
     /// What nobody took is told again, later and later.
@@ -83,21 +85,22 @@ impl Judge<'_> {
     }
 
     /// Nobody answered in time. The agent is judged afresh; a late answer is still recorded.
-    pub(super) fn unanswered(&mut self, act: CommandId) {
-        self.slots.free_agent(self.index);
+    pub(super) fn unanswered(&mut self, act: &Command) {
+        self.around.slots.free_agent(self.agent.index);
         let running = self.agent.seen.lifecycle == Lifecycle::Running;
         self.agent.treat(Change::Answered(Answer::Silence { running }));
         self.answer(act, ActionOutcome::Expired, NO_ANSWER.to_owned());
     }
 
     /// The engine answers a command itself.
-    pub(super) fn answer(&mut self, command: CommandId, outcome: ActionOutcome, detail: String) {
-        self.answered(command, outcome, detail, None);
+    pub(super) fn answer(&mut self, command: &Command, outcome: ActionOutcome, detail: String) {
+        self.answered(command.id, Some(of(command)), outcome, detail, None);
     }
 
     fn answered(
         &mut self,
         command: CommandId,
+        of: Option<(CommandKind, Origin)>,
         outcome: ActionOutcome,
         detail: String,
         full: Option<Box<Outcome>>,
@@ -108,7 +111,17 @@ impl Judge<'_> {
         if let Some(incident) = changed {
             self.emit(Effect::Incident(Box::new(incident)));
         }
-        self.emit(Effect::Answered { command, outcome, detail, full });
+        self.emit(Effect::Answered { command, of, outcome, detail, full });
+    }
+
+    /// A life begins: whose will that is, and what was wrong before it. The first one is nobody's.
+    pub(super) fn note_restart(&mut self, life: Life) {
+        if life.ordinal.get() == 1 {
+            return;
+        }
+        let act = self.agent.act().map(|act| act.command.requested_by.origin());
+        let cause = self.agent.treatment.trouble().map(|trouble| trouble.finding.cause);
+        self.emit(Effect::Restarted { cause, origin: act.unwrap_or(Origin::Schedule) });
     }
 
     /// What the sidecar did by its own schedule is written into the incident like any act.
@@ -128,6 +141,11 @@ impl Judge<'_> {
             self.emit(Effect::Incident(Box::new(incident)));
         }
     }
+}
+
+/// What a command asks, and whose will it is.
+pub(super) fn of(command: &Command) -> (CommandKind, Origin) {
+    (command.kind, command.requested_by.origin())
 }
 
 /// The process is down for good after it.

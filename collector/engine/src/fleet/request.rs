@@ -60,8 +60,8 @@ impl Judge<'_> {
             id: request.command,
             kind: request.kind,
             life: life.filter(|_| request.kind.is_for_a_life()),
-            store: self.identity.store,
-            epoch: self.identity.epoch,
+            store: self.around.identity.store,
+            epoch: self.around.identity.epoch,
             precondition: Precondition::LifeOnly,
             report: self.agent.seen.report.as_ref().map_or(0, |report| report.number),
             ttl: AUTOMATIC_TTL,
@@ -79,7 +79,7 @@ impl Judge<'_> {
                  when they are answered",
                 self.agent.who.id
             );
-            self.answer(command.id, ActionOutcome::Refused, detail);
+            self.answer(&command, ActionOutcome::Refused, detail);
         } else if self.agent.is_connected() {
             self.send(command);
         } else if !command.kind.may_wait() || command.dry_run {
@@ -89,7 +89,7 @@ impl Judge<'_> {
                 "the sidecar of {} is not connected; {then} ({} by {}: {})",
                 self.agent.who.id, command.kind, command.requested_by, command.reason
             );
-            self.answer(command.id, ActionOutcome::Refused, detail);
+            self.answer(&command, ActionOutcome::Refused, detail);
         } else {
             self.defer(command, request.expires);
         }
@@ -109,8 +109,8 @@ impl Judge<'_> {
                 .as_ref()
                 .and_then(|report| report.life)
                 .map(|life| life.id),
-            store: self.identity.store,
-            epoch: self.identity.epoch,
+            store: self.around.identity.store,
+            epoch: self.around.identity.epoch,
             precondition: Precondition::LifeOnly,
             report: 0,
             ttl: AUTOMATIC_TTL,
@@ -137,7 +137,7 @@ impl Judge<'_> {
         let kind = deferred.command.kind;
         if let Some(older) = self.agent.asks.deferred.replace(deferred) {
             let detail = format!("a newer command took its place: {kind}");
-            self.answer(older.command.id, ActionOutcome::Expired, detail);
+            self.answer(&older.command, ActionOutcome::Expired, detail);
         }
     }
 
@@ -145,7 +145,7 @@ impl Judge<'_> {
     /// nobody answered. Its freshness is that of the report in Hello; its ttl runs on.
     pub(super) fn due_again(&mut self, report: u64) -> Vec<Command> {
         let mut due = Vec::new();
-        let (store, epoch) = (self.identity.store, self.identity.epoch);
+        let (store, epoch) = (self.around.identity.store, self.around.identity.epoch);
         if let Some(deferred) = self.agent.asks.deferred.take() {
             // The newest command: what was asked before it would only be in its way.
             let command = Command { epoch, report, age: Duration::ZERO, ..*deferred.command };
@@ -205,19 +205,19 @@ impl Judge<'_> {
     }
 
     /// Commands whose answers came too late, if at all.
-    pub(super) fn expire_asked(&mut self) {
+    pub(crate) fn expire_asked(&mut self) {
         let now = self.now.mono;
         for asked in self.agent.asks.take_overdue(now) {
             if let Some(until) = asked.deliver_until.filter(|until| *until > now) {
                 // It never arrived: it waits again.
                 self.put_off(Deferred { command: asked.command, until });
             } else if asked.is_act() && self.agent.treatment.act().is_none() {
-                self.unanswered(asked.command.id);
+                self.unanswered(&asked.command);
             } else {
                 if asked.command.kind == CommandKind::Nudge {
                     self.nudge_ended(false);
                 }
-                self.answer(asked.command.id, ActionOutcome::Expired, NO_ANSWER.to_owned());
+                self.answer(&asked.command, ActionOutcome::Expired, NO_ANSWER.to_owned());
             }
         }
     }
@@ -227,7 +227,7 @@ impl Judge<'_> {
         let over = |deferred: &mut Deferred| deferred.until <= self.now.mono;
         if let Some(deferred) = self.agent.asks.deferred.take_if(over) {
             let detail = "its sidecar did not come back in time".to_owned();
-            self.answer(deferred.command.id, ActionOutcome::Expired, detail);
+            self.answer(&deferred.command, ActionOutcome::Expired, detail);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! An agent that the store knows, taken up after a restart of the collector: ladder, verification
 //! and commands go on where they were.
 
-use lubdub_shared::id::CommandId;
+use std::sync::Arc;
+
+use lubdub_shared::command::Command;
 use lubdub_shared::incident::{ActionOutcome, Finding};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Now;
 
+use super::outcome::of;
 use super::request::{ASKED_MAX, answer_patience};
 use super::{AgentIndex, Fleet, WARM_UP};
 use crate::agent::{ActiveFinding, Agent, Treated, Unanswered};
@@ -23,11 +26,11 @@ impl Fleet {
         out: &mut Vec<(AgentIndex, Effect)>,
     ) {
         let StoredAgent { record, policy, incidents, unanswered } = stored;
-        self.warm_at = self.looked.after(WARM_UP);
+        self.around.warm_at = self.around.looked.after(WARM_UP);
         let (treating, verifying) = (record.treating.clone(), record.verifying);
         let index = self.intern(record, policy, now.mono);
         let agent = self.agent_mut(index);
-        agent.incidents = incidents;
+        agent.incidents = Arc::new(incidents);
         let trouble = treating.map(|treated| Box::new(standing(treated, now)));
         let unproven = agent.seen.life.filter(|_| verifying);
         let proof = unproven.map(|life| agent.verification(life, now.mono));
@@ -56,7 +59,7 @@ impl Fleet {
             let deferred = Deferred { command: Box::new(command), until };
             if let Some(older) = agent.asks.deferred.replace(deferred) {
                 let replaced = "another command took its place".to_owned();
-                give_up(agent, index, older.command.id, replaced, now, out);
+                give_up(agent, index, &older.command, replaced, now, out);
             }
             return;
         }
@@ -64,7 +67,7 @@ impl Fleet {
         let decided = Now { mono: now.mono.before(decided.until(now.wall)), wall: decided };
         if command.dry_run {
             let unknown = "not answered before the collector restarted".to_owned();
-            return give_up(agent, index, command.id, unknown, now, out);
+            return give_up(agent, index, &command, unknown, now, out);
         }
         let act = InFlight { command: Box::new(command), decided, due, deliver_until: None };
         let slot = act.cause().filter(|_| act.is_act()).map(|_| act.command.id);
@@ -78,10 +81,10 @@ impl Fleet {
         if agent.asks.sent.len() > ASKED_MAX {
             let oldest = agent.asks.sent.remove(0);
             let forgotten = "not answered before the collector restarted".to_owned();
-            give_up(agent, index, oldest.command.id, forgotten, now, out);
+            give_up(agent, index, &oldest.command, forgotten, now, out);
         }
         if let Some(command) = slot {
-            self.slots.take(index, command, now.mono, due);
+            self.around.slots.take(index, command, now.mono, due);
         }
     }
 }
@@ -89,16 +92,25 @@ impl Fleet {
 pub(super) fn give_up(
     agent: &mut Agent,
     index: AgentIndex,
-    command: CommandId,
+    command: &Command,
     detail: String,
     now: Now,
     out: &mut Vec<(AgentIndex, Effect)>,
 ) {
     let outcome = ActionOutcome::Expired;
-    if let Some(incident) = incident::end_action(agent, command, outcome, &detail, now.wall) {
+    if let Some(incident) = incident::end_action(agent, command.id, outcome, &detail, now.wall) {
         out.push((index, Effect::Incident(Box::new(incident))));
     }
-    out.push((index, Effect::Answered { command, outcome, detail, full: None }));
+    out.push((
+        index,
+        Effect::Answered {
+            command: command.id,
+            of: Some(of(command)),
+            outcome,
+            detail,
+            full: None,
+        },
+    ));
 }
 
 fn standing(treated: Treated, now: Now) -> ActiveFinding {

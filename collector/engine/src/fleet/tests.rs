@@ -1,5 +1,7 @@
 //! Stories told by hand; beside them what holds whatever happens.
 
+use std::sync::Arc;
+
 use lubdub_shared::beat::{Ages, Deadline};
 use lubdub_shared::command::{Command, CommandKind, Ending};
 use lubdub_shared::id::{CommandId, InstanceId, SpoolId};
@@ -164,11 +166,11 @@ fn a_collector_that_is_killed_goes_on_where_it_was() {
     let mut world = World::new(1);
     let sent = world.report(0, silent());
     let agent = world.fleet.agent(world.agents[0]);
-    let (record, incidents) = (agent.record(), agent.incidents.clone());
+    let (record, incidents) = (agent.record(), (*agent.incidents).clone());
     assert!(record.treating.is_some() && incidents.len() == 1);
     let unanswered =
         vec![Unanswered { command: sent[0].clone(), decided: world.now.wall, expires: None }];
-    let identity = Identity { epoch: 2, ..world.fleet.identity };
+    let identity = Identity { epoch: 2, ..world.fleet.around.identity };
     world.fleet = Fleet::new(identity, 2, world.now.mono);
     world.out.clear();
     let stored = StoredAgent { record, policy: policy(), incidents, unanswered };
@@ -216,7 +218,7 @@ fn an_agent_is_forgotten_once_its_sidecar_is_gone_and_its_place_is_given_again()
 fn a_store_from_a_backup_is_told_so() {
     let mut world = World::new(1);
     let mut hello = world.hellos[0].clone();
-    hello.epochs.insert(world.fleet.identity.store, 9);
+    hello.epochs.insert(world.fleet.around.identity.store, 9);
     let attach = |world: &mut World| world.knock(hello.clone(), policy()).map(|_| ());
     assert_eq!(attach(&mut world), Err(Refused::Behind { seen: 9 }));
     world.apply(Input::Epoch(10));
@@ -226,11 +228,11 @@ fn a_store_from_a_backup_is_told_so() {
 #[test]
 fn a_large_fleet_reports_less_often() {
     let mut world = World::new(3);
-    world.fleet.identity.reports_per_second = 2;
-    assert_eq!(world.fleet.interval(), seconds(5));
-    world.fleet.identity.reports_per_second = 1;
-    world.fleet.identity.interval = seconds(1);
-    assert_eq!(world.fleet.interval(), seconds(3));
+    world.fleet.around.identity.reports_per_second = 2;
+    assert_eq!(world.fleet.around.interval(), seconds(5));
+    world.fleet.around.identity.reports_per_second = 1;
+    world.fleet.around.identity.interval = seconds(1);
+    assert_eq!(world.fleet.around.interval(), seconds(3));
 }
 
 #[test]
@@ -248,7 +250,7 @@ fn what_another_setting_would_have_said_is_told_with_its_place() {
     let mut world = World::new(1);
     let life = world.hellos[0].report.life.expect("a life");
     let report = report(life, 9, silent(), Lifecycle::Running);
-    world.handle(0, AgentInput::Report(Box::new(report)));
+    world.handle(0, AgentInput::Report(Arc::new(report)));
     let agent = world.fleet.agent(world.agents[0]);
     let configured = crate::explain::configured(agent);
     let deadline = configured.get("policy.default.heartbeat_deadline").map(String::as_str);

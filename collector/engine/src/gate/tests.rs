@@ -2,6 +2,7 @@
 //! gate is open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Evidence;
@@ -12,9 +13,9 @@ use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::{Now, Wall};
 
 use super::*;
-use crate::AgentIndex;
 use crate::agent::{AgentRecord, ConflictingInstance, Stream};
 use crate::asks::InFlight;
+use crate::{AgentIndex, Identity};
 
 const NOW: Mono = Mono(1_000_000_000_000);
 const RESTART: Proposal = Proposal { kind: CommandKind::Restart, cause: Cause::NoProgress };
@@ -31,9 +32,7 @@ fn in_seconds(n: u64) -> Option<Mono> {
 /// An agent and what is around it, as a row changes them.
 struct Case {
     agent: Agent,
-    slots: Slots,
-    withheld: Option<&'static str>,
-    warm_at: Mono,
+    around: Surroundings,
 }
 
 impl Case {
@@ -54,22 +53,19 @@ impl Case {
         };
         let mut agent = Agent::new(record, Policy::default().into(), NOW);
         agent.link.stream = Stream::Up { session: 1, instance: instance() };
-        Self { agent, slots: Slots::default(), withheld: None, warm_at: NOW }
+        let store = StoreId::random(&mut fastrand::Rng::with_seed(1));
+        let interval = seconds(5);
+        let identity = Identity { store, epoch: 1, interval, reports_per_second: 1000 };
+        Self { agent, around: Surroundings::new(identity, NOW) }
     }
 
     fn set_mode(&mut self, mode: Mode) {
-        self.agent.who.policy = Policy { mode, ..Policy::default() }.into();
+        let who = Arc::make_mut(&mut self.agent.who);
+        who.policy = Policy { mode, ..Policy::default() }.into();
     }
 
     fn ask(&self, proposal: Proposal) -> Gate {
-        let around = Around {
-            now: NOW,
-            warm_at: self.warm_at,
-            withheld: self.withheld,
-            slots: &self.slots,
-            fleet: 1,
-        };
-        ask(&self.agent, &around, proposal)
+        ask(&self.agent, &self.around, NOW, proposal)
     }
 }
 
@@ -147,13 +143,13 @@ fn rows() -> Vec<Row> {
         }),
         row(Why::SlotTaken, Some(NOW.after(Duration::from_millis(1500))), (true, false), |case| {
             let id = CommandId::random(&mut fastrand::Rng::with_seed(2));
-            case.slots.take(AgentIndex(9), id, NOW, NOW.after(seconds(60)));
+            case.around.slots.take(AgentIndex(9), id, NOW, NOW.after(seconds(60)));
         }),
         row(Why::Withheld("the store is behind".to_owned()), None, (true, true), |case| {
-            case.withheld = Some("the store is behind");
+            case.around.withheld = Some("the store is behind".to_owned());
         }),
         row(Why::WarmingUp, in_seconds(49), (true, true), |case| {
-            case.warm_at = NOW.after(seconds(49));
+            case.around.warm_at = NOW.after(seconds(49));
         }),
     ]
 }

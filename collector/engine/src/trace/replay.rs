@@ -1,6 +1,7 @@
 //! The same engine on recorded inputs, in virtual time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
@@ -158,7 +159,7 @@ impl<'p> Replay<'p> {
                 let policy = self.fleet.agent(index).who.policy.clone();
                 let report = self.held_to(*report, &policy);
                 self.watch(agent, &report);
-                AgentInput::Report(Box::new(report))
+                AgentInput::Report(Arc::new(report))
             }
             v1::Input::Happened(spool, fact) => AgentInput::Event(spool, fact),
             v1::Input::Detached(how) => AgentInput::Detached(how),
@@ -274,9 +275,7 @@ impl<'p> Replay<'p> {
             let agent = self.fleet.agent(index);
             let what = match effect {
                 Effect::Transition(transition) => Told::Transition(transition),
-                Effect::WouldHave { kind, reason } => {
-                    let words = reason.split(':').next().unwrap_or_default();
-                    let cause = Cause::from_word(words);
+                Effect::WouldHave { kind, cause, reason } => {
                     if let (Some(report), true) = (&agent.seen.report, kind.is_destructive())
                         && let Some(life) = report.life
                     {
@@ -288,7 +287,7 @@ impl<'p> Replay<'p> {
                         };
                         self.watched.entry(agent.who.id.clone()).or_default().push(watched);
                     }
-                    Told::Act(WouldAct { kind, cause, reason, healthy: false })
+                    Told::Act(WouldAct { kind, cause: Some(cause), reason, healthy: false })
                 }
                 Effect::Send(_)
                 | Effect::Defer(..)
@@ -296,6 +295,7 @@ impl<'p> Replay<'p> {
                 | Effect::Remember(_)
                 | Effect::Answered { .. }
                 | Effect::Note(_)
+                | Effect::Restarted { .. }
                 | Effect::Welcome(_)
                 | Effect::Policy(_)
                 | Effect::Forget => continue,

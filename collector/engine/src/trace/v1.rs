@@ -97,7 +97,7 @@ impl Line {
             }
             crate::Input::Agent(index, input) => {
                 let input = match input {
-                    AgentInput::Report(report) => Input::Report(report.clone()),
+                    AgentInput::Report(report) => Input::Report(Box::new((**report).clone())),
                     AgentInput::Event(spool, fact) => Input::Happened(*spool, fact.clone()),
                     AgentInput::Detached(how) => Input::Detached(how.clone()),
                     AgentInput::Asked(request) => Input::Asked(Box::new(request.clone())),

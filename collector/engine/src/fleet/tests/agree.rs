@@ -1,5 +1,7 @@
 //! What is foretold happens, and nothing else does: a person who reads `explain` may rely on it.
 
+use std::sync::Arc;
+
 use lubdub_shared::beat::Ages;
 use lubdub_shared::command::{Command, Ending};
 use lubdub_shared::id::{Life, LifeId};
@@ -9,10 +11,10 @@ use lubdub_shared::status::Status;
 use lubdub_shared::view::{Next, Rung};
 use proptest::prelude::*;
 
-use super::super::forecast::act_of;
 use super::super::*;
 use super::random::ages;
 use super::world::{World, crashed, outcome, policy, seconds, started};
+use crate::explain::next::{act_of, next_rung};
 use crate::{AgentInput, Detached, Input};
 
 /// Between reports; what is foretold may come that much later. All moments here are whole seconds,
@@ -138,7 +140,7 @@ fn lived_on(
     while world.now.mono.since(asked) < HORIZON {
         world.out.clear();
         world.apply(Input::Tick);
-        let report = Box::new(base.aged(world.now.mono.since(heard)));
+        let report = Arc::new(base.aged(world.now.mono.since(heard)));
         world.apply(Input::Agent(index, AgentInput::Report(report)));
         let own = world.out.iter().filter(|(whose, _)| *whose == index);
         let acts = own.filter_map(|(_, effect)| act_of(effect));
@@ -177,7 +179,7 @@ proptest! {
         let agent = world.fleet.agent(index);
         prop_assume!(agent.act().is_none() && agent.living().is_some());
         prop_assume!(agent.seen.status != Status::Ok || agent.treatment.proof().is_some());
-        let foretold = world.fleet.next_rung(index, world.now);
+        let foretold = next_rung(world.fleet.agent(index), world.fleet.surroundings(), world.now);
         let happened = lived_on(&mut world, number, foretold.as_ref().and_then(|next| next.within));
         match (foretold, happened) {
             (Some(Next { rung: Rung::Verify | Rung::Notify, within, .. }), Some((at, acts))) => {

@@ -1,5 +1,7 @@
 //! What holds whatever happens: random lives of three agents.
 
+use std::sync::Arc;
+
 use lubdub_shared::beat::{ActivityKind, Ages, Deadline, FailedCheck, LastActivity, Progress};
 use lubdub_shared::command::{AUTOMATIC_TTL, Command, Ending, Requester};
 use lubdub_shared::status::{Lifecycle, Status};
@@ -87,7 +89,7 @@ proptest! {
                     let life = world.hellos[number].report.life.expect("it has one");
                     let ages = Ages::default();
                     let report = report(life, world.numbers, ages, Lifecycle::Stopping);
-                    (world.handle(number, AgentInput::Report(Box::new(report))), None)
+                    (world.handle(number, AgentInput::Report(Arc::new(report))), None)
                 }
                 Step::Lost => (world.handle(number, AgentInput::Detached(Detached::Lost)), None),
                 Step::Attach => {

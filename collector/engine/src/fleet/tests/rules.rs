@@ -1,6 +1,8 @@
 //! Any sequence of inputs, and the rules that are never broken (DESIGN §3), as far as an engine can
 //! break them.
 
+use std::sync::Arc;
+
 use lubdub_shared::beat::{Ages, Report};
 use lubdub_shared::command::{Command, CommandKind, Ending, Precondition, Requester};
 use lubdub_shared::id::{CommandId, InstanceId, Life, LifeId, SpoolId};
@@ -114,7 +116,7 @@ impl Story {
                     hello.instance = InstanceId::random(&mut fastrand::Rng::with_seed(numbers));
                 }
                 if behind {
-                    hello.epochs.insert(self.world.fleet.identity.store, 99);
+                    hello.epochs.insert(self.world.fleet.around.identity.store, 99);
                 }
                 if foreign {
                     hello.spool = SpoolId::random(&mut fastrand::Rng::with_seed(77));
@@ -125,7 +127,7 @@ impl Story {
             Any::Report(ages, lifecycle) => {
                 let life = self.world.hellos[number].report.life.expect("it has one");
                 let report = report(life, numbers, *ages, lifecycle);
-                let input = AgentInput::Report(Box::new(report.clone()));
+                let input = AgentInput::Report(Arc::new(report.clone()));
                 (Input::Agent(self.index(number)?, input), Some(report))
             }
             Any::Restored => {
@@ -226,7 +228,10 @@ fn check_act(
     let Requester::Engine(cause) = command.requested_by else { return Ok(()) };
     let (world, agent) = (&story.world, story.world.fleet.agent(index));
     let report = report.expect("1: no act without a report that has just come");
-    prop_assert!(!story.withheld && world.fleet.degraded(world.now.mono).is_none(), "3");
+    prop_assert!(
+        !story.withheld && world.fleet.surroundings().degraded(world.now.mono).is_none(),
+        "3"
+    );
     prop_assert_eq!(agent.who.policy.mode, Mode::Enforce);
     prop_assert_eq!(command.life, report.life.map(|life| life.id), "2");
     prop_assert_eq!(command.report, report.number, "2");
@@ -307,7 +312,8 @@ proptest! {
                 story.commands.push((number, command));
             }
             let fleet = &story.world.fleet;
-            let warming = fleet.degraded(story.world.now.mono).is_some() && !story.withheld;
+            let degraded = fleet.surroundings().degraded(story.world.now.mono);
+            let warming = degraded.is_some() && !story.withheld;
             for (_, index) in fleet.ids_after(None) {
                 let before = before.get(&index).map(Vec::as_slice).unwrap_or_default();
                 check_agent(fleet.agent(index), warming, before)?;

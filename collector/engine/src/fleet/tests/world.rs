@@ -1,5 +1,7 @@
 //! A small fleet under the tests' hands.
 
+use std::sync::Arc;
+
 use std::num::NonZeroU32;
 
 use lubdub_shared::beat::{
@@ -129,6 +131,7 @@ impl World {
             | Effect::Answered { .. }
             | Effect::Defer(..)
             | Effect::Note(_)
+            | Effect::Restarted { .. }
             | Effect::Welcome(_)
             | Effect::Policy(_)
             | Effect::Forget
@@ -141,7 +144,7 @@ impl World {
         self.numbers += 1;
         let life = self.hellos[number].report.life.expect("it has one");
         let report = report(life, self.numbers, ages, Lifecycle::Running);
-        self.handle(number, AgentInput::Report(Box::new(report)))
+        self.handle(number, AgentInput::Report(Arc::new(report)))
     }
 
     pub(super) fn happened(&mut self, number: usize, what: Happening) -> Vec<Command> {

@@ -3,6 +3,7 @@
 //! anything, and what it does first is the answer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
@@ -12,59 +13,53 @@ use lubdub_shared::status::Status;
 use lubdub_shared::time::{Mono, Now};
 use lubdub_shared::view::{Next, Rung};
 
-use super::judge::Judge;
-use super::{AgentIndex, Fleet};
 use crate::Effect;
 use crate::agent::Agent;
 use crate::asks::InFlight;
+use crate::fleet::Judge;
 use crate::gate::Why;
 use crate::policy::verify;
-use crate::slots::Slots;
+use crate::surroundings::Surroundings;
 
 /// Moments that are looked at; beyond them nothing is foretold.
 const MOMENTS_MAX: usize = 128;
 
-impl Fleet {
-    /// The next step of the ladder, as it comes if nothing but time passes.
-    pub fn next_rung(&self, index: AgentIndex, now: Now) -> Option<Next> {
-        let agent = self.agent(index);
-        if let Some(act) = agent.act() {
-            return Some(Next::due(under_way(act), Duration::ZERO));
-        }
-        let report = agent.seen.report.as_deref();
-        if let Some(starts_in) = report.and_then(|report| report.starts_in) {
-            let passed = now.mono.since(agent.link.heard);
-            return Some(Next::due(Rung::Start, starts_in.saturating_sub(passed)));
-        }
-        if let Some(missing_in) = self.missing_in(agent, now.mono) {
-            return missing_in.map(|within| Next::due(Rung::Notify, within));
-        }
-        let proof = agent.treatment.proof();
-        let living = agent.living().filter(|_| agent.seen.status != Status::Ok || proof.is_some());
-        let mut run = Run::of(self, index);
-        let act = living.and_then(|report| run.find(report, now));
-        let verify = proof.map(|proof| Next::due(Rung::Verify, proof.due.since(now.mono)));
-        act.or(verify).or_else(|| run.without_act(agent.seen.status))
+/// The next step of the ladder, as it comes if nothing but time passes.
+pub fn next_rung(agent: &Agent, around: &Surroundings, now: Now) -> Option<Next> {
+    if let Some(act) = agent.act() {
+        return Some(Next::due(under_way(act), Duration::ZERO));
     }
+    let report = agent.seen.report.as_deref();
+    if let Some(starts_in) = report.and_then(|report| report.starts_in) {
+        let passed = now.mono.since(agent.link.heard);
+        return Some(Next::due(Rung::Start, starts_in.saturating_sub(passed)));
+    }
+    if let Some(missing_in) = missing_in(agent, now.mono) {
+        return missing_in.map(|within| Next::due(Rung::Notify, within));
+    }
+    let proof = agent.treatment.proof();
+    let living = agent.living().filter(|_| agent.seen.status != Status::Ok || proof.is_some());
+    let mut run = Run::of(agent, around);
+    let act = living.and_then(|report| run.find(report, now));
+    let verify = proof.map(|proof| Next::due(Rung::Verify, proof.due.since(now.mono)));
+    act.or(verify).or_else(|| run.without_act(agent.seen.status))
+}
 
-    /// Of an agent that is not heard: until a person is told that it is missing, where that is
-    /// still to come.
-    fn missing_in(&self, agent: &Agent, now: Mono) -> Option<Option<Duration>> {
-        let worst = agent.seen.findings.first()?.finding.cause;
-        if worst == Cause::Missing {
-            return Some(None);
-        }
-        let missing = agent.unreachable_at()?.after(agent.who.policy.missing_after);
-        (worst == Cause::Unreachable).then(|| Some(missing.since(now)))
+/// Of an agent that is not heard: until a person is told that it is missing, where that is still to
+/// come.
+fn missing_in(agent: &Agent, now: Mono) -> Option<Option<Duration>> {
+    let worst = agent.seen.findings.first()?.finding.cause;
+    if worst == Cause::Missing {
+        return Some(None);
     }
+    let missing = agent.unreachable_at()?.after(agent.who.policy.missing_after);
+    (worst == Cause::Unreachable).then(|| Some(missing.since(now)))
 }
 
 /// One agent, apart from the fleet, in a time that is not yet.
-struct Run<'f> {
-    fleet: &'f Fleet,
-    index: AgentIndex,
+struct Run {
     agent: Agent,
-    slots: Slots,
+    around: Surroundings,
     /// Moments that are still to be looked at.
     moments: BTreeSet<Mono>,
     /// What was due at the newest moment, and might not go.
@@ -73,13 +68,11 @@ struct Run<'f> {
     told: Option<Duration>,
 }
 
-impl<'f> Run<'f> {
-    fn of(fleet: &'f Fleet, index: AgentIndex) -> Self {
+impl Run {
+    fn of(agent: &Agent, around: &Surroundings) -> Self {
         Self {
-            fleet,
-            index,
-            agent: fleet.agent(index).clone(),
-            slots: fleet.slots.clone(),
+            agent: agent.clone(),
+            around: around.clone(),
             moments: BTreeSet::new(),
             held: Vec::new(),
             told: None,
@@ -113,21 +106,16 @@ impl<'f> Run<'f> {
     fn hear(&mut self, report: Report, then: Now) -> Option<Rung> {
         let mut effects = Vec::new();
         let mut judge = Judge {
-            index: self.index,
             agent: &mut self.agent,
-            identity: &self.fleet.identity,
+            around: &mut self.around,
             // Nobody sees the ids of a time that is not yet.
             rng: &mut fastrand::Rng::with_seed(0),
-            slots: &mut self.slots,
-            fleet: self.fleet.len(),
-            withheld: self.fleet.no_authority.as_deref(),
-            warm_at: self.fleet.warm_at,
             held: Vec::new(),
             now: then,
             out: &mut effects,
         };
         judge.expire_asked();
-        judge.report(Box::new(report));
+        judge.report(Arc::new(report));
         let held = judge.held;
         self.moments.extend(held.iter().filter_map(|(_, shut)| shut.until));
         let limits = &self.agent.who.policy.limits.flapping;
@@ -159,7 +147,7 @@ impl<'f> Run<'f> {
 }
 
 /// What of the ladder an effect is.
-pub(super) fn act_of(effect: &Effect) -> Option<Rung> {
+pub(crate) fn act_of(effect: &Effect) -> Option<Rung> {
     match effect {
         Effect::Send(command) => Some(Rung::of(command.kind)),
         Effect::WouldHave { .. } => Some(Rung::Shadow),
@@ -169,6 +157,7 @@ pub(super) fn act_of(effect: &Effect) -> Option<Rung> {
         | Effect::Remember(_)
         | Effect::Answered { .. }
         | Effect::Note(_)
+        | Effect::Restarted { .. }
         | Effect::Welcome(_)
         | Effect::Policy(_)
         | Effect::Forget => None,
