@@ -201,6 +201,14 @@ fn the_readme_is_in_step_with_the_tree() {
     check("not in the code map", unnamed.map(str::to_owned));
 }
 
+/// The table of causes is printed from the code: `lubdub_shared::cause::table`.
+#[test]
+fn the_table_of_causes_is_the_codes() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("there is one");
+    let table = lubdub_shared::cause::table();
+    assert!(readme.contains(&table), "it is to hold:\n{table}");
+}
+
 /// Texts from outside go through one door: nobody else decides what is fit to be shown.
 #[test]
 fn one_door_cleans_what_comes_from_outside() {

@@ -5,80 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::cause::Cause;
 use crate::command::CommandKind;
 use crate::id::{CommandId, IncidentId};
 use crate::status::{Lifecycle, Status, words};
 use crate::time::Wall;
-
-words! {
-    /// Why a finding was made.
-    open Cause {
-        /// A clean exit, or an asked-for stop.
-        Exited = "exited",
-        /// The main process failed.
-        Crashed = "crashed",
-        /// A signal that the sidecar did not send ended it.
-        KilledByOther = "killed_by_other",
-        /// The kernel killed it because its memory was used up.
-        OomKilled = "oom_killed",
-        /// The schedule was spent on failed exits.
-        CrashLoop = "crash_loop",
-        /// Beats were expected, and none came within the startup grace.
-        NeverSeen = "never_seen",
-        /// No beat and no activity for the deadline.
-        Silent = "silent",
-        /// No beat, but activity.
-        BusySilent = "busy_silent",
-        /// Beats, but progress is frozen.
-        NoProgress = "no_progress",
-        /// A lease and its slack have passed.
-        LeaseExpired = "lease_expired",
-        /// The agent itself says so.
-        ReportedFailure = "reported_failure",
-        /// An open task is older than it may be.
-        TaskOverdue = "task_overdue",
-        /// A check did not come when it had to.
-        Missed = "missed",
-        /// It waits for a person, and has waited for long.
-        WaitingHuman = "waiting_human",
-        /// It does the same again and again.
-        Looping = "looping",
-        /// Little is left of what it may spend.
-        EnergyLow = "energy_low",
-        /// Nothing is left of it.
-        EnergyGone = "energy_gone",
-        /// It spends, and nothing comes of it.
-        BurnWithoutProgress = "burn_without_progress",
-        /// Memory is near its limit.
-        MemoryHigh = "memory_high",
-        /// Memory grows towards its limit.
-        MemoryLeak = "memory_leak",
-        /// Tasks take longer than they may, or than they ever did.
-        SlowResponse = "slow_response",
-        /// Too many tasks fail.
-        TaskFailures = "task_failures",
-        /// Its status comes and goes.
-        Flapping = "flapping",
-        /// An agent that never beats shows no activity.
-        Inactive = "inactive",
-        /// Stopped or frozen.
-        Paused = "paused",
-        /// The link is lost: nothing is known of the agent.
-        Unreachable = "unreachable",
-        /// Unreachable for long: a person must look.
-        Missing = "missing",
-        /// Two sidecar instances report one agent.
-        Duplicate = "duplicate",
-        /// A state directory cannot be written: the sidecar's, or the collector's own.
-        SickDisk = "sick_disk",
-        /// It was killed, and does not end.
-        Unkillable = "unkillable",
-        /// The sidecar cannot do what is its own.
-        SickSidecar = "sick_sidecar",
-        /// The sidecar is deaf to its agent.
-        Unheard = "unheard",
-    }
-}
 
 /// One detector's opinion at one moment.
 #[derive(Debug, Clone, PartialEq)]

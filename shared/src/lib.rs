@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod beat;
+pub mod cause;
 pub mod command;
 pub mod convert;
 pub mod fs;

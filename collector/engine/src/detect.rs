@@ -38,7 +38,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lubdub_shared::beat::Report;
+use lubdub_shared::beat::{Ages, Report};
+use lubdub_shared::command::Precondition;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
 use lubdub_shared::policy::{Act, Policy};
@@ -46,6 +47,7 @@ use lubdub_shared::status::Status;
 use lubdub_shared::time::{Mono, Wall, words};
 
 use crate::agent::Agent;
+use setting::Setting;
 
 mod disk;
 mod duplicate;
@@ -61,10 +63,71 @@ mod paused;
 mod progress;
 mod reported;
 mod response;
+pub(crate) mod setting;
 mod sidecar;
 mod silence;
 mod task;
 mod unkillable;
+
+/// What is known of some causes besides what their rows say: how they are found in a report, what
+/// must still be true when one is acted on, and what decides them. A list of these is all that the
+/// engine knows of detectors.
+struct Detector {
+    causes: &'static [Cause],
+    find: fn(&Look<'_>) -> Option<Finding>,
+    /// For causes that a policy may let restart a living agent.
+    guard: fn(Cause, &Ages, &Policy) -> Option<Precondition>,
+    settings: &'static [Setting],
+}
+
+/// A report as it is held against a policy.
+struct Look<'a> {
+    report: &'a Report,
+    late: Late,
+    policy: &'a Policy,
+    /// When the report came.
+    reported: Wall,
+}
+
+/// Nothing of this kind is ever acted on by itself.
+fn never_acted_on(_: Cause, _: &Ages, _: &Policy) -> Option<Precondition> {
+    None
+}
+
+/// Every detector that needs no more than a report.
+static DETECTORS: [Detector; 15] = [
+    silence::DETECTOR,
+    progress::DETECTOR,
+    lease::DETECTOR,
+    paused::DETECTOR,
+    looping::DETECTOR,
+    human::DETECTOR,
+    reported::DETECTOR,
+    task::OVERDUE,
+    task::FAILURES,
+    missed::DETECTOR,
+    energy::LEFT,
+    energy::BURNT,
+    memory::HIGH,
+    memory::LEAK,
+    response::DETECTOR,
+];
+
+/// What must still be true when the agent is acted on for this cause.
+pub(crate) fn guard(cause: Cause, ages: &Ages, policy: &Policy) -> Option<Precondition> {
+    let detector = DETECTORS.iter().find(|detector| detector.causes.contains(&cause))?;
+    (detector.guard)(cause, ages, policy)
+}
+
+/// The settings that decide a cause.
+pub(crate) fn settings(cause: Cause) -> impl Iterator<Item = &'static Setting> {
+    all_settings().filter(move |setting| setting.causes.contains(&cause))
+}
+
+/// The settings of every cause.
+pub(crate) fn all_settings() -> impl Iterator<Item = &'static Setting> {
+    DETECTORS.iter().flat_map(|detector| detector.settings)
+}
 
 /// What the engine itself may conclude now.
 #[derive(Debug, Clone, Copy)]
@@ -97,27 +160,8 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
 ///
 /// `reported` is when it came.
 pub(crate) fn of_report(report: &Report, policy: &Policy, reported: Wall) -> Vec<Finding> {
-    let (ages, late) = (&report.ages, Late::of(&report.ages, policy));
-    let mut found: Vec<Finding> = Vec::new();
-    if late != Late::default() || !ages.failed.is_empty() {
-        found.extend(silence::find(ages, &late, policy));
-        found.extend(progress::find(ages, &late, policy));
-        found.extend(lease::find(ages, &late, policy));
-        found.extend(paused::find(ages, &late, policy));
-        found.extend(looping::find(ages, policy));
-        found.extend(human::find(report, &late, policy));
-        found.extend(reported::find(ages));
-    }
-    // What rests on numbers over time rather than on a clock.
-    found.extend(task::overdue(report, &late, policy));
-    found.extend(task::failures(report, policy));
-    found.extend(missed::find(ages, policy, reported));
-    found.extend(energy::left(report, &late, policy));
-    found.extend(energy::burnt(report, policy));
-    found.extend(memory::high(report, policy));
-    found.extend(memory::leak(report, policy));
-    found.extend(response::find(report, policy));
-    found
+    let look = Look { report, late: Late::of(&report.ages, policy), policy, reported };
+    DETECTORS.iter().filter_map(|detector| (detector.find)(&look)).collect()
 }
 
 /// A finding without the boilerplate.

@@ -13,8 +13,8 @@ use lubdub_shared::view::WhatIf;
 
 use crate::agent::Agent;
 use crate::detect;
+use crate::detect::setting::Setting;
 
-mod knobs;
 pub(crate) mod next;
 
 pub use next::next_rung;
@@ -72,9 +72,12 @@ pub fn deadlines(agent: &Agent) -> BTreeMap<String, String> {
 pub fn configured(agent: &Agent) -> BTreeMap<String, String> {
     let Some(report) = agent.living() else { return BTreeMap::new() };
     let causes = agent.seen.findings.iter().map(|standing| standing.finding.cause);
-    let settings = causes.flat_map(|cause| knobs::settings(cause, &agent.who.policy, report));
-    let place = |key: String| format!("policy.{}.{key}", agent.who.policy.name);
-    settings.map(|(key, value)| (place(key), value)).collect()
+    let policy = &agent.who.policy;
+    let set = |setting: &Setting| {
+        let key = (setting.key)(&report.ages, policy);
+        Some((format!("policy.{}.{key}", policy.name), setting.value(policy, report)?))
+    };
+    causes.flat_map(detect::settings).filter_map(set).collect()
 }
 
 /// What the detectors say of a report under a policy: `ok`, or levels and causes.
@@ -94,12 +97,12 @@ pub fn what_if(agent: &Agent) -> Vec<WhatIf> {
     let Some(report) = agent.living() else { return Vec::new() };
     let says = |policy: &Policy, report: &Report| says(report, policy, agent.seen.reported);
     let today = says(&agent.who.policy, report);
-    let turns = knobs::KNOBS.iter().flat_map(|knob| FACTORS.map(|by| (knob, by)));
+    let turns = detect::all_settings().flat_map(|setting| FACTORS.map(|by| (setting, by)));
     turns
-        .filter_map(|(knob, by)| {
+        .filter_map(|(setting, by)| {
             let (mut policy, mut turned) = ((*agent.who.policy).clone(), report.clone());
-            let key = (knob.key)(&report.ages, &policy);
-            let value = (knob.turn)(&mut policy, &mut turned, by)?;
+            let key = (setting.key)(&report.ages, &policy);
+            let value = (setting.turn)(&mut policy, &mut turned, by)?;
             let says = says(&policy, &turned);
             (says != today).then_some(WhatIf { key, value, says })
         })

@@ -7,13 +7,12 @@
 
 use std::fmt;
 
+use lubdub_shared::cause::{Cause, Weight};
 use lubdub_shared::command::CommandKind;
-use lubdub_shared::incident::Cause;
 use lubdub_shared::policy::Mode;
 use lubdub_shared::time::Mono;
 
 use crate::agent::{Agent, CONFLICT_GONE};
-use crate::policy::fusion::{self, Weight};
 use crate::restraint::Restraint;
 use crate::surroundings::Surroundings;
 
@@ -175,7 +174,7 @@ fn refused(q: &Question<'_>) -> Option<Shut> {
 /// Who is alive and was just told gets its time to think.
 fn just_nudged(q: &Question<'_>) -> Option<Shut> {
     let Restraint { untaken, nudged, .. } = q.agent.restraint;
-    let thinks = untaken == 0 && fusion::weigh(q.proposal.cause) == Weight::Frozen;
+    let thinks = untaken == 0 && q.proposal.cause.row().weight == Weight::Frozen;
     let at = nudged.filter(|_| thinks && !q.is_nudge())?;
     q.until(Why::JustNudged, at.after(NUDGE_PATIENCE))
 }

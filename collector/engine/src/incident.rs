@@ -20,42 +20,6 @@ const RESOLVED_MAX: usize = 8;
 /// Actions that one incident keeps; the oldest is forgotten.
 const ACTIONS_MAX: usize = 64;
 
-fn family(cause: Cause) -> Cause {
-    match cause {
-        Cause::Missing => Cause::Unreachable,
-        Cause::KilledByOther | Cause::OomKilled | Cause::CrashLoop => Cause::Crashed,
-        Cause::BusySilent => Cause::Silent,
-        Cause::EnergyGone => Cause::EnergyLow,
-        Cause::MemoryLeak => Cause::MemoryHigh,
-        Cause::Exited
-        | Cause::Crashed
-        | Cause::NeverSeen
-        | Cause::Silent
-        | Cause::NoProgress
-        | Cause::LeaseExpired
-        | Cause::ReportedFailure
-        | Cause::Inactive
-        | Cause::TaskOverdue
-        | Cause::Missed
-        | Cause::WaitingHuman
-        | Cause::Looping
-        | Cause::EnergyLow
-        | Cause::BurnWithoutProgress
-        | Cause::MemoryHigh
-        | Cause::SlowResponse
-        | Cause::TaskFailures
-        | Cause::Flapping
-        | Cause::Paused
-        | Cause::Unreachable
-        | Cause::Duplicate
-        | Cause::SickDisk
-        | Cause::SickSidecar
-        | Cause::Unheard
-        | Cause::Other
-        | Cause::Unkillable => cause,
-    }
-}
-
 /// Brings the incidents in step with the findings. Returns those that changed.
 pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<Incident> {
     let mut changed = Vec::new();
@@ -73,9 +37,9 @@ pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<
         }
     }
     let known = agent.is_connected() && agent.seen.report.is_some();
-    let link_is_gone = findings.iter().any(|s| family(s.finding.cause) == Cause::Unreachable);
+    let link_is_gone = findings.iter().any(|s| s.finding.cause.family() == Cause::Unreachable);
     let stands = |incident: &Incident| {
-        findings.iter().any(|s| family(s.finding.cause) == family(incident.cause))
+        findings.iter().any(|s| s.finding.cause.family() == incident.cause.family())
     };
     let over = |incident: &Incident| incident.resolved.is_none() && !stands(incident);
     // Nothing is known of an agent that is not heard: its troubles are not over by that.
@@ -100,7 +64,7 @@ fn raise(
     let window = agent.who.policy.restart.stable_after;
     let incarnation = agent.seen.life.map_or(0, |life| life.ordinal.get());
     let same = agent.incidents.iter().rposition(|incident| {
-        family(incident.cause) == family(finding.cause)
+        incident.cause.family() == finding.cause.family()
             && incident.resolved.is_none_or(|at| at.until(now) <= window)
     });
     let Some(same) = same else {
@@ -141,7 +105,7 @@ pub(crate) fn add_action(
     rests_on: Option<&str>,
 ) -> Option<Incident> {
     let open = |incident: &&mut Incident| {
-        family(incident.cause) == family(cause) && incident.resolved.is_none()
+        incident.cause.family() == cause.family() && incident.resolved.is_none()
     };
     let incident = Arc::make_mut(&mut agent.incidents).iter_mut().rev().find(open)?;
     if incident.actions.len() == ACTIONS_MAX {

@@ -15,7 +15,7 @@ use lubdub_shared::line::NAME_LEN_MAX;
 use lubdub_shared::names::nearest;
 use lubdub_shared::policy::{
     Act, Exhausted, ExpectBeats, Mode, Policy, RestartOn, RestartPolicy, UnknownExit,
-    VersionedPolicy, most,
+    VersionedPolicy,
 };
 use lubdub_shared::strict_toml::{Refused, Span, SpanOrNone};
 use serde::{Deserialize, Deserializer};
@@ -352,11 +352,11 @@ fn check(file: &str, policy: &Policy) -> Result<(), Refused> {
     if policy.name.is_empty() || policy.name.len() > NAME_LEN_MAX {
         return refuse(format!("a name has 1 to {NAME_LEN_MAX} bytes"));
     }
-    if let Some((cause, act)) = policy.act.iter().find(|(cause, act)| **act > most(**cause)) {
+    if let Some((cause, act)) = policy.act.iter().find(|(cause, act)| **act > cause.row().most) {
         return refuse(format!(
             "act.{cause} = {:?}: this cause can lead to {:?} at most",
             act.as_str(),
-            most(*cause).as_str()
+            cause.row().most.as_str()
         ));
     }
     let restart = &policy.restart;

@@ -1,16 +1,28 @@
 //! EnergyLow, EnergyGone and BurnWithoutProgress: what an agent may spend, and what comes of it.
 
 use lubdub_shared::beat::Report;
+use lubdub_shared::command::Precondition;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
 use lubdub_shared::policy::{Policy, STRETCH_MAX};
 use lubdub_shared::status::Status;
 use lubdub_shared::time::words;
 
-use super::{Draft, age, count, number};
+use super::setting::{Setting, bound, clock, so_many};
+use super::{Detector, Draft, age, count, never_acted_on, number};
 
 /// What is burnt may be so many times what its steps of progress usually cost.
 const BURN_TIMES: u64 = 4;
+
+pub(super) const LEFT: Detector = Detector {
+    causes: &[Cause::EnergyLow, Cause::EnergyGone],
+    find: |look| left(look.report, &look.late, look.policy),
+    guard: |cause, _, _| (cause == Cause::EnergyGone).then_some(Precondition::StillSpent),
+    settings: &[
+        bound!("energy.low", [EnergyLow], limits.energy.low),
+        clock!("energy.empty_within", [EnergyLow], limits.energy.empty_within),
+    ],
+};
 
 pub(super) fn left(report: &Report, late: &Late, policy: &Policy) -> Option<Finding> {
     if late.spent { Some(gone(report, policy)) } else { low(report, policy) }
@@ -60,6 +72,24 @@ fn low(report: &Report, policy: &Policy) -> Option<Finding> {
     };
     Some(finding.into())
 }
+
+pub(super) const BURNT: Detector = Detector {
+    causes: &[Cause::BurnWithoutProgress],
+    find: |look| burnt(look.report, look.policy),
+    guard: never_acted_on,
+    settings: &[
+        bound!("energy.burn_cost_usd", [BurnWithoutProgress], limits.energy.burn_cost_usd),
+        Setting {
+            key: |_, _| "energy.burn_tokens".to_owned(),
+            causes: &[Cause::BurnWithoutProgress],
+            turn: |policy, _, by| {
+                let tokens = &mut policy.limits.energy.burn_tokens;
+                *tokens = so_many(*tokens, by);
+                Some(tokens.to_string())
+            },
+        },
+    ],
+};
 
 pub(super) fn burnt(report: &Report, policy: &Policy) -> Option<Finding> {
     let (limits, burn) = (&policy.limits.energy, &report.vitals.burn);

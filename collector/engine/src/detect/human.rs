@@ -8,7 +8,15 @@ use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
 use lubdub_shared::time::words;
 
-use super::Draft;
+use super::setting::clock;
+use super::{Detector, Draft, never_acted_on};
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::WaitingHuman],
+    find: |look| find(look.report, &look.late, look.policy),
+    guard: never_acted_on,
+    settings: &[clock!("human_after", [WaitingHuman], human_after)],
+};
 
 pub(super) fn find(report: &Report, late: &Late, policy: &Policy) -> Option<Finding> {
     if !late.human {

@@ -2,13 +2,21 @@
 //! rate limit again and again.
 
 use lubdub_shared::beat::Ages;
+use lubdub_shared::command::Precondition;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
 use lubdub_shared::time::words;
 
-use super::{Draft, age};
+use super::{Detector, Draft, age};
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::LeaseExpired],
+    find: |look| find(&look.report.ages, &look.late, look.policy),
+    guard: |_, ages, _| ages.lease.map(|lease| Precondition::SameLease { number: lease.number }),
+    settings: &[],
+};
 
 pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding> {
     if late.waits_on {

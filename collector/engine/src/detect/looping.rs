@@ -7,7 +7,20 @@ use lubdub_shared::late::{Pattern, looped};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
 
-use super::Draft;
+use super::setting::count;
+use super::{Detector, Draft, never_acted_on};
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::Looping],
+    find: |look| look.late.looping.and_then(|_| find(&look.report.ages, look.policy)),
+    guard: never_acted_on,
+    settings: &[
+        count!("loop.same_result", [Looping], limits.looping.same_result),
+        count!("loop.same_error", [Looping], limits.looping.same_error),
+        count!("loop.alternating", [Looping], limits.looping.alternating),
+        count!("loop.monologue", [Looping], limits.looping.monologue),
+    ],
+};
 
 pub(super) fn find(ages: &Ages, policy: &Policy) -> Option<Finding> {
     let (pattern, seen, limit) = looped(ages, policy)?;

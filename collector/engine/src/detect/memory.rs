@@ -12,7 +12,8 @@ use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
 use lubdub_shared::time::words;
 
-use super::Draft;
+use super::setting::{bound, clock};
+use super::{Detector, Draft, never_acted_on};
 
 const MIB: f64 = 1_048_576.0;
 
@@ -23,6 +24,16 @@ fn used(report: &Report) -> Option<(f64, f64)> {
     let used = (used as f64, (limit as f64).max(1.0));
     Some(used)
 }
+
+pub(super) const HIGH: Detector = Detector {
+    causes: &[Cause::MemoryHigh],
+    find: |look| high(look.report, look.policy),
+    guard: never_acted_on,
+    settings: &[
+        bound!("memory.high", [MemoryHigh], limits.memory.high),
+        bound!("memory.critical", [MemoryHigh, MemoryLeak], limits.memory.critical),
+    ],
+};
 
 pub(super) fn high(report: &Report, policy: &Policy) -> Option<Finding> {
     let (used, limit) = used(report)?;
@@ -52,6 +63,16 @@ pub(super) fn high(report: &Report, policy: &Policy) -> Option<Finding> {
     };
     Some(finding.into())
 }
+
+pub(super) const LEAK: Detector = Detector {
+    causes: &[Cause::MemoryLeak],
+    find: |look| leak(look.report, look.policy),
+    guard: never_acted_on,
+    settings: &[
+        bound!("memory.leak_above", [MemoryLeak], limits.memory.leak_above),
+        clock!("memory.leak_within", [MemoryLeak], limits.memory.leak_within),
+    ],
+};
 
 pub(super) fn leak(report: &Report, policy: &Policy) -> Option<Finding> {
     let (used, limit) = used(report)?;

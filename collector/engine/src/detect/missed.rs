@@ -12,7 +12,14 @@ use lubdub_shared::status::Status;
 use lubdub_shared::time::{Wall, words};
 use lubdub_shared::trend::CheckAge;
 
-use super::Draft;
+use super::{Detector, Draft, never_acted_on};
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::Missed],
+    find: |look| find(&look.report.ages, look.policy, look.reported),
+    guard: never_acted_on,
+    settings: &[],
+};
 
 pub(super) fn find(ages: &Ages, policy: &Policy, wall: Wall) -> Option<Finding> {
     let late = |check: &'_ CheckAge| {

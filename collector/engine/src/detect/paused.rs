@@ -1,13 +1,22 @@
 //! Paused: stopped by a signal, a debugger or a freezer. Its clocks stand; it is not stuck.
 
 use lubdub_shared::beat::Ages;
+use lubdub_shared::command::Precondition;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::{Late, Past};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
 use lubdub_shared::time::words;
 
-use super::{Draft, age};
+use super::setting::clock;
+use super::{Detector, Draft, age};
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::Paused],
+    find: |look| find(&look.report.ages, &look.late, look.policy),
+    guard: |_, _, _| Some(Precondition::StillPaused),
+    settings: &[clock!("paused_max", [Paused], paused_max)],
+};
 
 pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding> {
     let level = match late.paused {

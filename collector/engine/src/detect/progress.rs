@@ -1,13 +1,24 @@
 //! NoProgress: alive, not thinking. Beats are fresh, the counters that mean work stand still.
 
-use lubdub_shared::beat::Ages;
+use std::time::Duration;
+
+use lubdub_shared::beat::{Ages, Report};
+use lubdub_shared::command::Precondition;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::{Late, Past};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::words;
+use lubdub_shared::time::{scaled, words};
 
-use super::{Draft, age};
+use super::setting::Setting;
+use super::{Detector, Draft, age};
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::NoProgress],
+    find: |look| find(&look.report.ages, &look.late, look.policy),
+    guard,
+    settings: &[Setting { key: progress_key, causes: &[Cause::NoProgress], turn: turn_progress }],
+};
 
 pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding> {
     let level = match late.progress {
@@ -38,4 +49,27 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
         cancelled_by: "a step of progress, a finished task, or an idle phase",
     };
     Some(finding.into())
+}
+
+/// Where the tree is inactive too it has to stay so; a second reason needs no more than a counter
+/// that stands still.
+fn guard(_: Cause, ages: &Ages, policy: &Policy) -> Option<Precondition> {
+    let inert = Late::of(ages, policy).inert;
+    let quiet = if inert { ages.progress_window(policy) } else { Duration::ZERO };
+    Some(Precondition::Frozen { progress: ages.progress.counter, quiet })
+}
+
+fn progress_key(ages: &Ages, policy: &Policy) -> String {
+    let own = ages.phase.and_then(|phase| policy.phase.get(&phase).copied().flatten());
+    match (ages.phase, own) {
+        (Some(phase), Some(own)) if own > policy.progress_window => format!("phase.{phase}"),
+        _ => "progress_window".to_owned(),
+    }
+}
+
+fn turn_progress(policy: &mut Policy, report: &mut Report, by: f64) -> Option<String> {
+    let window = scaled(report.ages.progress_window(policy), by);
+    report.ages.progress.window = window;
+    (policy.progress_window, policy.phase) = (window, Default::default());
+    Some(words(window))
 }

@@ -2,13 +2,22 @@
 //! two failures in a row warn, three are Critical; a trigger is Critical at once.
 
 use lubdub_shared::beat::{Ages, FailedCheck};
+use lubdub_shared::command::Precondition;
 use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
 
-use super::Draft;
+use super::{Detector, Draft};
 
 /// Failures in a row that are Critical.
 const CRITICAL_COUNT: u32 = 3;
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::ReportedFailure],
+    find: |look| find(&look.report.ages),
+    guard,
+    settings: &[],
+};
 
 pub(super) fn find(ages: &Ages) -> Option<Finding> {
     let worst = ages.failed.iter().max_by_key(|check| (level(check), check.count))?;
@@ -30,6 +39,11 @@ pub(super) fn find(ages: &Ages) -> Option<Finding> {
         cancelled_by: "the same check reported ok; READY=1 after a trigger",
     };
     Some(finding.into())
+}
+
+fn guard(_: Cause, ages: &Ages, _: &Policy) -> Option<Precondition> {
+    let worst = ages.failed.first()?;
+    Some(Precondition::StillFailed { check: worst.name.clone() })
 }
 
 fn level(check: &FailedCheck) -> Status {

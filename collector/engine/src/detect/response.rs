@@ -4,8 +4,28 @@ use lubdub_shared::beat::Report;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
+use lubdub_shared::time::{scaled, words};
 
-use super::{Draft, age, count, number};
+use super::setting::{Setting, bound};
+use super::{Detector, Draft, age, count, never_acted_on, number};
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::SlowResponse],
+    find: |look| find(look.report, look.policy),
+    guard: never_acted_on,
+    settings: &[
+        Setting {
+            key: |_, _| "response.slow".to_owned(),
+            causes: &[Cause::SlowResponse],
+            turn: |policy, _, by| {
+                let slow = scaled(policy.limits.response.slow?, by);
+                policy.limits.response.slow = Some(slow);
+                Some(words(slow))
+            },
+        },
+        bound!("response.anomaly", [SlowResponse], limits.response.anomaly),
+    ],
+};
 
 pub(super) fn find(report: &Report, policy: &Policy) -> Option<Finding> {
     let (limits, trend) = (&policy.limits.response, report.vitals.response_trend);

@@ -2,14 +2,33 @@
 
 use std::time::Duration;
 
-use lubdub_shared::beat::Ages;
+use lubdub_shared::beat::{Ages, Report};
+use lubdub_shared::command::Precondition;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::{Late, Past, Silence};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::words;
+use lubdub_shared::time::{scaled, words};
 
-use super::{Draft, age};
+use super::setting::{Setting, clock, count};
+use super::{Detector, Draft, age};
+
+pub(super) const DETECTOR: Detector = Detector {
+    causes: &[Cause::Silent, Cause::BusySilent, Cause::NeverSeen, Cause::Inactive],
+    find: |look| find(&look.report.ages, &look.late, look.policy),
+    guard,
+    settings: &[
+        Setting {
+            key: deadline_key,
+            causes: &[Cause::Silent, Cause::BusySilent],
+            turn: turn_deadline,
+        },
+        count!("failures_before_critical", [Silent], failures_before_critical),
+        clock!("busy_cap", [BusySilent], busy_cap),
+        clock!("startup_grace", [NeverSeen], startup_grace),
+        clock!("inactive_after", [Inactive], inactive_after),
+    ],
+};
 
 pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding> {
     match late.silence {
@@ -21,6 +40,34 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
             Past::Not => late.inactive.then(|| inactive(ages, policy)),
         },
     }
+}
+
+fn guard(cause: Cause, ages: &Ages, policy: &Policy) -> Option<Precondition> {
+    let silent = |quiet| Precondition::Silent { beats: ages.beats, quiet };
+    let guards = [
+        (Cause::Silent, ages.deadline.map(|deadline| silent(deadline.after))),
+        (Cause::NeverSeen, Some(silent(policy.startup_grace))),
+        (Cause::BusySilent, Some(Precondition::NoBeat { beats: ages.beats })),
+        (Cause::Inactive, Some(Precondition::StillInactive { quiet: policy.inactive_after })),
+    ];
+    guards.into_iter().find(|(of, _)| *of == cause)?.1
+}
+
+/// The agent's own contract is no setting of the policy.
+fn deadline_key(ages: &Ages, policy: &Policy) -> String {
+    match ages.phase {
+        _ if ages.deadline.is_some_and(|deadline| deadline.explicit) => {
+            "WATCHDOG_USEC (the agent's own)".to_owned()
+        }
+        Some(phase) if policy.phase.contains_key(&phase) => format!("phase.{phase}"),
+        Some(_) | None => "heartbeat_deadline".to_owned(),
+    }
+}
+
+fn turn_deadline(_: &mut Policy, report: &mut Report, by: f64) -> Option<String> {
+    let deadline = report.ages.deadline.as_mut()?;
+    deadline.after = scaled(deadline.after, by).max(Duration::from_millis(1));
+    Some(words(deadline.after))
 }
 
 /// The age of the beat; where part of it was leased or paused, also what counts of it.

@@ -1,12 +1,32 @@
 //! TaskOverdue and TaskFailures: tasks that do not end, and tasks that end badly.
 
 use lubdub_shared::beat::Report;
+use lubdub_shared::command::Precondition;
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::{Late, Past};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
+use lubdub_shared::time::{scaled, words};
 
-use super::{Draft, age};
+use super::setting::{Setting, bound, count};
+use super::{Detector, Draft, age, never_acted_on};
+
+pub(super) const OVERDUE: Detector = Detector {
+    causes: &[Cause::TaskOverdue],
+    find: |look| overdue(look.report, &look.late, look.policy),
+    guard: |_, _, policy| {
+        policy.task_timeout.map(|over| Precondition::StillOverdue { over: 2 * over })
+    },
+    settings: &[Setting {
+        key: |_, _| "task_timeout".to_owned(),
+        causes: &[Cause::TaskOverdue],
+        turn: |policy, _, by| {
+            let timeout = scaled(policy.task_timeout?, by);
+            policy.task_timeout = Some(timeout);
+            Some(words(timeout))
+        },
+    }],
+};
 
 pub(super) fn overdue(report: &Report, late: &Late, policy: &Policy) -> Option<Finding> {
     let level = match late.overdue {
@@ -34,6 +54,16 @@ pub(super) fn overdue(report: &Report, late: &Late, policy: &Policy) -> Option<F
     };
     Some(finding.into())
 }
+
+pub(super) const FAILURES: Detector = Detector {
+    causes: &[Cause::TaskFailures],
+    find: |look| failures(look.report, look.policy),
+    guard: never_acted_on,
+    settings: &[
+        bound!("failures.share", [TaskFailures], limits.failures.share),
+        count!("failures.least", [TaskFailures], limits.failures.least),
+    ],
+};
 
 pub(super) fn failures(report: &Report, policy: &Policy) -> Option<Finding> {
     let (recent, limits) = (report.vitals.recent_tasks, &policy.limits.failures);

@@ -9,30 +9,16 @@
 //! | frozen progress, Critical | neither | a word |
 //! | anything, Warning | whatever | a nudge, where the policy asks for one |
 //! | a symptom, whatever its level | whatever | a nudge, where the policy asks for one |
-//! | a circumstance | whatever | a word |
+//! | context | whatever | a word |
 //!
 //! A fact is silence of an armed agent without activity, a failure that the agent reports itself,
 //! a hard budget that is spent, and what a policy has made one by asking for more than a word
 //! (a lease that ended, an open task that is too old, and the like). Similarity, slopes and
-//! anomalies are symptoms. What the link, a person or the sidecar's disk explains is a
-//! circumstance: it speaks neither for nor against the agent.
+//! anomalies are symptoms. What the link, a person or the sidecar's disk explains is context: it
+//! speaks neither for nor against the agent.
 
-use lubdub_shared::incident::Cause;
-use lubdub_shared::policy::{Act, most};
+use lubdub_shared::cause::{Cause, Weight};
 use lubdub_shared::status::Status;
-
-/// How much a finding weighs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Weight {
-    /// Enough alone.
-    Fact,
-    /// Alive, not thinking: needs a second reason.
-    Frozen,
-    /// Speaks for trouble, proves none.
-    Symptom,
-    /// Says nothing about the agent.
-    Circumstance,
-}
 
 /// What stands beside a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +32,7 @@ pub(crate) struct Beside {
 /// The most that may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Leads {
-    Word,
+    Notify,
     Nudge,
     Act,
 }
@@ -56,12 +42,12 @@ type Row = (Option<Weight>, Option<Status>, Option<bool>, Option<bool>, Leads);
 
 const TABLE: [Row; 7] = [
     // weight, level, inert, second
-    (Some(Weight::Circumstance), None, None, None, Leads::Word),
+    (Some(Weight::Context), None, None, None, Leads::Notify),
     (Some(Weight::Symptom), None, None, None, Leads::Nudge),
     (Some(Weight::Fact), Some(Status::Critical), None, None, Leads::Act),
     (Some(Weight::Frozen), Some(Status::Critical), Some(true), None, Leads::Act),
     (Some(Weight::Frozen), Some(Status::Critical), None, Some(true), Leads::Act),
-    (Some(Weight::Frozen), Some(Status::Critical), None, None, Leads::Word),
+    (Some(Weight::Frozen), Some(Status::Critical), None, None, Leads::Notify),
     (None, Some(Status::Warning), None, None, Leads::Nudge),
 ];
 
@@ -73,34 +59,22 @@ pub(crate) fn leads(cause: Cause, level: Status, beside: Beside) -> Leads {
             && inert.is_none_or(|inert| inert == beside.inert)
             && second.is_none_or(|second| second == beside.second)
     };
-    TABLE.iter().find(fits).map_or(Leads::Word, |row| row.4)
+    TABLE.iter().find(fits).map_or(Leads::Notify, |row| row.4)
 }
 
 pub(crate) fn weigh(cause: Cause) -> Weight {
-    match (cause, most(cause)) {
-        (Cause::NoProgress, _) => Weight::Frozen,
-        (_, Act::None | Act::Notify) => Weight::Circumstance,
-        (_, Act::Nudge) => Weight::Symptom,
-        (_, Act::Restart | Act::Apoptosis) => Weight::Fact,
-    }
+    cause.row().weight
 }
 
-/// A finding that is a second reason beside frozen progress. What it spends is none: that rests on
-/// the same counter, or on a budget that no restart refills. Nor is a check that is late, or a
-/// pause, which explains the frozen progress.
+/// A finding that is a second reason beside frozen progress.
 pub(crate) fn is_second(cause: Cause, level: Status) -> bool {
-    let independent = match weigh(cause) {
-        Weight::Fact => !matches!(cause, Cause::Paused | Cause::EnergyGone),
-        Weight::Symptom => {
-            !matches!(cause, Cause::EnergyLow | Cause::BurnWithoutProgress | Cause::Missed)
-        }
-        Weight::Frozen | Weight::Circumstance => false,
-    };
-    independent && level.severity() >= Status::Warning.severity()
+    cause.row().is_second && level.severity() >= Status::Warning.severity()
 }
 
 #[cfg(test)]
 mod tests {
+    use lubdub_shared::policy::Act;
+
     use super::*;
 
     const NOTHING: Beside = Beside { inert: false, second: false };
@@ -117,17 +91,17 @@ mod tests {
             (Cause::EnergyGone, Critical, NOTHING, Leads::Act),
             (Cause::NoProgress, Critical, INERT, Leads::Act),
             (Cause::NoProgress, Critical, SECOND, Leads::Act),
-            (Cause::NoProgress, Critical, NOTHING, Leads::Word),
+            (Cause::NoProgress, Critical, NOTHING, Leads::Notify),
             (Cause::NoProgress, Warning, INERT, Leads::Nudge),
             (Cause::Silent, Warning, SECOND, Leads::Nudge),
             (Cause::Looping, Warning, INERT, Leads::Nudge),
             (Cause::MemoryHigh, Critical, SECOND, Leads::Nudge),
             (Cause::MemoryLeak, Critical, INERT, Leads::Nudge),
-            (Cause::WaitingHuman, Warning, SECOND, Leads::Word),
-            (Cause::Flapping, Warning, SECOND, Leads::Word),
-            (Cause::Unreachable, Unknown, INERT, Leads::Word),
-            (Cause::Missing, Critical, SECOND, Leads::Word),
-            (Cause::Duplicate, Critical, SECOND, Leads::Word),
+            (Cause::WaitingHuman, Warning, SECOND, Leads::Notify),
+            (Cause::Flapping, Warning, SECOND, Leads::Notify),
+            (Cause::Unreachable, Unknown, INERT, Leads::Notify),
+            (Cause::Missing, Critical, SECOND, Leads::Notify),
+            (Cause::Duplicate, Critical, SECOND, Leads::Notify),
         ] {
             assert_eq!(leads(cause, level, beside), expected, "{cause} {level} {beside:?}");
         }
@@ -139,7 +113,7 @@ mod tests {
             for level in [Status::Warning, Status::Critical, Status::Unknown] {
                 let beside = Beside { inert: true, second: true };
                 let acts = leads(*cause, level, beside) == Leads::Act;
-                assert!(!acts || most(*cause) >= Act::Restart, "{cause}");
+                assert!(!acts || cause.row().most >= Act::Restart, "{cause}");
                 assert!(!acts || level == Status::Critical, "{cause}");
             }
         }

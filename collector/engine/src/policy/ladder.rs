@@ -3,8 +3,6 @@
 //! It is asked only when a report has just arrived, so a verdict can never be older than what it
 //! rests on. `notify` is the incident itself; this file knows the rungs above it.
 
-use std::time::Duration;
-
 use lubdub_shared::command::{CommandKind, Precondition};
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
@@ -15,6 +13,7 @@ use lubdub_shared::time::{Mono, words};
 use super::fusion::{self, Beside, Leads};
 use super::verify::Proof;
 use crate::agent::{ActiveFinding, Agent};
+use crate::detect;
 
 /// An act that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +48,7 @@ fn due(agent: &Agent, proof: &Proof) -> Option<Step> {
         .map(|standing| &standing.finding)
         .filter(|finding| agent.who.policy.act(finding.cause) >= Act::Restart)
         .find(|finding| is_enough(agent, finding))?;
-    let precondition = precondition(finding.cause, agent)?;
+    let precondition = detect::guard(finding.cause, &report.ages, &agent.who.policy)?;
     debug_assert!(precondition.check(&report.ages).is_ok(), "the verdict contradicts its report");
     Some(Step {
         kind: kind_of(agent.who.policy.act(finding.cause), agent),
@@ -116,64 +115,5 @@ fn restart_or_end(agent: &Agent) -> CommandKind {
         _ if !agent.seen.ledger.is_spent() => CommandKind::Restart,
         Exhausted::Apoptosis => CommandKind::Apoptosis,
         Exhausted::Quarantine => CommandKind::Stop,
-    }
-}
-
-fn precondition(cause: Cause, agent: &Agent) -> Option<Precondition> {
-    let ages = &agent.living()?.ages;
-    match cause {
-        Cause::Silent => {
-            let quiet = ages.deadline?.after;
-            Some(Precondition::Silent { beats: ages.beats, quiet })
-        }
-        Cause::NeverSeen => {
-            let quiet = agent.who.policy.startup_grace;
-            Some(Precondition::Silent { beats: ages.beats, quiet })
-        }
-        Cause::BusySilent => Some(Precondition::NoBeat { beats: ages.beats }),
-        Cause::NoProgress => {
-            let inert = Late::of(ages, &agent.who.policy).inert;
-            let quiet = ages.progress_window(&agent.who.policy);
-            let quiet = if inert { quiet } else { Duration::ZERO };
-            Some(Precondition::Frozen { progress: ages.progress.counter, quiet })
-        }
-        Cause::LeaseExpired => {
-            ages.lease.map(|lease| Precondition::SameLease { number: lease.number })
-        }
-        Cause::ReportedFailure => {
-            let worst = ages.failed.first()?;
-            Some(Precondition::StillFailed { check: worst.name.clone() })
-        }
-        Cause::Paused => Some(Precondition::StillPaused),
-        Cause::Inactive => {
-            Some(Precondition::StillInactive { quiet: agent.who.policy.inactive_after })
-        }
-        Cause::TaskOverdue => {
-            agent.who.policy.task_timeout.map(|over| Precondition::StillOverdue { over: 2 * over })
-        }
-        Cause::EnergyGone => Some(Precondition::StillSpent),
-        Cause::Exited
-        | Cause::Crashed
-        | Cause::KilledByOther
-        | Cause::OomKilled
-        | Cause::Unkillable
-        | Cause::CrashLoop
-        | Cause::Missed
-        | Cause::WaitingHuman
-        | Cause::Looping
-        | Cause::EnergyLow
-        | Cause::BurnWithoutProgress
-        | Cause::MemoryHigh
-        | Cause::MemoryLeak
-        | Cause::SlowResponse
-        | Cause::TaskFailures
-        | Cause::Flapping
-        | Cause::Unreachable
-        | Cause::Missing
-        | Cause::Duplicate
-        | Cause::SickDisk
-        | Cause::SickSidecar
-        | Cause::Unheard
-        | Cause::Other => None,
     }
 }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use lubdub_shared::beat::{Ages, Report};
+use lubdub_shared::cause::{Cause, Weight};
 use lubdub_shared::command::{Command, CommandKind, Ending, Precondition, Requester};
 use lubdub_shared::id::{CommandId, InstanceId, Life, LifeId, SpoolId};
-use lubdub_shared::incident::Cause;
 use lubdub_shared::policy::{Act, Mode, Policy};
 use lubdub_shared::session::{Event, GoodbyeReason, Happening, Hold};
 use lubdub_shared::status::{Lifecycle, Status};
@@ -17,7 +17,6 @@ use super::super::request::ASKED_MAX;
 use super::super::*;
 use super::random::ages;
 use super::world::{World, crashed, outcome, policy, report, seconds, started};
-use crate::policy::fusion::{Weight, weigh};
 use crate::{ActRequest, Detached, StoredAgent};
 
 /// An input in the making: what it needs of the fleet is found when its turn comes.
@@ -246,7 +245,7 @@ fn check_act(
         Cause::Silent | Cause::BusySilent | Cause::NoProgress | Cause::NeverSeen | Cause::Inactive
     );
     prop_assert!(!by_clock || !report.ages.stands_still(), "7: {:?}", command);
-    prop_assert!(matches!(weigh(cause), Weight::Fact | Weight::Frozen), "8: {}", cause);
+    prop_assert!(matches!(cause.row().weight, Weight::Fact | Weight::Frozen), "8: {}", cause);
     let written = world.out.iter().any(|(whose, effect)| {
         let Effect::Incident(incident) = effect else { return false };
         *whose == index && incident.actions.iter().any(|act| act.command == command.id)
