@@ -72,6 +72,8 @@ words! {
         SickSidecar = "sick_sidecar",
         /// The sidecar is deaf to its agent.
         Unheard = "unheard",
+        /// A clean exit with work left undone.
+        EndedEarly = "ended_early",
     }
 }
 
@@ -115,7 +117,7 @@ pub struct CauseRow {
 }
 
 /// A row each, in the order of [`Cause`].
-pub const CAUSES: [CauseRow; 33] = [
+pub const CAUSES: [CauseRow; 34] = [
     CauseRow {
         cause: Cause::Exited,
         weight: Weight::Context,
@@ -466,6 +468,17 @@ pub const CAUSES: [CauseRow; 33] = [
         family: Cause::Unheard,
         what: "the agent's door is gone and cannot be made anew",
         levels: "unknown",
+        leads: "notify",
+    },
+    CauseRow {
+        cause: Cause::EndedEarly,
+        weight: Weight::Context,
+        is_second: false,
+        default_act: Act::Notify,
+        most: Act::Notify,
+        family: Cause::EndedEarly,
+        what: "ended well with tasks open; stands until another life, or `forget`",
+        levels: "warning",
         leads: "notify",
     },
     CauseRow {

@@ -51,6 +51,7 @@ use setting::Setting;
 
 mod disk;
 mod duplicate;
+mod ended_early;
 mod energy;
 pub(crate) mod flapping;
 mod human;
@@ -153,6 +154,7 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
     found.extend(unkillable::find(agent));
     found.extend(sidecar::sick(agent));
     found.extend(sidecar::unheard(agent));
+    found.extend(ended_early::find(agent));
     found
 }
 

@@ -56,7 +56,7 @@ words_on_the_wire! {
         LeaseExpired, ReportedFailure, Inactive, Paused, Unreachable, Missing, Duplicate, SickDisk,
         TaskOverdue, Missed, WaitingHuman, Looping, EnergyLow, EnergyGone, BurnWithoutProgress,
         MemoryHigh, MemoryLeak, SlowResponse, TaskFailures, Flapping, OomKilled, Unkillable,
-        SickSidecar, Unheard, Other,
+        SickSidecar, Unheard, EndedEarly, Other,
     } else Other
     ActivityKind { Output, Io, Network, Child, Cpu, Unreadable, Other } else Other
     CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge, Capture, Other } else Other

@@ -1,0 +1,37 @@
+//! EndedEarly: it ended well, and had not finished what it had begun. Nobody restarts it for that;
+//! somebody must know.
+
+use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::status::Status;
+
+use super::Draft;
+use crate::agent::Agent;
+
+/// It is found when the end is told, by what was reported last of that life, and stands until
+/// another life begins or the agent is forgotten.
+pub(super) fn find(agent: &Agent) -> Option<Finding> {
+    if !agent.seen.lifecycle.is_down() {
+        return None;
+    }
+    let stood = agent.seen.findings.iter().find(|s| s.finding.cause == Cause::EndedEarly);
+    if let Some(stood) = stood {
+        return Some(stood.finding.clone());
+    }
+    // Who was ended by somebody, or failed, has another story.
+    let by_itself = agent.act().is_none() && agent.treatment.trouble().is_none();
+    let report = agent.seen.report.as_deref().filter(|_| by_itself && agent.seen.down.is_none())?;
+    let open = report.vitals.tasks.open;
+    if open == 0 || report.life != agent.seen.life || report.lifecycle.is_down() {
+        return None;
+    }
+    let tasks = if open == 1 { "task" } else { "tasks" };
+    let finding = Draft {
+        cause: Cause::EndedEarly,
+        level: Status::Warning,
+        detail: format!("ended well with {open} {tasks} open"),
+        evidence: [("open", open.to_string())],
+        rule: "a clean exit that nobody asked for, while tasks of that life were open",
+        cancelled_by: "another life; or lubdub forget",
+    };
+    Some(finding.into())
+}
