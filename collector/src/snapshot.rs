@@ -18,7 +18,7 @@ pub(crate) fn agent_view(agent: &Agent, around: &Surroundings, now: Now) -> Agen
         life: seen.life,
         started: seen.started,
         clock_ahead: agent.link.clock_ahead.map(|nanos| nanos / 1_000_000),
-        pid: seen.report.as_ref().and_then(|report| report.pid),
+        pid: seen.pid,
         host: who.host.clone(),
         labels: who.labels.clone(),
         policy: who.policy.name.clone(),

@@ -129,6 +129,8 @@ pub struct Seen {
     pub started: Option<Wall>,
     /// Where its process is.
     pub lifecycle: Lifecycle,
+    /// Its main process, while one runs: as its start or the newest report tells it.
+    pub pid: Option<u32>,
     /// Held down: how, by whom and why.
     pub down: Option<String>,
     /// The newest report.
@@ -190,6 +192,7 @@ impl Agent {
                 life: record.life,
                 started: record.started,
                 lifecycle: record.lifecycle,
+                pid: None,
                 down: record.held,
                 report: None,
                 reported: Wall::default(),

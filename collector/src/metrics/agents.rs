@@ -64,7 +64,9 @@ const GAUGES: [Gauge; 9] = [
 
 /// The newest report, while its sidecar is heard and there is a process to speak of.
 fn process(agent: &Agent) -> Option<&Report> {
-    agent.seen.report.as_deref().filter(|report| agent.is_connected() && report.pid.is_some())
+    let seen = &agent.seen;
+    let speaks_of_it = |report: &&Report| report.life == seen.life && seen.pid.is_some();
+    seen.report.as_deref().filter(|_| agent.is_connected()).filter(speaks_of_it)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a timestamp needs no more than microseconds")]

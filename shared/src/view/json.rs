@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, Next, Rung, WhatIf,
 };
-use crate::beat::{Phase, ResponseTime, TaskCounts};
+use crate::beat::{Phase, Report, ResponseTime, TaskCounts};
 use crate::command::CommandKind;
 use crate::id::{AgentId, IncidentId, StoreId};
 use crate::incident::{ActionOutcome, Cause};
@@ -162,7 +162,8 @@ impl StatusJson {
 fn agent_json(view: &AgentView, now: Wall) -> AgentJson {
     let ages = view.report.as_ref().map(|report| &report.ages);
     // Where there is no process there is nothing to measure.
-    let alive = view.report.as_ref().filter(|_| view.pid.is_some());
+    let speaks_of_it = |report: &&Report| view.pid.is_some() && report.life == view.life;
+    let alive = view.report.as_ref().filter(speaks_of_it);
     let vitals = alive.map(|report| &report.vitals);
     let lease_left = ages.and_then(|ages| ages.lease).map(|lease| lease.left);
     let later = |by: Duration| now.after(by);

@@ -65,6 +65,7 @@ impl Judge<'_> {
             self.agent.treatment.proof().is_some() && report.lifecycle == Lifecycle::Running;
         self.agent.seen.lifecycle = if proving { Lifecycle::Verifying } else { report.lifecycle };
         self.agent.seen.shown = self.agent.seen.shown.union(report.ages.evidence());
+        self.agent.seen.pid = report.pid;
         self.agent.seen.report = Some(report);
         self.agent.seen.reported = self.now.wall;
         let proof = self.prove();
@@ -107,8 +108,9 @@ impl Judge<'_> {
             return;
         }
         match event.what {
-            Happening::Started { .. } => {
+            Happening::Started { process, .. } => {
                 if let Some(life) = event.life {
+                    self.agent.seen.pid = Some(process.pid.get());
                     self.note_restart(life);
                     if self.agent.act().is_none() {
                         self.by_schedule(CommandKind::Restart);

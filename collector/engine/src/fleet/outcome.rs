@@ -23,7 +23,7 @@ impl Judge<'_> {
             false => Change::Failed(Box::new(crashed(self.agent, exit, self.now))),
         };
         self.agent.treat(ended);
-        self.agent.seen.lifecycle = next;
+        (self.agent.seen.lifecycle, self.agent.seen.pid) = (next, None);
     }
 
     pub(super) fn ended(&mut self, ended: Outcome) {
