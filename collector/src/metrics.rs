@@ -39,11 +39,30 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Every status is there from the start, so that a first change is seen as one.
+    /// Every series is there from the start, so that its first increase is seen as one.
     pub(crate) fn new() -> Self {
         let counters = Self::default();
         for status in Status::ALL {
             drop(counters.changes.get_or_create(&[("status", status.as_str())]));
+        }
+        for origin in Origin::ALL {
+            let causes = Cause::ALL.iter().map(|cause| cause.as_str()).chain(["none"]);
+            for cause in causes {
+                let labels = [("cause", cause), ("origin", origin.as_str())];
+                drop(counters.restarts.get_or_create(&labels));
+            }
+        }
+        let ends = [ActionOutcome::Done, ActionOutcome::Refused, ActionOutcome::Expired];
+        for (kind, outcome) in CommandKind::ALL.iter().flat_map(|kind| ends.map(|end| (kind, end)))
+        {
+            for origin in [Origin::Engine, Origin::Person] {
+                let labels = [
+                    ("kind", kind.as_str()),
+                    ("origin", origin.as_str()),
+                    ("outcome", outcome.as_str()),
+                ];
+                drop(counters.commands.get_or_create(&labels));
+            }
         }
         counters
     }

@@ -1,6 +1,7 @@
 //! Probes and Prometheus.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -30,20 +31,47 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
         assert_eq!(code, 200);
         lines.iter().all(|line| page.lines().any(|own| own == *line)).then_some(page)
     });
+    let said = promtool(&["check", "metrics"], &page);
+    assert!(said.is_empty(), "{said}");
+}
+
+/// Runs promtool; what it said. It must be content.
+fn promtool(args: &[&str], input: &str) -> String {
     let tool = std::env::var("LUBDUB_TEST_PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
     let mut promtool = Command::new(&tool)
-        .args(["check", "metrics"])
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{tool}: {error}; tests/run.sh brings it"));
     let mut stdin = promtool.stdin.take().expect("a pipe");
-    stdin.write_all(page.as_bytes()).expect("it reads");
+    stdin.write_all(input.as_bytes()).expect("it reads");
     drop(stdin);
     let said = promtool.wait_with_output().expect("it ends");
     let words = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-    assert!(said.status.success() && words.is_empty(), "{words}");
+    assert!(said.status.success(), "{words}");
+    words
+}
+
+/// Each alert fires when it is to, and rests on a metric that there is.
+#[test]
+fn the_alert_rules_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus");
+    let file = |name: &str| folder.join(name).display().to_string();
+    promtool(&["check", "rules", &file("alerts.yaml")], "");
+    promtool(&["test", "rules", &file("alerts_test.yaml")], "");
+    let world = World::new("");
+    let (_, page) = world.get("/metrics");
+    let rules = std::fs::read_to_string(folder.join("alerts.yaml")).expect("there are some");
+    let names = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let mut found = 0;
+    for name in names.filter(|name| name.starts_with("lubdub_")) {
+        let told = page.lines().any(|line| line.starts_with(&format!("# TYPE {name} ")));
+        assert!(told, "{name} is no metric:\n{page}");
+        found += 1;
+    }
+    assert!(found >= 6, "{found}");
 }
 
 /// What restarts an agent, and who, is counted; of a process that is gone nothing is told.
