@@ -6,7 +6,7 @@ use lubdub_shared::view::{AgentView, Explanation, FindingView};
 
 pub(crate) fn agent_view(agent: &Agent, around: &Surroundings, now: Now) -> AgentView {
     let (who, seen) = (&agent.who, &agent.seen);
-    let finding = |standing: &lubdub_engine::agent::ActiveFinding| {
+    let finding = |standing: &lubdub_engine::ActiveFinding| {
         FindingView::new(&standing.finding, standing.since.wall)
     };
     AgentView {

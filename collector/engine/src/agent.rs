@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use lubdub_shared::beat::{Evidence, Report};
 use lubdub_shared::id::{AgentId, InstanceId, Life, SpoolId};
-use lubdub_shared::incident::{Finding, Incident};
+use lubdub_shared::incident::Incident;
 use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::schedule::LedgerView;
 use lubdub_shared::session::GoodbyeReason;
 use lubdub_shared::status::{Lifecycle, Status};
-use lubdub_shared::time::{Mono, Now, Wall};
+use lubdub_shared::time::{Mono, Wall};
 
 use crate::asks::{Asks, InFlight};
-use crate::detect::flapping::Flaps;
-use crate::fleet::AgentIndex;
+use crate::finding::ActiveFinding;
+use crate::flaps::Flaps;
+use crate::index::AgentIndex;
 use crate::restraint::Restraint;
 use crate::treatment::{Change, Treatment, Verification};
 
@@ -62,19 +63,6 @@ impl Stream {
             GoodbyeReason::Shutdown => Self::Left { back_by: back_within.map(|by| now.after(by)) },
         }
     }
-}
-
-/// A finding with the moment it began.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ActiveFinding {
-    /// The detector's opinion now.
-    pub finding: Finding,
-    /// When this cause was first found.
-    pub since: Now,
-    /// It is not seen now: an act treats it, and is not yet proven to have helped.
-    pub treated: bool,
-    /// The agent was nudged for it.
-    pub(crate) nudged: bool,
 }
 
 /// Another sidecar instance that reports this agent.

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use lubdub_shared::time::Mono;
 
-use crate::fleet::AgentIndex;
+use crate::index::AgentIndex;
 
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {

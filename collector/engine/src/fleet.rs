@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lubdub_shared::id::{AgentId, SpoolId, StoreId};
+use lubdub_shared::id::{AgentId, SpoolId};
 use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::time::{Mono, Now};
 
 use crate::agent::{Agent, AgentRecord};
 use crate::deadlines::Deadlines;
-use crate::surroundings::Surroundings;
+use crate::index::AgentIndex;
+use crate::surroundings::{Identity, Surroundings};
 use crate::{AgentInput, Effect, Input, Refused};
 
 mod attach;
@@ -30,30 +31,6 @@ const AWAY_MAX: Duration = Duration::from_secs(5);
 
 /// How long it doubts then, and after a start on a store that knows agents.
 const WARM_UP: Duration = Duration::from_secs(60);
-
-/// Dense number of an agent, given when it first attaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct AgentIndex(pub(crate) u32);
-
-/// Whose commands these are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// The store that decides.
-    pub store: StoreId,
-    /// Of this start of the collector.
-    pub epoch: u64,
-    /// Between reports of a healthy sidecar, as long as the fleet is small.
-    pub interval: Duration,
-    /// Reports that the collector takes in a second: a larger fleet reports less often.
-    pub reports_per_second: u32,
-}
-
-impl AgentIndex {
-    /// From 0; given again when an agent was forgotten.
-    pub fn number(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// All agents.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use lubdub_shared::session::{self, Event, Hello};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentRecord, Unanswered};
-use crate::fleet::AgentIndex;
+use crate::index::AgentIndex;
 
 /// One thing that happens to a fleet.
 #[derive(Debug, Clone, PartialEq)]

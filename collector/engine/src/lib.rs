@@ -27,9 +27,12 @@ mod asks;
 mod deadlines;
 mod detect;
 pub mod explain;
+mod finding;
+mod flaps;
 mod fleet;
 mod gate;
 mod incident;
+mod index;
 mod input;
 mod policy;
 mod restraint;
@@ -40,10 +43,12 @@ mod treatment;
 
 pub use agent::{Agent, AgentRecord, Stream, Treated, Unanswered};
 pub use asks::{Asks, Deferred, InFlight, LastAct, Progress};
-pub use fleet::{AgentIndex, Fleet, Identity};
+pub use finding::ActiveFinding;
+pub use fleet::Fleet;
+pub use index::AgentIndex;
 pub use input::{ActRequest, AgentInput, Detached, Input, Refused, StoredAgent};
 pub use restraint::Restraint;
-pub use surroundings::Surroundings;
+pub use surroundings::{Identity, Surroundings};
 pub use treatment::{Treatment, Verification};
 
 /// What a stream that is welcome begins with.

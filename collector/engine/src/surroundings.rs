@@ -2,10 +2,23 @@
 
 use std::time::Duration;
 
+use lubdub_shared::id::StoreId;
 use lubdub_shared::time::{Mono, words};
 
-use crate::fleet::Identity;
 use crate::slots::Slots;
+
+/// Whose commands these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The store that decides.
+    pub store: StoreId,
+    /// Of this start of the collector.
+    pub epoch: u64,
+    /// Between reports of a healthy sidecar, as long as the fleet is small.
+    pub interval: Duration,
+    /// Reports that the collector takes in a second: a larger fleet reports less often.
+    pub reports_per_second: u32,
+}
 
 /// What the fleet is in at one moment.
 #[derive(Debug, Clone, PartialEq)]

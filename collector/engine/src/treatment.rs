@@ -18,8 +18,8 @@
 use lubdub_shared::id::Life;
 use lubdub_shared::time::Mono;
 
-use crate::agent::ActiveFinding;
 use crate::asks::InFlight;
+use crate::finding::ActiveFinding;
 
 /// A life that has yet to show what earlier lives showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use lubdub_shared::session::{Hello, SpoolSeen};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now};
 
-use super::{AgentIndex, Fleet, outcome};
+use super::{Fleet, outcome};
 use crate::agent::{Agent, AgentRecord, CONFLICT_GONE, ConflictingInstance, Stream};
+use crate::index::AgentIndex;
 use crate::treatment::Change;
 use crate::{Admitted, Effect, Refused};
 

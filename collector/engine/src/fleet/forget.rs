@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use lubdub_shared::time::Now;
 
+use super::Fleet;
 use super::restore::give_up;
-use super::{AgentIndex, Fleet};
+use crate::index::AgentIndex;
 use crate::{Effect, Refused, incident};
 
 impl Fleet {

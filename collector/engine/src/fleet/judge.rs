@@ -12,12 +12,14 @@ use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
+use super::outcome;
 use super::request::ANSWER_MARGIN;
-use super::{AgentIndex, outcome};
-use crate::agent::{ActiveFinding, Agent, Stream};
-use crate::detect::flapping::Flaps;
+use crate::agent::{Agent, Stream};
 use crate::detect::{self, View};
+use crate::finding::ActiveFinding;
+use crate::flaps::Flaps;
 use crate::gate::{self, Gate, Permit, Proposal, Shut};
+use crate::index::AgentIndex;
 use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
 use crate::surroundings::Surroundings;

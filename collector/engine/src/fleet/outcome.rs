@@ -9,9 +9,10 @@ use lubdub_shared::time::Now;
 
 use super::judge::Judge;
 use super::request::NO_ANSWER;
-use crate::agent::{ActiveFinding, Agent};
+use crate::agent::Agent;
 use crate::asks::InFlight;
 use crate::detect::Draft;
+use crate::finding::ActiveFinding;
 use crate::treatment::{Answer, Change};
 use crate::{Effect, incident};
 

@@ -10,9 +10,11 @@ use lubdub_shared::time::Now;
 
 use super::outcome::of;
 use super::request::{ASKED_MAX, answer_patience};
-use super::{AgentIndex, Fleet, WARM_UP};
-use crate::agent::{ActiveFinding, Agent, Treated, Unanswered};
+use super::{Fleet, WARM_UP};
+use crate::agent::{Agent, Treated, Unanswered};
 use crate::asks::{Deferred, InFlight};
+use crate::finding::ActiveFinding;
+use crate::index::AgentIndex;
 use crate::treatment::{Change, Treatment};
 use crate::{Effect, StoredAgent, incident};
 

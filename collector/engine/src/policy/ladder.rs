@@ -12,8 +12,9 @@ use lubdub_shared::time::{Mono, words};
 
 use super::fusion::{self, Beside, Leads};
 use super::verify::Proof;
-use crate::agent::{ActiveFinding, Agent};
+use crate::agent::Agent;
 use crate::detect;
+use crate::finding::ActiveFinding;
 
 /// An act that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]

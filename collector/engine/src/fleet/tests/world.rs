@@ -8,7 +8,7 @@ use lubdub_shared::beat::{
     ActivityKind, Ages, Deadline, Exit, ExitHow, Health, LastActivity, Report, Vitals,
 };
 use lubdub_shared::command::{Command, Ending, Outcome};
-use lubdub_shared::id::{InstanceId, Life, LifeId, ProcessId, SpoolId};
+use lubdub_shared::id::{InstanceId, Life, LifeId, ProcessId, SpoolId, StoreId};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::schedule::LedgerView;
 use lubdub_shared::session::{self, Happening, Hello};
