@@ -118,7 +118,9 @@ def report(crate):
     print("  widest structs " + ", ".join(f"{name} {n}" for n, name in widest[:8]))
     modules = {module_of(f, source) for f in files}
     graph = {module_of(f, source): set(imports(f, source, modules)) for f in files}
-    # A parent and its children are one room: what matters is whether rooms lead back.
+    files_in_circles = circles({m: others & graph.keys() for m, others in graph.items()})
+    print("  circles of files: " + ("; ".join(", ".join(c) for c in files_in_circles) or "none"))
+    # A parent and its children are one room.
     rooms = {}
     for module, others in graph.items():
         for other in others:

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lubdub_engine::{AgentIndex, Effect, Fleet};
 use lubdub_shared::command::Command;
-use lubdub_shared::id::{AgentId, CommandId};
+use lubdub_shared::id::AgentId;
 use lubdub_shared::incident::Transition;
 use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session::ToSidecar;
@@ -15,9 +15,9 @@ use lubdub_shared::view::TransitionView;
 use tokio::sync::{broadcast, mpsc};
 use tracing::{error, info, warn};
 
-use crate::driver::Acted;
 use crate::metrics::Counters;
 use crate::store::{Durable, Op, Store};
+use crate::waiters::{Acted, Waiters};
 
 /// Writes that wait while the store's queue is full. Beyond it the oldest is lost, and said so.
 const BACKLOG_MAX: usize = 65_536;
@@ -25,8 +25,6 @@ const BACKLOG_MAX: usize = 65_536;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// And how many in each second after that: a handshake costs a third of a millisecond.
 const RETURNS_PER_SECOND: u32 = 500;
-/// People who may wait for outcomes at one time; the next is refused.
-const WAITERS_MAX: usize = 4096;
 
 /// Hands effects on.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ pub(crate) struct Dispatch {
     together: Vec<Op>,
     backlog: VecDeque<Op>,
     sessions: HashMap<AgentIndex, Stream>,
-    waiters: HashMap<CommandId, mpsc::Sender<Acted>>,
+    pub(crate) waiters: Waiters,
     transitions: broadcast::Sender<Arc<TransitionView>>,
     counters: Arc<Counters>,
     /// Why the store takes nothing now.
@@ -62,7 +60,7 @@ impl Dispatch {
             together: Vec::new(),
             backlog: VecDeque::new(),
             sessions: HashMap::new(),
-            waiters: HashMap::new(),
+            waiters: Waiters::default(),
             transitions,
             counters,
             sick: None,
@@ -94,8 +92,6 @@ impl Dispatch {
                 info!(agent = %id, policy = policy.name, "another policy");
                 self.send_policy(index, &policy);
             }
-            // The driver's own.
-            Effect::Welcome(_) => {}
             Effect::Forget => {
                 info!(agent = %id, "forgotten");
                 self.write(Op::Forget(id, index));
@@ -115,12 +111,7 @@ impl Dispatch {
             Effect::Restarted { cause, origin } => self.counters.restarted(cause, origin),
             Effect::Answered { command, of, outcome, detail, full } => {
                 info!(agent = %id, %command, %outcome, detail, "answered");
-                if let Some(waiter) = self.waiters.remove(&command) {
-                    let detail = detail.clone();
-                    // Whoever asked may have gone.
-                    let ended = Acted::Ended { outcome, detail, full };
-                    let (Ok(()) | Err(_)) = waiter.try_send(ended);
-                }
+                self.waiters.end(command, outcome, &detail, full);
                 if let Some((kind, origin)) = of {
                     self.counters.answered(kind, origin, outcome);
                 }
@@ -160,20 +151,13 @@ impl Dispatch {
                 command.age = now.since(decided);
                 self.send(index, command);
             }
-            Durable::Waiting(id) => self.tell(id, Acted::Pending),
+            Durable::Waiting(id) => self.waiters.tell(id, Acted::Pending),
             Durable::Sick(why) => self.sick = Some(why),
             Durable::Well => self.sick = None,
             // The driver's own.
             Durable::Policy | Durable::Epoch(_) | Durable::Forgotten(_) | Durable::Broken(_) => {}
         }
         self.catch_up();
-    }
-
-    /// Whoever waits for a command hears how far it got.
-    fn tell(&self, command: CommandId, acted: Acted) {
-        if let Some(waiter) = self.waiters.get(&command) {
-            let (Ok(()) | Err(_)) = waiter.try_send(acted);
-        }
     }
 
     /// A sidecar that does not hear of its policy would never be judged again: where its stream is
@@ -189,7 +173,7 @@ impl Dispatch {
 
     fn send(&mut self, index: AgentIndex, command: Box<Command>) {
         let id = command.id;
-        self.tell(id, Acted::Accepted);
+        self.waiters.tell(id, Acted::Accepted);
         if command.age > command.ttl {
             return warn!(command = %id, "not sent: it was too old when it was on disk");
         }
@@ -292,16 +276,5 @@ impl Dispatch {
             let message = ToSidecar::GoAway { reason: reason.to_owned(), retry_after };
             let (Ok(()) | Err(_)) = stream.outbound.try_send(message);
         }
-    }
-
-    /// Somebody waits for a command; `None` when too many do.
-    pub(crate) fn wait_for(&mut self, command: CommandId) -> Option<mpsc::Receiver<Acted>> {
-        let (sender, receiver) = mpsc::channel(2);
-        self.waiters.retain(|_, waiter| !waiter.is_closed());
-        if self.waiters.len() >= WAITERS_MAX {
-            return None;
-        }
-        self.waiters.insert(command, sender);
-        Some(receiver)
     }
 }

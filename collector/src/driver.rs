@@ -24,14 +24,14 @@ use crate::metrics::Counters;
 use crate::record::Recorder;
 use crate::store::{Contents, Durable, Lost, Op, Store};
 use crate::views::{self, Publisher, Unknown, Views};
+use crate::waiters::Acting;
 
 mod health;
 mod message;
 mod policy;
 
 pub(crate) use message::{
-    Acted, Acting, Asked, Forgetting, Forgot, NewPolicy, NotAdmitted, NotApplied, NotForgotten,
-    ToDriver,
+    Asked, Forgetting, Forgot, NewPolicy, NotAdmitted, NotApplied, NotForgotten, ToDriver,
 };
 use policy::Coming;
 
@@ -48,7 +48,6 @@ pub(crate) struct Driver {
     fleet: Fleet,
     policies: Policies,
     identity: Identity,
-    started: Now,
     rng: fastrand::Rng,
     inbox: mpsc::Receiver<ToDriver>,
     /// Dropped before `dispatch`, whose store waits for its thread, which must not wait for us.
@@ -103,29 +102,18 @@ impl Driver {
             let unanswered = unanswered.remove(&record.id).unwrap_or_default();
             let stored = StoredAgent { record, policy, incidents, unanswered };
             let input = Input::Restored(Box::new(stored));
-            fleet.apply(input, now, &mut effects).expect("only a Hello is refused");
+            drop(fleet.apply(input, now, &mut effects).expect("only a Hello is refused"));
         }
         info!(agents = fleet.len(), epoch = identity.epoch, "store opened");
         if let Some(recorder) = &mut recorder {
             recorder.begin(&fleet, now);
         }
         let dispatch = Dispatch::new(store, transitions, counters);
-        let published = Publisher::new(
-            &fleet,
-            views::Collector {
-                started: now.wall,
-                surroundings: fleet.surroundings().clone(),
-                store: None,
-                incident: None,
-                streams: 0,
-                writes_waiting: 0,
-            },
-        );
+        let published = Publisher::new(&fleet, now.wall);
         Self {
             fleet,
             policies,
             identity,
-            started: now,
             rng,
             dispatch,
             inbox,
@@ -205,14 +193,14 @@ impl Driver {
     /// Readers see what became of it.
     fn publish(&mut self) {
         self.published.publish(&self.fleet);
-        self.published.tell(views::Collector {
-            started: self.started.wall,
-            surroundings: self.fleet.surroundings().clone(),
+        let fares = views::Fares {
+            surroundings: self.fleet.surroundings(),
             store: self.dispatch.behind(),
-            incident: self.incident.clone(),
+            incident: self.incident.as_ref(),
             streams: self.dispatch.streams(),
             writes_waiting: self.dispatch.waiting(),
-        });
+        };
+        self.published.tell(fares);
     }
 
     fn apply(&mut self, message: ToDriver, now: Now) {
@@ -259,23 +247,19 @@ impl Driver {
         let policy = self.policies.of(&hello.agent, &hello.labels);
         let (name, spool) = (hello.agent.clone(), hello.spool);
         let input = Input::Hello { session, hello: Box::new(hello), policy: policy.clone() };
-        match self.apply_input(input, now) {
-            Ok(()) => {}
-            Err(Refused::OtherInstance) => {
-                info!(agent = %name, session, "refused: another sidecar instance is heard");
-                return Err(NotAdmitted::OtherInstance);
-            }
+        let admitted = match self.apply_input(input, now) {
+            Ok(admitted) => admitted.expect("a Hello is answered"),
             Err(Refused::Behind { seen }) => {
                 self.catch_up_with(seen, now);
                 return Err(NotAdmitted::Behind);
             }
-            Err(Refused::StillConnected) => return Err(NotAdmitted::OtherInstance),
-        }
+            Err(Refused::OtherInstance | Refused::StillConnected) => {
+                info!(agent = %name, session, "refused: another sidecar instance is heard");
+                return Err(NotAdmitted::OtherInstance);
+            }
+        };
         info!(agent = %name, session, "attached");
-        let welcomed = self.effects.iter().rposition(|(_, e)| matches!(e, Effect::Welcome(_)));
-        let (agent, effect) = self.effects.remove(welcomed.expect("who is admitted is welcome"));
-        let Effect::Welcome(admitted) = effect else { unreachable!("it was found by that") };
-        let Admitted { interval, pending, spool: mut seen, .. } = *admitted;
+        let Admitted { agent, interval, pending, spool: mut seen } = admitted;
         seen.lost = self.take_lost(&name, spool);
         let welcome = ToSidecar::Welcome(Box::new(Welcome {
             session,
@@ -327,7 +311,7 @@ impl Driver {
     }
 
     /// The one door to the fleet; what goes through it is what a recording holds.
-    fn apply_input(&mut self, input: Input, now: Now) -> Result<(), Refused> {
+    fn apply_input(&mut self, input: Input, now: Now) -> Result<Option<Admitted>, Refused> {
         if let Some(recorder) = &mut self.recorder {
             recorder.note(&self.fleet, &input, now);
         }
@@ -359,7 +343,7 @@ impl Driver {
     fn ask(&mut self, index: AgentIndex, asked: Asked, now: Now) -> Acting {
         let Asked { kind, reason, requested_by, command, dry_run, expires } = asked;
         let command = command.unwrap_or_else(|| CommandId::ordered(now.wall, &mut self.rng));
-        let Some(waiting) = self.dispatch.wait_for(command) else {
+        let Some(waiting) = self.dispatch.waiters.wait_for(command) else {
             return Acting::ended(command, "as many people as may wait for outcomes do already");
         };
         if let Some(why) = self.dispatch.behind() {

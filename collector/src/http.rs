@@ -58,7 +58,10 @@ pub(crate) fn router(pages: Pages) -> Router {
 
 /// Whether it can take up agents and write down what it does.
 async fn ready(State(pages): From) -> Response {
-    match &pages.views.collector().store {
+    let collector = pages.views.collector();
+    let still = collector.surroundings.stands_still(time::now().mono);
+    let still = still.map(|span| format!("it has stood still for {}", time::words(span)));
+    match collector.store.clone().or(still) {
         None => "ready\n".into_response(),
         Some(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()

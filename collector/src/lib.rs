@@ -38,6 +38,7 @@ mod session;
 mod snapshot;
 mod store;
 mod views;
+mod waiters;
 
 pub use config::Config;
 pub use store::examine::{Examined, Hole, Spoilt};

@@ -52,7 +52,12 @@ impl Counters {
                 drop(counters.restarts.get_or_create(&labels));
             }
         }
-        let ends = [ActionOutcome::Done, ActionOutcome::Refused, ActionOutcome::Expired];
+        let ends = [
+            ActionOutcome::Done,
+            ActionOutcome::Refused,
+            ActionOutcome::Expired,
+            ActionOutcome::Failed,
+        ];
         for (kind, outcome) in CommandKind::ALL.iter().flat_map(|kind| ends.map(|end| (kind, end)))
         {
             for origin in [Origin::Engine, Origin::Person] {

@@ -19,12 +19,11 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::driver::{
-    Acted, Acting, Asked, Forgetting, NewPolicy, NotApplied, NotForgotten, ToDriver,
-};
+use crate::driver::{Asked, Forgetting, NewPolicy, NotApplied, NotForgotten, ToDriver};
 use crate::snapshot::{agent_view, explanation};
 use crate::store::{Reader, Recorded, Span};
 use crate::views::{Choice, Page, Unknown, Views};
+use crate::waiters::{Acted, Acting};
 
 /// Longest time that one call may wait for an outcome.
 const WAIT_MAX: Duration = Duration::from_secs(600);

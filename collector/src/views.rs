@@ -49,7 +49,24 @@ pub(crate) struct Collector {
     pub(crate) writes_waiting: usize,
 }
 
+/// The same, as it is told: nothing of it is copied unless it is news.
+#[derive(Debug)]
+pub(crate) struct Fares<'a> {
+    pub(crate) surroundings: &'a Surroundings,
+    pub(crate) store: Option<String>,
+    pub(crate) incident: Option<&'a Incident>,
+    pub(crate) streams: usize,
+    pub(crate) writes_waiting: usize,
+}
+
 impl Collector {
+    fn says(&self, fares: &Fares<'_>) -> bool {
+        self.surroundings.are_still(fares.surroundings)
+            && self.store == fares.store
+            && self.incident.as_ref() == fares.incident
+            && (self.streams, self.writes_waiting) == (fares.streams, fares.writes_waiting)
+    }
+
     /// As people see it.
     pub(crate) fn view(&self, now: Now) -> CollectorView {
         CollectorView {
@@ -97,8 +114,15 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Publishes everything that is known at the start.
-    pub(crate) fn new(fleet: &Fleet, collector: Collector) -> Self {
-        let newest = Arc::new(collector);
+    pub(crate) fn new(fleet: &Fleet, started: Wall) -> Self {
+        let newest = Arc::new(Collector {
+            started,
+            surroundings: fleet.surroundings().clone(),
+            store: None,
+            incident: None,
+            streams: 0,
+            writes_waiting: 0,
+        });
         let shared = Shared {
             chunks: RwLock::default(),
             names: RwLock::default(),
@@ -165,12 +189,20 @@ impl Publisher {
         }
     }
 
-    /// Tells how the collector fares, when that has changed.
-    pub(crate) fn tell(&mut self, collector: Collector) {
-        if *self.newest != collector {
-            self.newest = Arc::new(collector);
-            *locked(&self.views.0.collector) = Arc::clone(&self.newest);
+    /// Tells how the collector fares, when that has changed; and each second that it looks.
+    pub(crate) fn tell(&mut self, fares: Fares<'_>) {
+        if self.newest.says(&fares) {
+            return;
         }
+        self.newest = Arc::new(Collector {
+            started: self.newest.started,
+            surroundings: fares.surroundings.clone(),
+            store: fares.store,
+            incident: fares.incident.cloned(),
+            streams: fares.streams,
+            writes_waiting: fares.writes_waiting,
+        });
+        *locked(&self.views.0.collector) = Arc::clone(&self.newest);
     }
 
     fn slot(&self, number: usize) -> &Slot {

@@ -114,7 +114,7 @@ impl Rung {
     }
 }
 
-/// The next step of the ladder, if nothing but time passes.
+/// The next step of the ladder, if what is wrong goes on and nothing else goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next {
     /// The step.

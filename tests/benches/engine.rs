@@ -42,8 +42,8 @@ fn world() -> World {
         let (hello, life) = sample::hello(number, rng);
         // As a fleet attaches: spread over the interval.
         now.mono = now.mono.after(Duration::from_micros(50));
-        let (agent, _) = attach(&mut fleet, hello, &policy, 1, now, &mut out).expect("admitted");
-        agents.push((agent, life));
+        let admitted = attach(&mut fleet, hello, &policy, 1, now, &mut out).expect("admitted");
+        agents.push((admitted.agent, life));
         out.clear();
     }
     World { fleet, agents, now, out }

@@ -5,7 +5,7 @@ use lubdub_shared::policy::Policy;
 use lubdub_shared::session::Hello;
 use lubdub_shared::time::Now;
 
-/// A stream begins; its agent, and what it is welcomed with. The rest goes out.
+/// A stream begins; what it is welcomed with.
 ///
 /// # Errors
 /// It is refused.
@@ -16,16 +16,13 @@ pub fn attach(
     session: u64,
     now: Now,
     out: &mut Vec<(AgentIndex, Effect)>,
-) -> Result<(AgentIndex, Admitted), Refused> {
+) -> Result<Admitted, Refused> {
     let (hello, policy) = (Box::new(hello), policy.clone().into());
-    fleet.apply(Input::Hello { session, hello, policy }, now, out)?;
-    let welcome = out.iter().rposition(|(_, effect)| matches!(effect, Effect::Welcome(_)));
-    let (agent, effect) = out.remove(welcome.expect("who is admitted is welcome"));
-    let Effect::Welcome(admitted) = effect else { unreachable!("it was found by that") };
-    Ok((agent, *admitted))
+    let admitted = fleet.apply(Input::Hello { session, hello, policy }, now, out)?;
+    Ok(admitted.expect("a Hello is answered"))
 }
 
 /// Applies what is never refused.
 pub fn apply(fleet: &mut Fleet, input: Input, now: Now, out: &mut Vec<(AgentIndex, Effect)>) {
-    fleet.apply(input, now, out).expect("it is never refused");
+    drop(fleet.apply(input, now, out).expect("it is never refused"));
 }

@@ -157,8 +157,8 @@ fn apply(
             // The strictest policy there is: every multiple of every number is computed.
             let policy =
                 Policy { failures_before_critical: std::num::NonZeroU32::MAX, ..Policy::default() };
-            if let Ok((index, _)) = crate::fleet::attach(fleet, *hello, &policy, 1, now, effects) {
-                *agent = Some(index);
+            if let Ok(admitted) = crate::fleet::attach(fleet, *hello, &policy, 1, now, effects) {
+                *agent = Some(admitted.agent);
             }
         }
         (FromSidecar::Report(report), Some(index)) => {

@@ -320,8 +320,8 @@ impl VirtualWorld {
         self.session += 1;
         self.hello.report = self.supervisor.report(self.now.mono);
         self.hello.last_event = self.numbered;
-        let (agent, admitted) = self.knock(self.hello.clone(), self.session).expect("admitted");
-        (self.agent, self.linked) = (Some(agent), true);
+        let admitted = self.knock(self.hello.clone(), self.session).expect("admitted");
+        (self.agent, self.linked) = (Some(admitted.agent), true);
         self.tell(Told::Welcome(
             Box::new(Welcome {
                 session: self.session,
@@ -343,7 +343,7 @@ impl VirtualWorld {
         }
     }
 
-    fn knock(&mut self, hello: Hello, session: u64) -> Result<(AgentIndex, Admitted), Refused> {
+    fn knock(&mut self, hello: Hello, session: u64) -> Result<Admitted, Refused> {
         let (now, effects) = (self.now, &mut self.effects);
         fleet::attach(&mut self.fleet, hello, &self.policy, session, now, effects)
     }

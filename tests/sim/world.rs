@@ -154,7 +154,7 @@ impl World {
     fn attach(&mut self) {
         let (hello, now, effects) = (self.hello.clone(), self.now, &mut self.effects);
         let admitted = fleet::attach(&mut self.fleet, hello, &self.policy, 1, now, effects);
-        (self.agent, _) = admitted.expect("admitted");
+        self.agent = admitted.expect("admitted").agent;
         let welcome = Welcome {
             session: 1,
             store: self.identity.store,

@@ -3,14 +3,26 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
-use lubdub_shared::command::{Command, CommandKind, Requester};
+use lubdub_shared::command::{Command, CommandKind, Origin, Requester};
 use lubdub_shared::id::CommandId;
 use lubdub_shared::incident::{ActionOutcome, Cause};
 use lubdub_shared::time::{Mono, Now, Wall};
 
 /// Answers that are remembered, so that one that is told again is not told to people again.
 const ANSWERED_MAX: usize = 16;
+
+/// Time for an answer beyond what the act itself takes.
+pub(crate) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
+
+/// What is said of a command that was sent.
+pub(crate) const NO_ANSWER: &str = "the sidecar did not answer in time";
+
+/// What a command asks, and whose will it is.
+pub(crate) fn asked_by(command: &Command) -> (CommandKind, Origin) {
+    (command.kind, command.requested_by.origin())
+}
 
 /// A command that was sent and not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use lubdub_shared::time::{Mono, Now};
 use crate::agent::{Agent, AgentRecord};
 use crate::deadlines::Deadlines;
 use crate::index::AgentIndex;
-use crate::surroundings::{Identity, Surroundings};
-use crate::{AgentInput, Effect, Input, Refused};
+use crate::surroundings::{AWAY_MAX, Identity, LOOK_EVERY, Surroundings};
+use crate::{Admitted, AgentInput, Effect, Input, Refused};
 
 mod attach;
 mod forget;
@@ -19,15 +19,9 @@ mod judge;
 mod outcome;
 mod request;
 mod restore;
+mod trouble;
 
 pub(crate) use judge::Judge;
-
-/// The engine looks at its own clock at least this often, so that it knows when it was away.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// A longer absence of the engine itself makes it doubt what it did not hear (Cassandra's local
-/// pause guard).
-const AWAY_MAX: Duration = Duration::from_secs(5);
 
 /// How long it doubts then, and after a start on a store that knows agents.
 const WARM_UP: Duration = Duration::from_secs(60);
@@ -60,7 +54,8 @@ impl Fleet {
         }
     }
 
-    /// Applies what happens; what follows from it goes out in order.
+    /// Applies what happens; what follows from it goes out in order. A Hello is answered at once,
+    /// by what its stream begins with; nothing else is.
     ///
     /// # Errors
     /// It is refused: nothing came of it, but that a second instance was noted where that is why.
@@ -69,13 +64,13 @@ impl Fleet {
         input: Input,
         now: Now,
         out: &mut Vec<(AgentIndex, Effect)>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Option<Admitted>, Refused> {
         self.look(now.mono);
         match input {
             Input::Hello { session, hello, policy } => {
-                return self.attach(session, *hello, policy, now, out);
+                return self.attach(session, *hello, policy, now, out).map(Some);
             }
-            Input::Agent(index, AgentInput::Forgotten) => return self.forget(index, now, out),
+            Input::Agent(index, AgentInput::Forgotten) => self.forget(index, now, out)?,
             Input::Agent(index, input) => self.judged(index, now, out, |judge| match input {
                 AgentInput::Report(report) => judge.report(report),
                 AgentInput::Event(spool, event) => judge.happened(spool, *event),
@@ -90,7 +85,7 @@ impl Fleet {
             Input::Released(index) => self.free.push(index),
             Input::Tick => self.tick(now, out),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Lets an agent be judged. What must be remembered of it goes out last: what was applied has

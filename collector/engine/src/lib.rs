@@ -54,8 +54,8 @@ pub use treatment::{Treatment, Verification};
 /// What a stream that is welcome begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
-    /// Number of the stream.
-    pub session: u64,
+    /// Whose stream it is.
+    pub agent: AgentIndex,
     /// Between its reports.
     pub interval: Duration,
     /// Commands that waited for it.
@@ -92,8 +92,6 @@ pub enum Effect {
     },
     /// Something that a person should be able to read later.
     Note(String),
-    /// A stream is welcome.
-    Welcome(Box<Admitted>),
     /// Another policy for its sidecar.
     Policy(VersionedPolicy),
     /// The agent is not known any more.

@@ -7,6 +7,13 @@ use lubdub_shared::time::{Mono, words};
 
 use crate::slots::Slots;
 
+/// The engine looks at its own clock at least this often, so that it knows when it was away.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A longer absence of the engine itself makes it doubt what it did not hear (Cassandra's local
+/// pause guard).
+pub(crate) const AWAY_MAX: Duration = Duration::from_secs(5);
+
 /// Whose commands these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
@@ -43,8 +50,27 @@ impl Surroundings {
         Self { identity, slots, agents: 0, looked: now, warm_at: now, withheld: None }
     }
 
+    /// They are what they were, within a second: nobody need hear of it.
+    pub fn are_still(&self, newer: &Self) -> bool {
+        let Self { identity, slots, agents, looked, warm_at, withheld } = newer;
+        self.identity == *identity
+            && self.slots == *slots
+            && self.agents == *agents
+            && looked.since(self.looked) < LOOK_EVERY
+            && self.warm_at == *warm_at
+            && self.withheld == *withheld
+    }
+
+    /// The engine has not looked for so long: whoever drives it stands still.
+    pub fn stands_still(&self, now: Mono) -> Option<Duration> {
+        Some(now.since(self.looked)).filter(|span| *span > AWAY_MAX)
+    }
+
     /// Why the fleet does not act by itself now, or concludes nothing from silence.
     pub fn degraded(&self, now: Mono) -> Option<String> {
+        if let Some(span) = self.stands_still(now) {
+            return Some(format!("standing still: it has heard nobody for {}", words(span)));
+        }
         if let Some(why) = &self.withheld {
             return Some(why.clone());
         }

@@ -352,11 +352,13 @@ fn check(file: &str, policy: &Policy) -> Result<(), Refused> {
     if policy.name.is_empty() || policy.name.len() > NAME_LEN_MAX {
         return refuse(format!("a name has 1 to {NAME_LEN_MAX} bytes"));
     }
-    if let Some((cause, act)) = policy.act.iter().find(|(cause, act)| **act > cause.row().most) {
+    if let Some((cause, act)) =
+        policy.act.iter().find(|(cause, act)| **act > cause.row().weight.most())
+    {
         return refuse(format!(
             "act.{cause} = {:?}: this cause can lead to {:?} at most",
             act.as_str(),
-            cause.row().most.as_str()
+            cause.row().weight.most().as_str()
         ));
     }
     let restart = &policy.restart;

@@ -97,7 +97,7 @@ impl Driver {
         }
         let id = self.fleet.agent(index).who.id.clone();
         let forgotten = self.apply_input(Input::Agent(index, AgentInput::Forgotten), now);
-        forgotten.map_err(|_connected| NotForgotten::StillConnected)?;
+        drop(forgotten.map_err(|_connected| NotForgotten::StillConnected)?);
         let text = format!("forgotten by {}: {}", asked.requested_by, asked.reason);
         self.dispatch.write(Op::Note(Some(id), text, now.wall));
         Ok(())

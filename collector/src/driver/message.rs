@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use lubdub_engine::AgentIndex;
-use lubdub_shared::command::{CommandKind, Outcome};
+use lubdub_shared::command::CommandKind;
 use lubdub_shared::id::{AgentId, CommandId};
-use lubdub_shared::incident::ActionOutcome;
 use lubdub_shared::session::{FromSidecar, Hello, ToSidecar};
 use lubdub_shared::strict_toml::Refused;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Policies;
 use crate::views::Unknown;
+use crate::waiters::Acting;
 
 /// What the driver is told.
 #[derive(Debug)]
@@ -98,30 +98,4 @@ pub(crate) enum NotAdmitted {
     Behind,
     /// There are as many agents as there may be.
     Full,
-}
-
-/// An act under way: first that it is written down, then how it ended.
-#[derive(Debug)]
-pub(crate) struct Acting {
-    pub(crate) command: CommandId,
-    pub(crate) progress: mpsc::Receiver<Acted>,
-}
-
-impl Acting {
-    /// Nothing was begun.
-    pub(super) fn ended(command: CommandId, why: &str) -> Self {
-        let (sender, progress) = mpsc::channel(1);
-        let outcome = ActionOutcome::Refused;
-        let ended = Acted::Ended { outcome, detail: why.to_owned(), full: None };
-        sender.try_send(ended).expect("a new channel has room");
-        Self { command, progress }
-    }
-}
-
-/// How far an act got.
-#[derive(Debug)]
-pub(crate) enum Acted {
-    Accepted,
-    Pending,
-    Ended { outcome: ActionOutcome, detail: String, full: Option<Box<Outcome>> },
 }

@@ -24,24 +24,13 @@ struct World {
     publisher: Publisher,
 }
 
-fn collector(fleet: &Fleet) -> Collector {
-    Collector {
-        started: Wall(0),
-        surroundings: fleet.surroundings().clone(),
-        store: None,
-        incident: None,
-        streams: 0,
-        writes_waiting: 0,
-    }
-}
-
 impl World {
     fn new() -> Self {
         let store = StoreId::random(&mut fastrand::Rng::with_seed(1));
         let interval = Duration::from_secs(5);
         let identity = Identity { store, epoch: 1, interval, reports_per_second: 1_000_000 };
         let fleet = Fleet::new(identity, 1, NOW.mono);
-        let publisher = Publisher::new(&fleet, collector(&fleet));
+        let publisher = Publisher::new(&fleet, NOW.wall);
         Self { fleet, publisher }
     }
 
@@ -177,7 +166,8 @@ fn a_status_that_is_streamed_is_the_one_that_is_made_whole() {
     let mut world = World::new();
     for number in 0..3 {
         world.attach(number);
-        let (views, collector) = (world.publisher.views(), collector(&world.fleet));
+        let views = world.publisher.views();
+        let collector = views.collector();
         let agents: Vec<_> = views.each(None).collect();
         let view = |agent: &Arc<Agent>| agent_view(agent, &collector.surroundings, NOW);
         let all: Vec<_> = agents.iter().map(view).collect();

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::{beats_expected, enough};
+use super::{Late, Past, Silence, beats_expected, enough};
 use crate::beat::{Ages, Lease, Report};
 use crate::policy::{Due, Policy};
 
 /// The shortest slack of a lease; the sidecar's own may be longer by a tenth of the lease, which a
 /// report does not tell.
 const SLACK: Duration = Duration::from_secs(5);
+
+/// Whoever did something so lately is doing something.
+const ACTIVE_WITHIN: Duration = Duration::from_secs(15);
 
 impl Lease {
     /// Until its slack has passed.
@@ -26,9 +29,10 @@ impl Lease {
 }
 
 impl Report {
-    /// What its sidecar would report of the same life later, if nothing but time passed.
+    /// What its sidecar would report of the same life later, if what is wrong goes on and nothing
+    /// else goes wrong: who beats, works and is active now goes on with it.
     #[must_use]
-    pub fn aged(&self, by: Duration) -> Self {
+    pub fn going_on(&self, by: Duration, policy: &Policy) -> Self {
         let mut later = self.clone();
         later.starts_in = self.starts_in.map(|left| left.saturating_sub(by));
         later.health.sick_for = match self.health.sick.as_str() {
@@ -36,7 +40,7 @@ impl Report {
             _ => self.health.sick_for.saturating_add(by),
         };
         later.ages = match self.health.unheard.as_str() {
-            "" => self.ages.aged(by),
+            "" => self.ages.going_on(by, policy),
             // The sidecar is deaf to it: what it does not say is nobody's fault.
             _ => self.ages.aged_unheard(by),
         };
@@ -67,6 +71,33 @@ impl Ages {
             check.age = check.age.saturating_add(by);
         }
         later.charge(by.saturating_sub(leased));
+        later
+    }
+
+    /// After so long in which what is late now stays late, and all else goes on as it does.
+    fn going_on(&self, by: Duration, policy: &Policy) -> Self {
+        let late = Late::of(self, policy);
+        let mut later = self.aged(by);
+        if late.silence == Silence::InTime && late.never_seen == Past::Not {
+            (later.silence, later.beat) = (self.silence, self.beat);
+        }
+        if self.quiet < ACTIVE_WITHIN {
+            (later.quiet, later.activity) = (self.quiet, self.activity);
+        }
+        if late.progress == Past::Not {
+            later.progress = self.progress;
+        }
+        if late.overdue == Past::Not {
+            later.oldest_task = self.oldest_task;
+        }
+        if late.missed == Past::Not {
+            later.checks.clone_from(&self.checks);
+        }
+        if self.is_leased() {
+            // It renews what it needs, or ends its call in time.
+            (later.lease, later.waited) = (self.lease, self.waited);
+            (later.silence, later.quiet) = (self.silence, self.quiet);
+        }
         later
     }
 
@@ -173,7 +204,6 @@ mod tests {
 
     use super::*;
     use crate::beat::{ActivityKind, Deadline, LastActivity, Phase, Progress};
-    use crate::late::{Late, Silence};
 
     fn seconds(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
         range.prop_map(Duration::from_secs)
@@ -227,6 +257,39 @@ mod tests {
             }
             Silence::InTime | Silence::Busy { .. } => late,
         }
+    }
+
+    /// A healthy agent is not said to fall silent.
+    #[test]
+    fn who_is_well_goes_on_being_well() {
+        let policy = Policy::default();
+        let well = Ages {
+            up: Duration::from_secs(100),
+            phase: Some(Phase::Working),
+            beats: 9,
+            beat: Some(Duration::from_secs(1)),
+            silence: Duration::from_secs(1),
+            armed: true,
+            deadline: Some(Deadline { after: Duration::from_secs(180), explicit: false }),
+            quiet: Duration::from_secs(2),
+            progress: Progress {
+                counter: 5,
+                frozen: Some(Duration::from_secs(3)),
+                owed: true,
+                ..Progress::default()
+            },
+            oldest_task: Some(Duration::from_secs(4)),
+            ..Ages::default()
+        };
+        let day = Duration::from_secs(86_400);
+        assert_eq!(Late::of(&well.going_on(day, &policy), &policy), Late::default());
+        assert_ne!(Late::of(&well.aged(day), &policy), Late::default());
+        let stuck = Ages {
+            progress: Progress { frozen: Some(policy.progress_window), ..well.progress },
+            ..well
+        };
+        let late = Late::of(&stuck.going_on(day, &policy), &policy);
+        assert_eq!((late.progress, late.silence), (Past::Critical, Silence::InTime));
     }
 
     proptest! {

@@ -111,10 +111,7 @@ impl VirtualWorld {
                     self.note("another policy");
                     self.tell(Told::Policy(Box::new((*policy).clone()), policy.version()));
                 }
-                Effect::Remember(_)
-                | Effect::Forget
-                | Effect::Restarted { .. }
-                | Effect::Welcome(_) => {}
+                Effect::Remember(_) | Effect::Forget | Effect::Restarted { .. } => {}
                 Effect::Defer(command, _) => self.note(&format!("waits: {}", command.kind)),
                 Effect::Note(text) => self.note(&text),
                 Effect::Answered { outcome, detail, .. } => {

@@ -1,8 +1,8 @@
 //! Unreachable and Missing: the link is lost, and nothing is known of the agent.
 //!
 //! A collector that cannot hear a sidecar cannot reach it either. There is no edge from here to a
-//! restart or an apoptosis: `policy::may_act` refuses these causes, and the ladder acts on nothing
-//! but a report that has just arrived.
+//! restart or an apoptosis: the rows of these causes let them do no more than tell, and the ladder
+//! acts on nothing but a report that has just arrived.
 
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::status::Status;

@@ -1,6 +1,6 @@
-//! What comes next for an agent if nothing but time passes. It is no second rule: the same judge
-//! gets the same report as its sidecar will make it then, at each moment at which that may change
-//! anything, and what it does first is the answer.
+//! What comes next for an agent if nothing changes: what is wrong goes on, and nothing else goes
+//! wrong. It is no second rule: the same judge gets the same report as its sidecar will make it
+//! then, at each moment at which that may change anything, and what it does first is the answer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::surroundings::Surroundings;
 /// Moments that are looked at; beyond them nothing is foretold.
 const MOMENTS_MAX: usize = 128;
 
-/// The next step of the ladder, as it comes if nothing but time passes.
+/// The next step of the ladder, as it comes if nothing changes.
 pub fn next_rung(agent: &Agent, around: &Surroundings, now: Now) -> Option<Next> {
     if let Some(act) = agent.act() {
         return Some(Next::due(under_way(act), Duration::ZERO));
@@ -81,6 +81,7 @@ impl Run {
 
     /// The first act, and what held it back until then.
     fn find(&mut self, report: &Report, now: Now) -> Option<Next> {
+        let policy = self.agent.who.policy.clone();
         let heard = self.agent.link.heard;
         self.moments = moments(&self.agent, report);
         self.moments.insert(now.mono);
@@ -91,7 +92,7 @@ impl Run {
             }
             let within = at.since(now.mono);
             let then = Now { mono: at, wall: now.wall.after(within) };
-            if let Some(rung) = self.hear(report.aged(at.since(heard)), then) {
+            if let Some(rung) = self.hear(report.going_on(at.since(heard), &policy), then) {
                 return Some(Next { rung, within: Some(within), why: self.why(rung) });
             }
             let is_worse = self.agent.seen.status == Status::Critical;
@@ -148,20 +149,10 @@ impl Run {
 
 /// What of the ladder an effect is.
 pub(crate) fn act_of(effect: &Effect) -> Option<Rung> {
-    match effect {
-        Effect::Send(command) => Some(Rung::of(command.kind)),
-        Effect::WouldHave { .. } => Some(Rung::Shadow),
-        Effect::Defer(..)
-        | Effect::Transition(_)
-        | Effect::Incident(_)
-        | Effect::Remember(_)
-        | Effect::Answered { .. }
-        | Effect::Note(_)
-        | Effect::Restarted { .. }
-        | Effect::Welcome(_)
-        | Effect::Policy(_)
-        | Effect::Forget => None,
+    if let Effect::Send(command) = effect {
+        return Some(Rung::of(command.kind));
     }
+    matches!(effect, Effect::WouldHave { .. }).then_some(Rung::Shadow)
 }
 
 /// By its own word: a person's stop is no quarantine.

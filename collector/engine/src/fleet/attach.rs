@@ -9,7 +9,7 @@ use lubdub_shared::session::{Hello, SpoolSeen};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Mono, Now};
 
-use super::{Fleet, outcome};
+use super::{Fleet, trouble};
 use crate::agent::{Agent, AgentRecord, CONFLICT_GONE, ConflictingInstance, Stream};
 use crate::index::AgentIndex;
 use crate::treatment::Change;
@@ -24,7 +24,7 @@ impl Fleet {
         policy: VersionedPolicy,
         now: Now,
         out: &mut Vec<(AgentIndex, Effect)>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Admitted, Refused> {
         let seen = hello.epochs.get(&self.around.identity.store).copied().unwrap_or_default();
         if seen > self.around.identity.epoch {
             return Err(Refused::Behind { seen });
@@ -65,7 +65,7 @@ impl Fleet {
         let untreated = agent.treatment.trouble().is_none();
         if let Some(hold) = hello.held.filter(|hold| hold.crash_loop && untreated) {
             // A store that was wiped, or an event that was lost, makes it no less of a trouble.
-            let trouble = outcome::crash_loop(agent, &hold.reason, now);
+            let trouble = trouble::crash_loop(agent, &hold.reason, now);
             agent.treat(Change::CrashLoop(Box::new(trouble)));
         }
         let report = hello.report.number;
@@ -77,9 +77,7 @@ impl Fleet {
         self.judged(index, now, out, |judge| pending = judge.due_again(report));
         // What changes with a stream is remembered, whatever the mark says.
         out.push((index, Effect::Remember(Box::new(self.agent(index).record()))));
-        let admitted = Admitted { session, interval, pending, spool };
-        out.push((index, Effect::Welcome(Box::new(admitted))));
-        Ok(())
+        Ok(Admitted { agent: index, interval, pending, spool })
     }
 
     /// What was heard of the spool that a sidecar goes on in. Numbers that went back belong to a

@@ -12,9 +12,9 @@ use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::time::Now;
 
-use super::outcome;
-use super::request::ANSWER_MARGIN;
+use super::trouble;
 use crate::agent::{Agent, Stream};
+use crate::asks::ANSWER_MARGIN;
 use crate::detect::{self, View};
 use crate::finding::ActiveFinding;
 use crate::flaps::Flaps;
@@ -72,7 +72,7 @@ impl Judge<'_> {
         self.agent.seen.reported = self.now.wall;
         let proof = self.prove();
         if let Proof::Failed { missing, .. } = &proof {
-            let unproven = outcome::unproven(missing, self.now);
+            let unproven = trouble::unproven(missing, self.now);
             self.agent.treat(Change::NotShown(Box::new(unproven)));
         }
         self.reconcile(before);
@@ -131,7 +131,7 @@ impl Judge<'_> {
                 self.agent.seen.lifecycle = hold.lifecycle;
                 self.agent.seen.down = Some(hold.to_string());
                 if hold.crash_loop {
-                    let trouble = outcome::crash_loop(self.agent, &hold.reason, self.now);
+                    let trouble = trouble::crash_loop(self.agent, &hold.reason, self.now);
                     self.agent.treat(Change::CrashLoop(Box::new(trouble)));
                     let ended = hold.lifecycle == Lifecycle::Terminated;
                     let kind = if ended { CommandKind::Apoptosis } else { CommandKind::Stop };

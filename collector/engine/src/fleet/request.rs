@@ -10,19 +10,13 @@ use lubdub_shared::time::Mono;
 
 use super::judge::Judge;
 use crate::agent::Agent;
-use crate::asks::{Deferred, InFlight, Progress};
+use crate::asks::{ANSWER_MARGIN, Deferred, InFlight, NO_ANSWER, Progress};
 use crate::gate::NUDGE_PATIENCE;
 use crate::{ActRequest, Effect, incident};
-
-/// Time for an answer beyond what the act itself takes.
-pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(15);
 
 /// Commands of people whose answers are waited for at one time; one more is refused. What is under
 /// way is never given up for it: the sidecar may be carrying it out.
 pub(super) const ASKED_MAX: usize = 32;
-
-/// What is said of a command that was sent.
-pub(super) const NO_ANSWER: &str = "the sidecar did not answer in time";
 
 /// How long a hold that a sidecar has forgotten waits for it.
 const HOLD_AGAIN_WITHIN: Duration = Duration::from_secs(3600);

@@ -8,10 +8,10 @@ use lubdub_shared::incident::{ActionOutcome, Finding};
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Now;
 
-use super::outcome::of;
 use super::request::{ASKED_MAX, answer_patience};
 use super::{Fleet, WARM_UP};
 use crate::agent::{Agent, Treated, Unanswered};
+use crate::asks::asked_by;
 use crate::asks::{Deferred, InFlight};
 use crate::finding::ActiveFinding;
 use crate::index::AgentIndex;
@@ -107,7 +107,7 @@ pub(super) fn give_up(
         index,
         Effect::Answered {
             command: command.id,
-            of: Some(of(command)),
+            of: Some(asked_by(command)),
             outcome,
             detail,
             full: None,

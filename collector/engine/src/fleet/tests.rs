@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lubdub_shared::beat::{Ages, Deadline};
+use lubdub_shared::beat::{Ages, Deadline, Progress};
 use lubdub_shared::command::{Command, CommandKind, Ending};
 use lubdub_shared::id::{CommandId, InstanceId, SpoolId};
 use lubdub_shared::incident::{ActionOutcome, Cause, Incident};
@@ -10,6 +10,8 @@ use lubdub_shared::policy::{ExpectBeats, Policy};
 use lubdub_shared::session::{self, Happening, Hold};
 use lubdub_shared::status::{Lifecycle, Status};
 use lubdub_shared::trend::GapStats;
+
+use lubdub_shared::view::{Next, Rung};
 
 use super::*;
 use crate::agent::Unanswered;
@@ -101,8 +103,7 @@ fn attach_again(world: &mut World) -> Vec<Command> {
     world.hellos[0].report.number = world.numbers;
     world.out.clear();
     let hello = world.hellos[0].clone();
-    let (_, admitted) = world.knock(hello, policy()).expect("admitted");
-    admitted.pending
+    world.knock(hello, policy()).expect("admitted").pending
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn an_agent_is_forgotten_once_its_sidecar_is_gone_and_its_place_is_given_again()
     let forget = |world: &mut World| {
         let input = Input::Agent(index, AgentInput::Forgotten);
         world.out.clear();
-        world.fleet.apply(input, world.now, &mut world.out)
+        world.fleet.apply(input, world.now, &mut world.out).map(|_| ())
     };
     assert_eq!(forget(&mut world), Err(Refused::StillConnected));
     world.handle(0, AgentInput::Detached(Detached::Lost));
@@ -240,7 +241,7 @@ fn an_agent_that_must_not_beat_is_never_silent() {
     let mut world = World::new(1);
     let quiet = Policy { expect_beats: ExpectBeats::Never, ..(*policy()).clone() };
     let hello = world.hellos[0].clone();
-    world.knock(hello, quiet.into()).expect("admitted");
+    drop(world.knock(hello, quiet.into()).expect("admitted"));
     let ages = Ages { armed: false, ..silent() };
     assert_eq!(world.report(0, ages), []);
 }
@@ -281,4 +282,26 @@ fn a_shorter_deadline_is_suggested_and_never_applied() {
     let agent = world.fleet.agent(world.agents[0]);
     assert_eq!(crate::explain::suggestions(agent), Vec::<String>::new());
     assert_eq!(agent.seen.status, Status::Ok, "a learned gap makes nobody late");
+}
+
+/// Nobody who beats is said to be restarted for silence, whatever else is wrong.
+#[test]
+fn a_warning_foretells_what_comes_of_it_and_nothing_else() {
+    let mut world = World::new(1);
+    let life = world.hellos[0].report.life.expect("a life");
+    let next = |world: &mut World, ages: Ages, energy| {
+        let mut report = report(life, 9, ages, Lifecycle::Running);
+        report.vitals.energy = Some(energy);
+        world.handle(0, AgentInput::Report(Arc::new(report)));
+        let agent = world.fleet.agent(world.agents[0]);
+        assert_eq!(agent.seen.status, Status::Warning);
+        crate::explain::next_rung(agent, world.fleet.surroundings(), world.now)
+    };
+    let now = seconds(0);
+    let well = Ages { beat: Some(now), silence: now, quiet: now, ..silent() };
+    assert_eq!(next(&mut world, well.clone(), 0.1), None);
+    let progress = Progress { frozen: Some(seconds(700)), owed: true, ..Progress::default() };
+    let stuck = Ages { progress, quiet: seconds(700), ..well };
+    let restart = Next::due(Rung::Restart, seconds(500));
+    assert_eq!(next(&mut world, stuck, 0.9), Some(restart), "at twice the window of 600 s");
 }

@@ -113,7 +113,7 @@ mod tests {
             for level in [Status::Warning, Status::Critical, Status::Unknown] {
                 let beside = Beside { inert: true, second: true };
                 let acts = leads(*cause, level, beside) == Leads::Act;
-                assert!(!acts || cause.row().most >= Act::Restart, "{cause}");
+                assert!(!acts || cause.row().weight.most() >= Act::Restart, "{cause}");
                 assert!(!acts || level == Status::Critical, "{cause}");
             }
         }

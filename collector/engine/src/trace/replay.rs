@@ -193,7 +193,7 @@ impl<'p> Replay<'p> {
         let applied = self.fleet.apply(input, now, &mut self.effects);
         debug_assert!(!matches!(applied, Err(Refused::Behind { .. })), "a trace has one store");
         self.tell(now);
-        if let (Some(index), Ok(())) = (forgotten, applied) {
+        if let (Some(index), Ok(_)) = (forgotten, applied) {
             self.feed(Input::Released(index), now);
         }
     }
@@ -296,7 +296,6 @@ impl<'p> Replay<'p> {
                 | Effect::Answered { .. }
                 | Effect::Note(_)
                 | Effect::Restarted { .. }
-                | Effect::Welcome(_)
                 | Effect::Policy(_)
                 | Effect::Forget => continue,
             };

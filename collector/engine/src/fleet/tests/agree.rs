@@ -140,7 +140,8 @@ fn lived_on(
     while world.now.mono.since(asked) < HORIZON {
         world.out.clear();
         world.apply(Input::Tick);
-        let report = Arc::new(base.aged(world.now.mono.since(heard)));
+        let policy = world.fleet.agent(index).who.policy.clone();
+        let report = Arc::new(base.going_on(world.now.mono.since(heard), &policy));
         world.apply(Input::Agent(index, AgentInput::Report(report)));
         let own = world.out.iter().filter(|(whose, _)| *whose == index);
         let acts = own.filter_map(|(_, effect)| act_of(effect));

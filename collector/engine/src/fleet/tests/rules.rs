@@ -297,7 +297,7 @@ proptest! {
                 index = Some(*whose);
             }
             let applied = world.fleet.apply(input, world.now, &mut world.out);
-            if let (true, Some(index), Ok(())) = (forgets, index, applied) {
+            if let (true, Some(index), Ok(_)) = (forgets, index, applied) {
                 story.forgotten.push(index);
                 continue;
             }

@@ -91,7 +91,7 @@ impl World {
         self.numbers += 1;
         self.hellos[number].report.number = self.numbers;
         let (hello, policy) = (self.hellos[number].clone(), self.policy.clone());
-        let Ok((agent, _)) = self.knock(hello, policy) else { return };
+        let Ok(Admitted { agent, .. }) = self.knock(hello, policy) else { return };
         if self.agents.len() == number {
             self.agents.push(agent);
         }
@@ -102,18 +102,15 @@ impl World {
         &mut self,
         hello: Hello,
         policy: VersionedPolicy,
-    ) -> Result<(AgentIndex, Admitted), Refused> {
+    ) -> Result<Admitted, Refused> {
         let input = Input::Hello { session: 1, hello: Box::new(hello), policy };
-        self.fleet.apply(input, self.now, &mut self.out)?;
-        let welcome = self.out.iter().rposition(|(_, e)| matches!(e, Effect::Welcome(_)));
-        let (agent, effect) = self.out.remove(welcome.expect("who is admitted is welcome"));
-        let Effect::Welcome(admitted) = effect else { unreachable!("it was found by that") };
-        Ok((agent, *admitted))
+        let admitted = self.fleet.apply(input, self.now, &mut self.out)?;
+        Ok(admitted.expect("a Hello is answered"))
     }
 
     /// Applies what is never refused.
     pub(super) fn apply(&mut self, input: Input) {
-        self.fleet.apply(input, self.now, &mut self.out).expect("it is never refused");
+        drop(self.fleet.apply(input, self.now, &mut self.out).expect("it is never refused"));
     }
 
     pub(super) fn handle(&mut self, number: usize, input: AgentInput) -> Vec<Command> {
@@ -132,7 +129,6 @@ impl World {
             | Effect::Defer(..)
             | Effect::Note(_)
             | Effect::Restarted { .. }
-            | Effect::Welcome(_)
             | Effect::Policy(_)
             | Effect::Forget
             | Effect::WouldHave { .. } => None,
