@@ -88,3 +88,24 @@ impl Surroundings {
         self.identity.interval.max(enough)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stands_still_says_so_and_who_looks_is_no_news_for_a_second() {
+        let store = StoreId::random(&mut fastrand::Rng::with_seed(1));
+        let interval = Duration::from_secs(5);
+        let identity = Identity { store, epoch: 1, interval, reports_per_second: 1000 };
+        let at = |ms| Mono(0).after(Duration::from_millis(ms));
+        let around = Surroundings::new(identity, at(0));
+        assert_eq!((around.stands_still(at(5000)), around.degraded(at(5000))), (None, None));
+        let why = around.degraded(at(5001)).expect("it stands still");
+        assert!(why.starts_with("standing still"), "{why}");
+        let looked = |ms| Surroundings { looked: at(ms), ..around.clone() };
+        assert!(around.are_still(&looked(999)) && !around.are_still(&looked(1000)));
+        let withheld = Surroundings { withheld: Some("sick".to_owned()), ..around.clone() };
+        assert!(!around.are_still(&withheld));
+    }
+}
