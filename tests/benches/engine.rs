@@ -8,9 +8,10 @@ use divan::{Bencher, black_box};
 use harness::fleet::{apply, attach};
 use harness::sample;
 use lubdub_engine::trace::{Header, Line, Replay, VERSION, v1};
-use lubdub_engine::{AgentIndex, AgentInput, Detached, Effect, Fleet, Identity, Input};
+use lubdub_engine::{Agent, AgentIndex, AgentInput, Detached, Effect, Fleet, Identity, Input};
+use lubdub_shared::beat::Report;
 use lubdub_shared::id::{Life, StoreId};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::{Policy, VersionedPolicy};
 use lubdub_shared::session::Hello;
 use lubdub_shared::time::{Mono, Now, Wall};
 
@@ -37,7 +38,8 @@ fn world() -> World {
     let identity = Identity { store, epoch: 1, interval: seconds(5), reports_per_second: 20_000 };
     let mut now = Now { mono: Mono(1_000_000_000), wall: Wall(0) };
     let mut fleet = Fleet::new(identity, 1, now.mono);
-    let (policy, mut agents, mut out) = (Policy::default(), Vec::new(), Vec::new());
+    let (policy, mut agents, mut out) =
+        (VersionedPolicy::from(Policy::default()), Vec::new(), Vec::new());
     for number in 0..AGENTS {
         let (hello, life) = sample::hello(number, rng);
         // As a fleet attaches: spread over the interval.
@@ -47,6 +49,36 @@ fn world() -> World {
         out.clear();
     }
     World { fleet, agents, now, out }
+}
+
+/// What no engine can do without: the newest report takes the place of the one before, which goes
+/// back to whoever made it, and three lines of the agent are written.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn floor_of_a_report(bencher: Bencher<'_, '_>) {
+    #[derive(Clone)]
+    #[repr(align(64))]
+    struct Line([u64; 8]);
+    struct Place {
+        lines: Vec<Line>,
+        report: Box<[u8; size_of::<Report>()]>,
+    }
+    let lines = size_of::<Agent>().div_ceil(size_of::<Line>());
+    let blank = || Box::new([1; size_of::<Report>()]);
+    let place = || Place { lines: vec![Line([0; 8]); lines], report: blank() };
+    let mut places: Vec<_> = (0..AGENTS).map(|_| place()).collect();
+    bencher
+        .counter(divan::counter::ItemsCount::new(AGENTS))
+        .with_inputs(|| (0..AGENTS).map(|_| blank()).collect::<Vec<_>>())
+        .bench_local_values(|mut reports| {
+            for (place, report) in places.iter_mut().zip(&mut reports) {
+                std::mem::swap(&mut place.report, report);
+                for line in [0, lines / 2, lines - 1] {
+                    place.lines[line].0[0] += 1;
+                }
+                black_box(&mut *place);
+            }
+            reports
+        });
 }
 
 /// One report of each agent in turn, made beforehand: the engine's part alone.

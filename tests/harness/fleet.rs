@@ -1,7 +1,7 @@
 //! A fleet of the engine, without the collector around it.
 
 use lubdub_engine::{Admitted, AgentIndex, Effect, Fleet, Input, Refused};
-use lubdub_shared::policy::Policy;
+use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session::Hello;
 use lubdub_shared::time::Now;
 
@@ -12,12 +12,12 @@ use lubdub_shared::time::Now;
 pub fn attach(
     fleet: &mut Fleet,
     hello: Hello,
-    policy: &Policy,
+    policy: &VersionedPolicy,
     session: u64,
     now: Now,
     out: &mut Vec<(AgentIndex, Effect)>,
 ) -> Result<Admitted, Refused> {
-    let (hello, policy) = (Box::new(hello), policy.clone().into());
+    let (hello, policy) = (Box::new(hello), policy.clone());
     let admitted = fleet.apply(Input::Hello { session, hello, policy }, now, out)?;
     Ok(admitted.expect("a Hello is answered"))
 }

@@ -157,6 +157,7 @@ fn apply(
             // The strictest policy there is: every multiple of every number is computed.
             let policy =
                 Policy { failures_before_critical: std::num::NonZeroU32::MAX, ..Policy::default() };
+            let policy = policy.into();
             if let Ok(admitted) = crate::fleet::attach(fleet, *hello, &policy, 1, now, effects) {
                 *agent = Some(admitted.agent);
             }

@@ -152,8 +152,9 @@ impl World {
     }
 
     fn attach(&mut self) {
+        let policy = VersionedPolicy::from(self.policy.clone());
         let (hello, now, effects) = (self.hello.clone(), self.now, &mut self.effects);
-        let admitted = fleet::attach(&mut self.fleet, hello, &self.policy, 1, now, effects);
+        let admitted = fleet::attach(&mut self.fleet, hello, &policy, 1, now, effects);
         self.agent = admitted.expect("admitted").agent;
         let welcome = Welcome {
             session: 1,
@@ -164,7 +165,7 @@ impl World {
             acked: 0,
             degraded: String::new(),
             pending: Vec::new(),
-            policy_mark: VersionedPolicy::from(self.policy.clone()).version(),
+            policy_mark: policy.version(),
             spool: None,
         };
         self.tell(Told::Welcome(Box::new(welcome), "sim".to_owned()));

@@ -1,7 +1,7 @@
 //! One agent's state, as the engine holds it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use lubdub_shared::beat::{Evidence, Report};
@@ -65,6 +65,13 @@ impl Stream {
     }
 }
 
+/// One for all agents that never had any: who has none is not looked up elsewhere in memory.
+static NO_INCIDENTS: LazyLock<Arc<Vec<Incident>>> = LazyLock::new(Arc::default);
+
+/// The schedule of an agent of which nothing was reported yet.
+static NO_LEDGER: LedgerView =
+    LedgerView { used: 0, limit: 0, next_delay: None, spent: String::new() };
+
 /// Another sidecar instance that reports this agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConflictingInstance {
@@ -74,7 +81,7 @@ pub(crate) struct ConflictingInstance {
     pub(crate) last: Mono,
 }
 
-/// Who an agent is, and what is decided about it by settings.
+/// Who an agent is.
 #[derive(Debug, Clone)]
 pub struct Who {
     /// Its id.
@@ -83,8 +90,6 @@ pub struct Who {
     pub host: String,
     /// For people and for `[[assign]]`.
     pub labels: BTreeMap<String, String>,
-    /// What is decided by settings.
-    pub policy: VersionedPolicy,
 }
 
 /// How an agent's sidecar is heard.
@@ -125,8 +130,6 @@ pub struct Seen {
     pub report: Option<Arc<Report>>,
     /// When it came, on the wall clock: what it says of times of the day is as old as that.
     pub(crate) reported: Wall,
-    /// The restart schedule, as the sidecar last told it.
-    pub ledger: LedgerView,
     /// Evidence that any of its lives showed.
     pub shown: Evidence,
     /// What is wrong, worst first.
@@ -142,8 +145,10 @@ pub struct Seen {
 pub struct Agent {
     /// Its number in the fleet.
     pub(crate) index: AgentIndex,
-    /// Who it is.
+    /// Who it is; seldom read, so it is not in the way of what is.
     pub who: Arc<Who>,
+    /// What is decided by settings; one copy for all agents that have it.
+    pub policy: VersionedPolicy,
     /// How its sidecar is heard.
     pub link: Link,
     /// What is seen of it.
@@ -165,7 +170,8 @@ impl Agent {
         let stream = if record.left { Stream::Left { back_by: None } } else { Stream::Lost };
         Self {
             index: AgentIndex::default(),
-            who: Arc::new(Who { id: record.id, host: record.host, labels: record.labels, policy }),
+            who: Arc::new(Who { id: record.id, host: record.host, labels: record.labels }),
+            policy,
             link: Link {
                 stream,
                 conflict: None,
@@ -184,7 +190,6 @@ impl Agent {
                 down: record.held,
                 report: None,
                 reported: Wall::default(),
-                ledger: LedgerView::default(),
                 shown: record.shown,
                 findings: Vec::new(),
                 status: Status::Unknown,
@@ -193,7 +198,7 @@ impl Agent {
             treatment: Treatment::default(),
             restraint: Restraint::default(),
             asks: Asks::default(),
-            incidents: Arc::default(),
+            incidents: Arc::clone(&NO_INCIDENTS),
             wake: None,
         }
     }
@@ -219,6 +224,11 @@ impl Agent {
         self.treatment.act().or_else(|| self.asks.act())
     }
 
+    /// The restart schedule, as the sidecar last told it.
+    pub fn ledger(&self) -> &LedgerView {
+        self.seen.report.as_deref().map_or(&NO_LEDGER, |report| &report.ledger)
+    }
+
     /// The stream stands.
     pub fn is_connected(&self) -> bool {
         matches!(self.link.stream, Stream::Up { .. })
@@ -228,7 +238,7 @@ impl Agent {
     pub fn living(&self) -> Option<&Report> {
         let report = self.seen.report.as_deref()?;
         // What was made under another policy is not held against the agent.
-        if report.policy != 0 && report.policy != self.who.policy.version() {
+        if report.policy != 0 && report.policy != self.policy.version() {
             return None;
         }
         let alive = matches!(report.lifecycle, Lifecycle::Running | Lifecycle::Verifying);
@@ -238,7 +248,7 @@ impl Agent {
 
     /// When a silent link is called so.
     pub(crate) fn unreachable_at(&self) -> Option<Mono> {
-        let patience = self.who.policy.unreachable_after.max(3 * self.link.interval);
+        let patience = self.policy.unreachable_after.max(3 * self.link.interval);
         match self.link.stream {
             Stream::Up { .. } | Stream::Lost => Some(self.link.heard.after(patience)),
             Stream::Left { back_by } => back_by,
@@ -248,7 +258,7 @@ impl Agent {
     /// When the engine must look at this agent though nothing happened.
     pub(crate) fn next_due(&self, now: Mono, warm_at: Mono) -> Option<Mono> {
         let link = self.unreachable_at().and_then(|at| {
-            let missing = at.after(self.who.policy.missing_after);
+            let missing = at.after(self.policy.missing_after);
             // What is not concluded while warming up is looked at again right after.
             [at, at.max(warm_at), missing].into_iter().filter(|moment| *moment > now).min()
         });
@@ -269,7 +279,7 @@ impl Agent {
 
     /// When a life that begins or is first seen now must have been proven.
     pub(crate) fn verification(&self, life: Life, now: Mono) -> Verification {
-        Verification { life, due: now.after(self.who.policy.startup_grace) }
+        Verification { life, due: now.after(self.policy.startup_grace) }
     }
 
     /// A life has begun: whatever was counted belonged to the one before.

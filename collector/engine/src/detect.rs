@@ -114,6 +114,17 @@ static DETECTORS: [Detector; 15] = [
     response::DETECTOR,
 ];
 
+/// Those that look beside it.
+static BESIDE: [fn(&Agent, View) -> Option<Finding>; 7] = [
+    flapping::find,
+    duplicate::find,
+    disk::find,
+    unkillable::find,
+    sidecar::sick,
+    sidecar::unheard,
+    ended_early::find,
+];
+
 /// What must still be true when the agent is acted on for this cause.
 pub(crate) fn guard(cause: Cause, ages: &Ages, policy: &Policy) -> Option<Precondition> {
     let detector = DETECTORS.iter().find(|detector| detector.causes.contains(&cause))?;
@@ -144,17 +155,14 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
     if let Some(lost) = link::find(agent, view) {
         return vec![lost];
     }
-    let mut found: Vec<Finding> = Vec::new();
-    if let Some(report) = agent.living() {
-        found.extend(of_report(report, &agent.who.policy, agent.seen.reported));
+    let living = agent.living();
+    let mut found =
+        living.map_or_else(Vec::new, |r| of_report(r, &agent.policy, agent.seen.reported));
+    for find in &BESIDE {
+        if let Some(finding) = find(agent, view) {
+            found.push(finding);
+        }
     }
-    found.extend(flapping::find(&agent.seen.flaps, &agent.who.policy, view.now));
-    found.extend(duplicate::find(agent, view));
-    found.extend(disk::find(agent));
-    found.extend(unkillable::find(agent));
-    found.extend(sidecar::sick(agent));
-    found.extend(sidecar::unheard(agent));
-    found.extend(ended_early::find(agent));
     found
 }
 
@@ -163,7 +171,14 @@ pub(crate) fn findings(agent: &Agent, view: View) -> Vec<Finding> {
 /// `reported` is when it came.
 pub(crate) fn of_report(report: &Report, policy: &Policy, reported: Wall) -> Vec<Finding> {
     let look = Look { report, late: Late::of(&report.ages, policy), policy, reported };
-    DETECTORS.iter().filter_map(|detector| (detector.find)(&look)).collect()
+    let mut found = Vec::new();
+    // Not collected: that moves each finding that is none, which costs more than to look for it.
+    for detector in &DETECTORS {
+        if let Some(finding) = (detector.find)(&look) {
+            found.push(finding);
+        }
+    }
+    found
 }
 
 /// A finding without the boilerplate.

@@ -26,7 +26,7 @@ const LEARNED_MIN: u64 = 1000;
 
 /// Each clock in force, in words.
 pub fn deadlines(agent: &Agent) -> BTreeMap<String, String> {
-    let policy = &agent.who.policy;
+    let policy = &agent.policy;
     let mut clocks = BTreeMap::from([
         ("busy_cap", words(policy.busy_cap)),
         ("failures_before_critical", policy.failures_before_critical.to_string()),
@@ -72,7 +72,7 @@ pub fn deadlines(agent: &Agent) -> BTreeMap<String, String> {
 pub fn configured(agent: &Agent) -> BTreeMap<String, String> {
     let Some(report) = agent.living() else { return BTreeMap::new() };
     let causes = agent.seen.findings.iter().map(|standing| standing.finding.cause);
-    let policy = &agent.who.policy;
+    let policy = &agent.policy;
     let set = |setting: &Setting| {
         let key = (setting.key)(&report.ages, policy);
         Some((format!("policy.{}.{key}", policy.name), setting.value(policy, report)?))
@@ -96,11 +96,11 @@ pub fn says(report: &Report, policy: &Policy, reported: Wall) -> String {
 pub fn what_if(agent: &Agent) -> Vec<WhatIf> {
     let Some(report) = agent.living() else { return Vec::new() };
     let says = |policy: &Policy, report: &Report| says(report, policy, agent.seen.reported);
-    let today = says(&agent.who.policy, report);
+    let today = says(&agent.policy, report);
     let turns = detect::all_settings().flat_map(|setting| FACTORS.map(|by| (setting, by)));
     turns
         .filter_map(|(setting, by)| {
-            let (mut policy, mut turned) = ((*agent.who.policy).clone(), report.clone());
+            let (mut policy, mut turned) = ((*agent.policy).clone(), report.clone());
             let key = (setting.key)(&report.ages, &policy);
             let value = (setting.turn)(&mut policy, &mut turned, by)?;
             let says = says(&policy, &turned);
@@ -114,7 +114,7 @@ pub fn suggestions(agent: &Agent) -> Vec<String> {
     let Some(report) = agent.living() else { return Vec::new() };
     let ages = &report.ages;
     let deadline = ages.deadline.filter(|deadline| !deadline.explicit).map(|d| d.after);
-    let window = Some(ages.progress_window(&agent.who.policy));
+    let window = Some(ages.progress_window(&agent.policy));
     [("beat", ages.beat_gaps, deadline), ("progress", ages.progress_gaps, window)]
         .into_iter()
         .filter_map(|(name, gaps, in_force)| {

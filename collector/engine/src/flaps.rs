@@ -25,10 +25,10 @@ pub(crate) struct Flaps {
 impl Flaps {
     /// The status at this moment. It counts only once in an interval.
     pub(crate) fn note(&mut self, status: Status, now: Mono, limits: &FlappingLimits) {
-        let passed = now.since(self.sampled).as_nanos() / limits.every.as_nanos().max(1);
-        if self.last.is_some() && passed == 0 {
+        if self.last.is_some() && now.since(self.sampled) < limits.every {
             return;
         }
+        let passed = now.since(self.sampled).as_nanos() / limits.every.as_nanos().max(1);
         if self.last.is_some() && passed >= u128::from(SAMPLES) {
             // Nothing was seen of it for so long: what is known is too old.
             *self = Self::default();

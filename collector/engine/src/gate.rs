@@ -119,7 +119,7 @@ impl Question<'_> {
 
     /// What mode `shadow` tells does nothing: no brake holds it.
     fn would_act(&self) -> bool {
-        self.agent.who.policy.mode == Mode::Enforce
+        self.agent.policy.mode == Mode::Enforce
     }
 }
 
@@ -142,7 +142,7 @@ const CHECKS: [fn(&Question<'_>) -> Option<Shut>; 11] = [
 pub(crate) fn ask(agent: &Agent, around: &Surroundings, now: Mono, proposal: Proposal) -> Gate {
     let question = Question { agent, around, now, proposal };
     let shut = CHECKS.iter().find_map(|check| check(&question));
-    match (shut, agent.who.policy.mode) {
+    match (shut, agent.policy.mode) {
         (Some(shut), _) => Gate::Shut(shut),
         (None, Mode::Shadow) => Gate::Open(Permit::Tell),
         (None, Mode::Enforce | Mode::Observe) => Gate::Open(Permit::Send),
@@ -189,12 +189,12 @@ fn not_taken(q: &Question<'_>) -> Option<Shut> {
 fn flapping(q: &Question<'_>) -> Option<Shut> {
     let restarts = q.proposal.kind == CommandKind::Restart;
     let since = q.agent.seen.flaps.since().filter(|_| restarts)?;
-    q.until(Why::Flapping, since.after(q.agent.who.policy.limits.flapping.hold_max))
+    q.until(Why::Flapping, since.after(q.agent.policy.limits.flapping.hold_max))
 }
 
 fn mode(q: &Question<'_>) -> Option<Shut> {
     let told = q.agent.restraint.shadowed == Some(q.proposal.cause) && !q.is_nudge();
-    match q.agent.who.policy.mode {
+    match q.agent.policy.mode {
         Mode::Observe => shut(Why::Observing),
         Mode::Shadow if told => shut(Why::Shadowed),
         Mode::Shadow | Mode::Enforce => None,

@@ -24,7 +24,7 @@ const ACTIONS_MAX: usize = 64;
 pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<Incident> {
     let mut changed = Vec::new();
     let findings = std::mem::take(&mut agent.seen.findings);
-    let hold_max = agent.who.policy.limits.flapping.hold_max;
+    let hold_max = agent.policy.limits.flapping.hold_max;
     let flaps = agent.seen.flaps.since().is_some_and(|since| now.mono.since(since) < hold_max);
     for standing in &findings {
         // Of what comes and goes one incident is told, for a while; what is Critical is told in
@@ -32,7 +32,7 @@ pub(crate) fn sync(agent: &mut Agent, now: Now, rng: &mut fastrand::Rng) -> Vec<
         let held = flaps
             && !matches!(standing.finding.cause, Cause::Flapping | Cause::WaitingHuman)
             && standing.finding.level != Status::Critical;
-        if agent.who.policy.act(standing.finding.cause) > Act::None && !held {
+        if agent.policy.act(standing.finding.cause) > Act::None && !held {
             changed.extend(raise(agent, &standing.finding, now.wall, rng));
         }
     }
@@ -61,7 +61,7 @@ fn raise(
     now: Wall,
     rng: &mut fastrand::Rng,
 ) -> Option<Incident> {
-    let window = agent.who.policy.restart.stable_after;
+    let window = agent.policy.restart.stable_after;
     let incarnation = agent.seen.life.map_or(0, |life| life.ordinal.get());
     let same = agent.incidents.iter().rposition(|incident| {
         incident.cause.family() == finding.cause.family()

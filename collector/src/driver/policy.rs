@@ -92,7 +92,7 @@ impl Driver {
         for index in ids {
             let agent = self.fleet.agent(index);
             let policy = self.policies.of(&agent.who.id, &agent.who.labels);
-            if policy != agent.who.policy {
+            if policy != agent.policy {
                 self.feed(index, AgentInput::Policy(policy), now);
             }
         }
@@ -102,6 +102,8 @@ impl Driver {
     /// How many agents would get another policy.
     fn changes_under(&self, policies: &Policies) -> usize {
         let agents = self.fleet.ids_after(None).map(|(_, index)| self.fleet.agent(index));
-        agents.filter(|Agent { who, .. }| policies.of(&who.id, &who.labels) != who.policy).count()
+        let other =
+            |Agent { who, policy, .. }: &&Agent| policies.of(&who.id, &who.labels) != *policy;
+        agents.filter(other).count()
     }
 }

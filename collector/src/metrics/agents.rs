@@ -37,7 +37,7 @@ const GAUGES: [Gauge; 9] = [
         agent.seen.life.map(|life| f64::from(life.ordinal.get()))
     }),
     gauge("lubdub_agent_restarts_used", "Restarts since its schedule was refilled", |agent| {
-        Some(f64::from(agent.seen.ledger.used))
+        Some(f64::from(agent.ledger().used))
     }),
     gauge(
         "lubdub_agent_last_report_timestamp_seconds",

@@ -4,12 +4,12 @@
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::status::Status;
 
-use super::Draft;
+use super::{Draft, View};
 use crate::agent::Agent;
 
 /// It is found when the end is told, by what was reported last of that life, and stands until
 /// another life begins or the agent is forgotten.
-pub(super) fn find(agent: &Agent) -> Option<Finding> {
+pub(super) fn find(agent: &Agent, _: View) -> Option<Finding> {
     if !agent.seen.lifecycle.is_down() {
         return None;
     }

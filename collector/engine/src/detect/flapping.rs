@@ -1,16 +1,16 @@
 //! Flapping: a status that comes and goes. Restarts and notifications are held while it does.
 
 use lubdub_shared::incident::{Cause, Finding};
-use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{Mono, words};
+use lubdub_shared::time::words;
 
-use super::Draft;
-use crate::flaps::Flaps;
+use super::{Draft, View};
+use crate::agent::Agent;
 
-pub(super) fn find(flaps: &Flaps, policy: &Policy, now: Mono) -> Option<Finding> {
+pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
+    let flaps = &agent.seen.flaps;
     let since = flaps.since()?;
-    let (limits, lasts) = (&policy.limits.flapping, words(now.since(since)));
+    let (limits, lasts) = (&agent.policy.limits.flapping, words(view.now.since(since)));
     let finding = Draft {
         cause: Cause::Flapping,
         level: Status::Warning,

@@ -19,7 +19,7 @@ pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
     if view.now < since || (view.warming && !stands) {
         return None;
     }
-    let missing = view.now >= since.after(agent.who.policy.missing_after);
+    let missing = view.now >= since.after(agent.policy.missing_after);
     let silent = words(view.now.since(agent.link.heard));
     let stream = match agent.link.stream {
         Stream::Up { .. } => "the stream stands, but nothing comes",

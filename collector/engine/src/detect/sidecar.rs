@@ -5,16 +5,16 @@ use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::status::Status;
 use lubdub_shared::time::words;
 
-use super::Draft;
+use super::{Draft, View};
 use crate::agent::Agent;
 
-pub(super) fn sick(agent: &Agent) -> Option<Finding> {
+pub(super) fn sick(agent: &Agent, _: View) -> Option<Finding> {
     let report = agent.seen.report.as_ref().filter(|_| agent.is_connected())?;
     let (why, age) = (&report.health.sick, report.health.sick_for);
     if why.is_empty() {
         return None;
     }
-    let lasts = age >= agent.who.policy.unreachable_after;
+    let lasts = age >= agent.policy.unreachable_after;
     let finding = Draft {
         cause: Cause::SickSidecar,
         level: if lasts { Status::Warning } else { Status::Unknown },
@@ -28,7 +28,7 @@ pub(super) fn sick(agent: &Agent) -> Option<Finding> {
     Some(finding.into())
 }
 
-pub(super) fn unheard(agent: &Agent) -> Option<Finding> {
+pub(super) fn unheard(agent: &Agent, _: View) -> Option<Finding> {
     let report = agent.seen.report.as_ref().filter(|_| agent.is_connected())?;
     let why = &report.health.unheard;
     if why.is_empty() {

@@ -4,10 +4,10 @@
 use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::status::Status;
 
-use super::Draft;
+use super::{Draft, View};
 use crate::agent::Agent;
 
-pub(super) fn find(agent: &Agent) -> Option<Finding> {
+pub(super) fn find(agent: &Agent, _: View) -> Option<Finding> {
     let report = agent.seen.report.as_ref().filter(|_| agent.is_connected())?;
     let left = &report.health.unkillable;
     if left.is_empty() {

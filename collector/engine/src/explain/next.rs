@@ -52,7 +52,7 @@ fn missing_in(agent: &Agent, now: Mono) -> Option<Option<Duration>> {
     if worst == Cause::Missing {
         return Some(None);
     }
-    let missing = agent.unreachable_at()?.after(agent.who.policy.missing_after);
+    let missing = agent.unreachable_at()?.after(agent.policy.missing_after);
     (worst == Cause::Unreachable).then(|| Some(missing.since(now)))
 }
 
@@ -81,7 +81,7 @@ impl Run {
 
     /// The first act, and what held it back until then.
     fn find(&mut self, report: &Report, now: Now) -> Option<Next> {
-        let policy = self.agent.who.policy.clone();
+        let policy = self.agent.policy.clone();
         let heard = self.agent.link.heard;
         self.moments = moments(&self.agent, report);
         self.moments.insert(now.mono);
@@ -119,7 +119,7 @@ impl Run {
         judge.report(Arc::new(report));
         let held = judge.held;
         self.moments.extend(held.iter().filter_map(|(_, shut)| shut.until));
-        let limits = &self.agent.who.policy.limits.flapping;
+        let limits = &self.agent.policy.limits.flapping;
         self.moments.extend(self.agent.seen.flaps.moments(limits));
         let act = effects.iter().find_map(|(_, effect)| act_of(effect));
         if act.is_none() {
@@ -165,7 +165,7 @@ fn under_way(act: &InFlight) -> Rung {
 
 /// Every moment at which time alone may change what is found, proven or held.
 fn moments(agent: &Agent, report: &Report) -> BTreeSet<Mono> {
-    let policy = &agent.who.policy;
+    let policy = &agent.policy;
     let clocks = report.ages.changes(policy).into_iter().chain(verify::changes(report, policy));
     let mut moments: BTreeSet<Mono> = clocks.map(|by| agent.link.heard.after(by)).collect();
     moments.extend(agent.treatment.proof().map(|proof| proof.due));

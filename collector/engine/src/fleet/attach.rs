@@ -58,7 +58,8 @@ impl Fleet {
         agent.link.conflict = agent.link.conflict.filter(|rival| rival.instance != hello.instance);
         agent.link.interval = interval;
         let who = Arc::make_mut(&mut agent.who);
-        (who.policy, who.host, who.labels) = (policy, hello.host, hello.labels);
+        (who.host, who.labels) = (hello.host, hello.labels);
+        agent.policy = policy;
         agent.link.clock_ahead = hello.at.map(|at| at.0.saturating_sub(now.wall.0));
         agent.seen.shown = agent.seen.shown.union(hello.shown);
         agent.seen.down = hello.held.as_ref().map(ToString::to_string);

@@ -46,7 +46,6 @@ impl Judge<'_> {
     pub(crate) fn report(&mut self, report: Arc<Report>) {
         let before = self.agent.seen.lifecycle;
         self.agent.link.heard = self.now.mono;
-        self.agent.seen.ledger = report.ledger.clone();
         if report.life.is_some() && report.life != self.agent.seen.life {
             // The event that began this life is still on its way, or was lost with its spool.
             self.agent.seen.life = report.life;
@@ -84,10 +83,10 @@ impl Judge<'_> {
     /// Another policy: the sidecar hears of it, and what came and went under the one before does
     /// not count.
     pub(super) fn set_policy(&mut self, policy: VersionedPolicy) {
-        if self.agent.who.policy == policy {
+        if self.agent.policy == policy {
             return;
         }
-        Arc::make_mut(&mut self.agent.who).policy = policy.clone();
+        self.agent.policy = policy.clone();
         self.agent.seen.flaps = Flaps::default();
         self.emit(Effect::Policy(policy));
         self.look();
@@ -98,7 +97,7 @@ impl Judge<'_> {
         let own = |standing: &&ActiveFinding| standing.finding.cause != Cause::Flapping;
         let worst = self.agent.seen.findings.iter().find(own);
         let status = worst.map_or(Status::Ok, |standing| standing.finding.level);
-        let limits = &self.agent.who.policy.limits.flapping;
+        let limits = &self.agent.policy.limits.flapping;
         self.agent.seen.flaps.note(status, self.now.mono, limits);
     }
 
@@ -293,7 +292,7 @@ impl Judge<'_> {
             trouble.finding.detail = format!("{}; then {}", trouble.finding.detail, step.reason);
         }
         let command = self.issue(step);
-        let ends_by = command.ttl + self.agent.who.policy.restart.term_grace + ANSWER_MARGIN;
+        let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;
         let due = self.now.mono.after(ends_by);
         self.around.slots.take(self.agent.index, command.id, self.now.mono, due);
         let act = Box::new(self.announce(command));

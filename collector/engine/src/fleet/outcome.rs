@@ -54,7 +54,7 @@ impl Judge<'_> {
         if ended.ending != Ending::Done {
             let save = ended.ending == Ending::Refused(Refusal::PreconditionFailed);
             if save {
-                let due = self.now.mono.after(self.agent.who.policy.startup_grace);
+                let due = self.now.mono.after(self.agent.policy.startup_grace);
                 self.agent.treat(Change::Saved { due });
             }
             if is_act {

@@ -23,13 +23,13 @@ const HOLD_AGAIN_WITHIN: Duration = Duration::from_secs(3600);
 
 /// How long an answer may take.
 pub(super) fn answer_patience(command: &Command, agent: &Agent) -> Duration {
-    let restart = &agent.who.policy.restart;
+    let restart = &agent.policy.restart;
     let delay = match command.kind {
         // Twice for the jitter; what came over the wire is held to the policy's bound, and what did
         // not come yet is as long as it may be.
-        CommandKind::Restart if agent.seen.ledger.limit == 0 => restart.delay.max * 2,
+        CommandKind::Restart if agent.ledger().limit == 0 => restart.delay.max * 2,
         CommandKind::Restart => {
-            agent.seen.ledger.next_delay.unwrap_or_default().min(restart.delay.max) * 2
+            agent.ledger().next_delay.unwrap_or_default().min(restart.delay.max) * 2
         }
         // The agent gets its time to take it.
         CommandKind::Nudge | CommandKind::Capture => NUDGE_PATIENCE,

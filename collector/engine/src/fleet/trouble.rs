@@ -26,7 +26,7 @@ pub(super) fn crashed(agent: &Agent, exit: &Exit, now: Now) -> ActiveFinding {
         cause: cause_of(exit),
         level: Status::Critical,
         detail: format!("ended with {exit}"),
-        evidence: [("exit", exit.to_string()), ("restarts", agent.seen.ledger.share())],
+        evidence: [("exit", exit.to_string()), ("restarts", agent.ledger().share())],
         rule: "an exit that is no success (restart.success_exit) and that nobody asked for",
         cancelled_by: "a new life that shows what earlier lives showed",
     };
@@ -55,7 +55,7 @@ pub(super) fn crash_loop(agent: &Agent, reason: &str, now: Now) -> ActiveFinding
         cause: Cause::CrashLoop,
         level: Status::Critical,
         detail: format!("failed again and again ({reason}); {at_last}"),
-        evidence: [("restarts", agent.seen.ledger.share()), ("last", last.to_owned())],
+        evidence: [("restarts", agent.ledger().share()), ("last", last.to_owned())],
         rule: "the restart schedule was spent on failed exits (restart.attempts, per_day_max)",
         cancelled_by: "a person: lubdub start, or lubdub revive after an apoptosis",
     };

@@ -2,7 +2,6 @@
 //! gate is open.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Evidence;
@@ -60,8 +59,7 @@ impl Case {
     }
 
     fn set_mode(&mut self, mode: Mode) {
-        let who = Arc::make_mut(&mut self.agent.who);
-        who.policy = Policy { mode, ..Policy::default() }.into();
+        self.agent.policy = Policy { mode, ..Policy::default() }.into();
     }
 
     fn ask(&self, proposal: Proposal) -> Gate {
@@ -97,7 +95,7 @@ fn under_way(by: Requester) -> InFlight {
 
 /// A status that came and went until now.
 fn flap(agent: &mut Agent) {
-    let limits = agent.who.policy.limits.flapping.clone();
+    let limits = agent.policy.limits.flapping.clone();
     for minute in (0..21).rev() {
         let status = if minute % 2 == 0 { Status::Critical } else { Status::Ok };
         agent.seen.flaps.note(status, NOW.before(minute * limits.every), &limits);

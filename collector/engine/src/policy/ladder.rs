@@ -47,12 +47,12 @@ fn due(agent: &Agent, proof: &Proof) -> Option<Step> {
     let seen = agent.seen.findings.iter().filter(|standing| !standing.treated);
     let finding = seen
         .map(|standing| &standing.finding)
-        .filter(|finding| agent.who.policy.act(finding.cause) >= Act::Restart)
+        .filter(|finding| agent.policy.act(finding.cause) >= Act::Restart)
         .find(|finding| is_enough(agent, finding))?;
-    let precondition = detect::guard(finding.cause, &report.ages, &agent.who.policy)?;
+    let precondition = detect::guard(finding.cause, &report.ages, &agent.policy)?;
     debug_assert!(precondition.check(&report.ages).is_ok(), "the verdict contradicts its report");
     Some(Step {
-        kind: kind_of(agent.who.policy.act(finding.cause), agent),
+        kind: kind_of(agent.policy.act(finding.cause), agent),
         cause: finding.cause,
         precondition,
         reason: format!("{}: {}", finding.cause, finding.detail),
@@ -62,7 +62,7 @@ fn due(agent: &Agent, proof: &Proof) -> Option<Step> {
 /// A restart of what comes and goes helps as little as the one before. The gate holds it for a
 /// while; what still calls for one then is a quarantine.
 fn quarantined_when_flapping(step: Step, agent: &Agent, now: Mono) -> Step {
-    let hold_max = agent.who.policy.limits.flapping.hold_max;
+    let hold_max = agent.policy.limits.flapping.hold_max;
     let held = agent.seen.flaps.since().is_some_and(|since| now.since(since) >= hold_max);
     if !held || step.kind != CommandKind::Restart {
         return step;
@@ -82,7 +82,7 @@ fn beside(agent: &Agent, finding: &Finding) -> Beside {
         other.cause != finding.cause && fusion::is_second(other.cause, other.level)
     };
     Beside {
-        inert: agent.living().is_some_and(|r| Late::of(&r.ages, &agent.who.policy).inert),
+        inert: agent.living().is_some_and(|r| Late::of(&r.ages, &agent.policy).inert),
         second: seen.map(|standing| &standing.finding).any(second),
     }
 }
@@ -95,7 +95,7 @@ pub(crate) fn nudge(agent: &Agent) -> Option<(usize, String)> {
         let beside = Beside { inert: false, second: false };
         !standing.treated
             && !standing.nudged
-            && agent.who.policy.act(finding.cause) == Act::Nudge
+            && agent.policy.act(finding.cause) == Act::Nudge
             && finding.level.severity() >= Status::Warning.severity()
             && fusion::leads(finding.cause, finding.level, beside) >= Leads::Nudge
     };
@@ -112,8 +112,8 @@ fn kind_of(act: Act, agent: &Agent) -> CommandKind {
 }
 
 fn restart_or_end(agent: &Agent) -> CommandKind {
-    match agent.who.policy.restart.exhausted {
-        _ if !agent.seen.ledger.is_spent() => CommandKind::Restart,
+    match agent.policy.restart.exhausted {
+        _ if !agent.ledger().is_spent() => CommandKind::Restart,
         Exhausted::Apoptosis => CommandKind::Apoptosis,
         Exhausted::Quarantine => CommandKind::Stop,
     }

@@ -38,8 +38,7 @@ pub(crate) fn proof(agent: &Agent, now: Mono) -> Proof {
     };
     let ages = &report.ages;
     let over = now >= verify.due;
-    let well =
-        Late::of(ages, &agent.who.policy).silence == Silence::InTime && ages.failed.is_empty();
+    let well = Late::of(ages, &agent.policy).silence == Silence::InTime && ages.failed.is_empty();
     let shown = ages.evidence();
     if well && is_shown(agent, ages) {
         return Proof::Proven(format!("showed {shown}"));
@@ -92,14 +91,14 @@ fn failure(agent: &Agent, ages: &Ages) -> Option<(String, Precondition)> {
     let deadline = ages.deadline?.after;
     let spoke = ages.beats > 0;
     if before.beats && !now.beats && (!spoke || ages.silence >= deadline) {
-        let quiet = if spoke { deadline } else { agent.who.policy.startup_grace };
+        let quiet = if spoke { deadline } else { agent.policy.startup_grace };
         return Some(("beats".to_owned(), Precondition::Silent { beats: ages.beats, quiet }));
     }
-    let window = ages.progress_window(&agent.who.policy);
+    let window = ages.progress_window(&agent.policy);
     if now.beats && before.progress && !now.progress && ages.progress.owed && ages.up >= window {
         let frozen = Precondition::Frozen { progress: ages.progress.counter, quiet: window };
         return Some(("progress".to_owned(), frozen));
     }
-    let silent = Precondition::Silent { beats: ages.beats, quiet: agent.who.policy.startup_grace };
+    let silent = Precondition::Silent { beats: ages.beats, quiet: agent.policy.startup_grace };
     (before.ready && !now.ready && !spoke).then(|| ("READY".to_owned(), silent))
 }

@@ -156,7 +156,7 @@ impl<'p> Replay<'p> {
     ) -> Option<AgentInput> {
         Some(match input {
             v1::Input::Report(report) => {
-                let policy = self.fleet.agent(index).who.policy.clone();
+                let policy = self.fleet.agent(index).policy.clone();
                 let report = self.held_to(*report, &policy);
                 self.watch(agent, &report);
                 AgentInput::Report(Arc::new(report))

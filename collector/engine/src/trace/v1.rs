@@ -74,7 +74,7 @@ impl AgentState {
         };
         Self {
             record: agent.record(),
-            policy: (*agent.who.policy).clone(),
+            policy: (*agent.policy).clone(),
             link,
             report: agent.seen.report.as_deref().cloned(),
         }

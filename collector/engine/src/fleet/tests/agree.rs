@@ -133,14 +133,14 @@ fn lived_on(
     let (asked, heard) = (world.now.mono, world.fleet.agent(index).link.heard);
     let base = world.fleet.agent(index).seen.report.clone().expect("it reported");
     // A sidecar reports at once when one of its clocks runs out.
-    let changes = base.ages.changes(&world.fleet.agent(index).who.policy);
+    let changes = base.ages.changes(&world.fleet.agent(index).policy);
     let mut changes: Vec<Mono> = changes.into_iter().map(|by| heard.after(by)).collect();
     changes.extend(within.map(|within| asked.after(within)));
     changes.sort_unstable();
     while world.now.mono.since(asked) < HORIZON {
         world.out.clear();
         world.apply(Input::Tick);
-        let policy = world.fleet.agent(index).who.policy.clone();
+        let policy = world.fleet.agent(index).policy.clone();
         let report = Arc::new(base.going_on(world.now.mono.since(heard), &policy));
         world.apply(Input::Agent(index, AgentInput::Report(report)));
         let own = world.out.iter().filter(|(whose, _)| *whose == index);

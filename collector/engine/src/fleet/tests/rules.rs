@@ -231,7 +231,7 @@ fn check_act(
         !story.withheld && world.fleet.surroundings().degraded(world.now.mono).is_none(),
         "3"
     );
-    prop_assert_eq!(agent.who.policy.mode, Mode::Enforce);
+    prop_assert_eq!(agent.policy.mode, Mode::Enforce);
     prop_assert_eq!(command.life, report.life.map(|life| life.id), "2");
     prop_assert_eq!(command.report, report.number, "2");
     prop_assert!(command.precondition.check(&report.ages).is_ok(), "2: {:?}", command);
@@ -258,7 +258,7 @@ fn check_agent(agent: &Agent, warming: bool, before: &[Cause]) -> Result<(), Tes
     let findings = &agent.seen.findings;
     let worst = findings.iter().map(|s| s.finding.level.severity()).max();
     prop_assert!(worst.is_none_or(|worst| worst == agent.seen.status.severity()));
-    let told = |cause| agent.who.policy.act(cause) > Act::None;
+    let told = |cause| agent.policy.act(cause) > Act::None;
     let open = agent.incidents.iter().any(|incident| incident.resolved.is_none());
     let critical =
         findings.iter().any(|s| s.finding.level == Status::Critical && told(s.finding.cause));
