@@ -119,8 +119,7 @@ impl Dispatch {
             }
             Effect::WouldHave { kind, cause, reason } => {
                 info!(agent = %id, %kind, %cause, reason, "shadow: would have acted");
-                let text = format!("shadow: would have sent {kind}: {reason}");
-                self.write(Op::Note(Some(id), text, now.wall));
+                self.write(Op::WouldHave { agent: id, kind, cause, reason, at: now.wall });
             }
         }
     }
@@ -129,8 +128,8 @@ impl Dispatch {
     fn tell_all(&mut self, agent: AgentId, transition: Transition, now: Now) {
         self.counters.changed(transition.to);
         info!(%agent, "{transition}");
-        let Transition { from, to, lifecycle, why } = transition;
-        let view = TransitionView { at: now.wall, agent, from, to, lifecycle, why };
+        let Transition { from, to, lifecycle, cause, why } = transition;
+        let view = TransitionView { at: now.wall, agent, from, to, lifecycle, cause, why };
         self.write(Op::Transition(view.clone()));
         // Nobody may be listening.
         let (Ok(_) | Err(_)) = self.transitions.send(Arc::new(view));

@@ -1,13 +1,23 @@
 //! What readers see of an agent at one moment.
 
-use lubdub_engine::{Agent, Surroundings, explain};
+use lubdub_engine::{Agent, Surroundings, explain, words};
 use lubdub_shared::time::Now;
 use lubdub_shared::view::{AgentView, Explanation, FindingView};
 
 pub(crate) fn agent_view(agent: &Agent, around: &Surroundings, now: Now) -> AgentView {
     let (who, seen) = (&agent.who, &agent.seen);
     let finding = |standing: &lubdub_engine::ActiveFinding| {
-        FindingView::new(&standing.finding, standing.since.wall)
+        let found = &standing.finding;
+        FindingView {
+            cause: found.cause,
+            level: found.level,
+            since: standing.since.wall,
+            detail: words::detail(found),
+            evidence: found.facts.iter().map(|(k, v)| (k.to_owned(), v.to_string())).collect(),
+            facts: found.facts.clone(),
+            rule: words::rule(found).to_owned(),
+            cancelled_by: words::ends_with(standing, seen.lifecycle).to_owned(),
+        }
     };
     AgentView {
         agent: who.id.clone(),
@@ -33,11 +43,14 @@ pub(crate) fn agent_view(agent: &Agent, around: &Surroundings, now: Now) -> Agen
 }
 
 pub(crate) fn explanation(agent: &Agent, around: &Surroundings, now: Now) -> Explanation {
+    let settings = explain::configured(agent);
     Explanation {
         now: Some(now.wall),
         agent: agent_view(agent, around, now),
+        clocks: explain::clocks(agent),
         deadlines: explain::deadlines(agent),
-        configured: explain::configured(agent),
+        configured: settings.iter().map(|(k, v)| (k.to_owned(), v.to_string())).collect(),
+        settings,
         what_if: explain::what_if(agent),
         suggestions: explain::suggestions(agent),
     }

@@ -17,7 +17,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use lubdub_engine::{AgentIndex, AgentRecord, Unanswered};
-use lubdub_shared::command::Command;
+use lubdub_shared::cause::Cause;
+use lubdub_shared::command::{Command, CommandKind};
 use lubdub_shared::fs::{is_open_to_all, is_ours, private_directory};
 use lubdub_shared::id::{AgentId, CommandId, SpoolId, StoreId};
 use lubdub_shared::incident::{ActionOutcome, Incident};
@@ -93,6 +94,19 @@ pub(crate) enum Op {
     },
     /// One line for the record; of the collector itself where no agent is named.
     Note(Option<AgentId>, String, Wall),
+    /// Mode `shadow`: what would have been done.
+    WouldHave {
+        /// To whom.
+        agent: AgentId,
+        /// The act.
+        kind: CommandKind,
+        /// What it would have treated.
+        cause: Cause,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Wall,
+    },
     /// The agent is not known any more; nor is its number, after the commit.
     Forget(AgentId, AgentIndex),
     /// What one event led to: all of it, or none.

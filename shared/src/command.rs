@@ -316,6 +316,9 @@ pub struct Outcome {
     pub survivors: Vec<Survivor>,
     /// The life that it began.
     pub to: Option<Life>,
+    /// Id of the evidence that was gathered for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Causes, findings and incidents: what may be wrong, and how it is told.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -10,23 +9,6 @@ use crate::command::CommandKind;
 use crate::id::{CommandId, IncidentId};
 use crate::status::{Lifecycle, Status, words};
 use crate::time::Wall;
-
-/// One detector's opinion at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Finding {
-    /// What is wrong.
-    pub cause: Cause,
-    /// How bad it is.
-    pub level: Status,
-    /// One line, with its numbers.
-    pub detail: String,
-    /// Name and value of each fact that it rests on.
-    pub evidence: BTreeMap<&'static str, String>,
-    /// The rule, and the policy key that configures it.
-    pub rule: &'static str,
-    /// What would make it go away.
-    pub cancelled_by: &'static str,
-}
 
 words! {
     /// How an act ended, or how far it got.
@@ -59,6 +41,9 @@ pub struct Action {
     pub detail: String,
     /// When it last changed.
     pub at: Wall,
+    /// Id of the evidence that was gathered for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
 }
 
 /// One trouble of one agent, from open to resolved.
@@ -91,6 +76,8 @@ pub struct Transition {
     pub to: Status,
     /// Where the process is then.
     pub lifecycle: Lifecycle,
+    /// The worst of what is wrong then.
+    pub cause: Option<Cause>,
     /// Why, in one line.
     pub why: String,
 }

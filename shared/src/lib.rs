@@ -16,6 +16,7 @@ pub mod beat;
 pub mod cause;
 pub mod command;
 pub mod convert;
+pub mod facts;
 pub mod fs;
 pub mod guests;
 pub mod heartbeat_file;

@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::beat::Report;
 use crate::command::CommandKind;
+use crate::facts::{Fact, Facts};
 use crate::id::{AgentId, Life};
-use crate::incident::{Cause, Finding, Incident};
+use crate::incident::{Cause, Incident};
 use crate::schedule::LedgerView;
 use crate::session::EventKind;
 use crate::status::{Lifecycle, Status, words};
@@ -38,7 +39,7 @@ pub struct CollectorView {
 /// A finding with the time it began.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FindingView {
-    /// The detector's opinion, its evidence by name.
+    /// What is wrong.
     pub cause: Cause,
     /// How bad it is.
     pub level: Status,
@@ -46,28 +47,14 @@ pub struct FindingView {
     pub since: Wall,
     /// One line.
     pub detail: String,
-    /// Name and value of each fact.
+    /// What it rests on; empty from an older collector.
+    pub facts: Facts,
+    /// The same in words.
     pub evidence: BTreeMap<String, String>,
     /// The rule, and the policy key that configures it.
     pub rule: String,
     /// What would make it go away.
     pub cancelled_by: String,
-}
-
-impl FindingView {
-    /// Of a finding that began at a moment.
-    pub fn new(finding: &Finding, since: Wall) -> Self {
-        let evidence = &finding.evidence;
-        Self {
-            cause: finding.cause,
-            level: finding.level,
-            since,
-            detail: finding.detail.clone(),
-            evidence: evidence.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
-            rule: finding.rule.to_owned(),
-            cancelled_by: finding.cancelled_by.to_owned(),
-        }
-    }
 }
 
 words! {
@@ -194,25 +181,59 @@ pub struct Explanation {
     pub now: Option<Wall>,
     /// The agent.
     pub agent: AgentView,
-    /// Name and value of each clock in force.
+    /// Each clock in force; empty from an older collector.
+    pub clocks: Facts,
+    /// The same in words.
     pub deadlines: BTreeMap<String, String>,
-    /// The settings behind what was found: place in the file, and value.
+    /// The settings behind what was found, by their place in the file; empty from an older
+    /// collector.
+    pub settings: Facts,
+    /// The same in words.
     pub configured: BTreeMap<String, String>,
     /// What the detectors would have said with other settings.
     pub what_if: Vec<WhatIf>,
     /// Deadlines that could be shorter, by what was learned.
-    pub suggestions: Vec<String>,
+    pub suggestions: Vec<Shorter>,
 }
 
 /// What the detectors would have said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WhatIf {
     /// With this setting,
     pub key: String,
-    /// set to this value.
+    /// set to this value, in words.
     pub value: String,
+    /// The value; times in milliseconds.
+    pub to: Fact,
     /// `ok`, or levels and causes.
     pub says: String,
+}
+
+/// A deadline that could be shorter, by what was learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shorter {
+    /// `beat` or `progress`.
+    pub of: String,
+    /// Gaps that were seen.
+    pub gaps: u64,
+    /// The longest of them.
+    pub longest: Duration,
+    /// What would do.
+    pub enough: Duration,
+    /// What is in force.
+    pub in_force: Duration,
+}
+
+impl fmt::Display for Shorter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { of, gaps, longest, enough, in_force } = self;
+        let [longest, enough, in_force] = [longest, enough, in_force].map(|time| words(*time));
+        write!(
+            f,
+            "of {gaps} gaps of {of} the longest was {longest}: {enough} would do where {in_force} \
+             is in force"
+        )
+    }
 }
 
 /// An incident with the agent it belongs to.
@@ -237,6 +258,8 @@ pub struct TransitionView {
     pub to: Status,
     /// Lifecycle after.
     pub lifecycle: Lifecycle,
+    /// The worst of what is wrong then.
+    pub cause: Option<Cause>,
     /// Why, in one line.
     pub why: String,
 }

@@ -84,6 +84,7 @@ fn whats(rng: &mut fastrand::Rng) -> [Happening; 5] {
             task_cancelled: false,
             survivors: Vec::new(),
             to: None,
+            evidence: None,
         }),
         Happening::Held(Hold {
             lifecycle: Lifecycle::Quarantined,

@@ -1,10 +1,12 @@
 //! `lubdub incident show ID`: one incident, and the evidence that was gathered in its time.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
 use lubdub_shared::id::AgentId;
+use lubdub_shared::incident::Incident;
 use lubdub_shared::pb;
 use lubdub_shared::session::{Bundle, EventKind, Happening};
 use lubdub_shared::time::Wall;
@@ -54,10 +56,11 @@ struct Piece {
 pub(crate) async fn run(verb: Verb) -> Result<(), Failed> {
     let Verb::Show(args) = verb;
     let mut client = Client::connect(&args.common.collector).await?;
-    let view = find(&mut client, &args.id).await?;
+    let (view, others) = find(&mut client, &args.id).await?;
     let mut pieces = Vec::new();
     if let Some(agent) = &view.agent {
-        for (event, bundle) in gathered(&mut client, agent, &view).await? {
+        let of = Belongs::new(&view, &others);
+        for (event, bundle) in gathered(&mut client, agent, &of).await? {
             let content = match args.evidence {
                 true => read(&mut client, agent, &bundle).await?,
                 false => Err(String::new()),
@@ -71,36 +74,68 @@ pub(crate) async fn run(verb: Verb) -> Result<(), Failed> {
     }
 }
 
-async fn find(client: &mut Client, prefix: &str) -> Result<IncidentView, Failed> {
+/// The incident, and all others.
+async fn find(
+    client: &mut Client,
+    prefix: &str,
+) -> Result<(IncidentView, Vec<IncidentView>), Failed> {
     if prefix.len() < PREFIX_MIN {
         let why = format!("{prefix:?} is too short: give at least {PREFIX_MIN} characters");
         return Err(Failed { code: 64, why });
     }
     let all = client.incidents(true, None).await?;
-    let mut named = all.into_iter().filter(|view| view.incident.id.to_string().starts_with(prefix));
-    let first = named.next();
-    let Some(view) = first else {
+    let named = |view: &IncidentView| view.incident.id.to_string().starts_with(prefix);
+    let (mut named, others): (Vec<_>, Vec<_>) = all.into_iter().partition(named);
+    let Some(view) = named.pop() else {
         return Err(Failed::refused(format!(
             "no incident {prefix:?} among the newest 1,000; lubdub incidents --all lists them"
         )));
     };
-    if let Some(other) = named.next() {
+    if let Some(other) = named.pop() {
         return Err(Failed::refused(format!(
             "{prefix:?} is the beginning of {} and of {}",
             view.incident.id, other.incident.id
         )));
     }
-    Ok(view)
+    Ok((view, others))
 }
 
-/// Bundles of the time in which the trouble was open, oldest first. A sidecar dates what it gathers
-/// by a clock of its own; when it came is told by what the collector itself wrote around it.
+/// Which evidence belongs to an incident.
+struct Belongs<'a> {
+    incident: &'a Incident,
+    /// By the answer to an act of this one.
+    here: BTreeSet<&'a str>,
+    /// By the answer to an act of another.
+    elsewhere: BTreeSet<&'a str>,
+}
+
+impl<'a> Belongs<'a> {
+    fn new(view: &'a IncidentView, others: &'a [IncidentView]) -> Self {
+        let named = |view: &'a IncidentView| {
+            view.incident.actions.iter().filter_map(|action| action.evidence.as_deref())
+        };
+        Self {
+            incident: &view.incident,
+            here: named(view).collect(),
+            elsewhere: others.iter().flat_map(named).collect(),
+        }
+    }
+
+    /// No act asked for it: it was gathered after an end, or because a person asked.
+    fn is_unnamed(&self, bundle: &Bundle) -> bool {
+        !self.here.contains(&*bundle.id) && !self.elsewhere.contains(&*bundle.id)
+    }
+}
+
+/// Bundles that acts of the incident name, and those that no act names of the time in which it was
+/// open, oldest first. A sidecar dates what it gathers by a clock of its own; when it came is told
+/// by what the collector itself wrote around it.
 async fn gathered(
     client: &mut Client,
     agent: &AgentId,
-    view: &IncidentView,
+    of: &Belongs<'_>,
 ) -> Result<Vec<(EventView, Bundle)>, Failed> {
-    let incident = &view.incident;
+    let incident = of.incident;
     let mut found = Vec::new();
     let mut waiting = Vec::new();
     let mut before = Wall::default();
@@ -117,15 +152,21 @@ async fn gathered(
                 found.extend(std::mem::take(&mut waiting).into_iter().filter(|_| !over));
                 before = event.at;
             } else if event.kind == EventKind::Evidence
-                && incident.resolved.is_none_or(|resolved| before <= resolved)
-                && event.incarnation.is_none_or(|life| life >= incident.incarnation)
                 && let Ok(Happening::Evidence(bundle)) = serde_json::from_str(&event.detail)
             {
-                waiting.push((event, bundle));
+                if of.here.contains(&*bundle.id) {
+                    found.push((event, bundle));
+                } else if of.is_unnamed(&bundle)
+                    && incident.resolved.is_none_or(|resolved| before <= resolved)
+                    && event.incarnation.is_none_or(|life| life >= incident.incarnation)
+                {
+                    waiting.push((event, bundle));
+                }
             }
         }
         if end {
             found.extend(waiting);
+            found.sort_by_key(|(event, _)| event.seq);
             return Ok(found);
         }
         after = page.last;
@@ -204,7 +245,9 @@ fn text(view: &IncidentView, pieces: &[Piece], evidence: bool, now: Wall) -> Str
     );
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes it");
     for action in &incident.actions {
-        line(format!("  action     {} {} {}", action.at, action.kind, action.outcome));
+        let evidence = action.evidence.as_deref().map(|id| format!(", evidence {}", clean(id)));
+        let evidence = evidence.unwrap_or_default();
+        line(format!("  action     {} {} {}{evidence}", action.at, action.kind, action.outcome));
     }
     for piece in pieces {
         let Bundle { id, reason, path, bytes, .. } = &piece.bundle;

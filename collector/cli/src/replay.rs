@@ -261,7 +261,7 @@ fn json_of(change: &Change) -> serde_json::Value {
     match &change.what {
         Told::Transition(t) => json!({
             "at": at, "agent": agent, "kind": "status", "from": t.from, "to": t.to,
-            "lifecycle": t.lifecycle, "why": t.why,
+            "lifecycle": t.lifecycle, "cause": t.cause, "why": t.why,
         }),
         Told::Act(act) => json!({
             "at": at, "agent": agent, "kind": "act", "act": act.kind, "cause": act.cause,

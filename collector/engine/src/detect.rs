@@ -35,18 +35,16 @@
 //!
 //! Which of these lead to an act is decided in `policy::fusion`.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use lubdub_shared::beat::{Ages, Report};
+use lubdub_shared::cause::Cause;
 use lubdub_shared::command::Precondition;
-use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
 use lubdub_shared::policy::{Act, Policy};
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{Mono, Wall, words};
+use lubdub_shared::time::{Mono, Wall};
 
 use crate::agent::Agent;
+use crate::finding::Finding;
 use setting::Setting;
 
 mod disk;
@@ -181,45 +179,7 @@ pub(crate) fn of_report(report: &Report, policy: &Policy, reported: Wall) -> Vec
     found
 }
 
-/// A finding without the boilerplate.
-pub(crate) struct Draft<const N: usize> {
-    pub(crate) cause: Cause,
-    pub(crate) level: Status,
-    pub(crate) detail: String,
-    pub(crate) evidence: [(&'static str, String); N],
-    pub(crate) rule: &'static str,
-    pub(crate) cancelled_by: &'static str,
-}
-
-impl<const N: usize> From<Draft<N>> for Finding {
-    fn from(draft: Draft<N>) -> Self {
-        Self {
-            cause: draft.cause,
-            level: draft.level,
-            detail: draft.detail,
-            evidence: BTreeMap::from(draft.evidence),
-            rule: draft.rule,
-            cancelled_by: draft.cancelled_by,
-        }
-    }
-}
-
 /// A cause that is a Warning, unless the policy wants it acted on.
 fn level_asked(policy: &Policy, cause: Cause) -> Status {
     if policy.act(cause) >= Act::Restart { Status::Critical } else { Status::Warning }
-}
-
-/// A number with so many decimals.
-fn number(value: Option<f64>, decimals: usize) -> String {
-    value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.decimals$}"))
-}
-
-/// A count.
-fn count(count: Option<u64>) -> String {
-    count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
-}
-
-/// An age in words; "never" when there was none.
-fn age(age: Option<Duration>) -> String {
-    age.map_or_else(|| "never".to_owned(), words)
 }

@@ -26,6 +26,10 @@ pub(crate) use judge::Judge;
 /// How long it doubts then, and after a start on a store that knows agents.
 const WARM_UP: Duration = Duration::from_secs(60);
 
+/// Agents that one tick looks at: when all links are lost at once, what comes in meanwhile waits
+/// for these and not for all. A look that finds something costs a microsecond.
+const LOOKS_MAX: usize = 256;
+
 /// All agents.
 #[derive(Debug)]
 pub struct Fleet {
@@ -106,9 +110,10 @@ impl Fleet {
         self.arm(index, now.mono);
     }
 
-    /// Looks at whoever is due.
+    /// Looks at those who are due; where there are too many at once the rest stays due.
     fn tick(&mut self, now: Now, out: &mut Vec<(AgentIndex, Effect)>) {
-        while let Some((due, index)) = self.deadlines.pop_due(now.mono) {
+        for _ in 0..LOOKS_MAX {
+            let Some((due, index)) = self.deadlines.pop_due(now.mono) else { return };
             let agent = self.agent_mut(index);
             if agent.wake == Some(due) {
                 agent.wake = None;

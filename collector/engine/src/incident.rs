@@ -6,13 +6,16 @@
 
 use std::sync::Arc;
 
-use lubdub_shared::id::IncidentId;
-use lubdub_shared::incident::{Action, ActionOutcome, Cause, Finding, Incident};
+use lubdub_shared::cause::Cause;
+use lubdub_shared::id::{CommandId, IncidentId};
+use lubdub_shared::incident::{Action, ActionOutcome, Incident};
 use lubdub_shared::policy::Act;
 use lubdub_shared::status::Status;
 use lubdub_shared::time::{Now, Wall};
 
 use crate::agent::Agent;
+use crate::finding::Finding;
+use crate::words;
 
 /// Resolved incidents that are kept for reopening; the oldest is forgotten (the store has it).
 const RESOLVED_MAX: usize = 8;
@@ -75,10 +78,13 @@ fn raise(
             opened: now,
             resolved: None,
             incarnation,
-            summary: finding.detail.clone(),
+            summary: words::detail(finding),
             actions: Vec::new(),
         };
-        Arc::make_mut(&mut agent.incidents).push(incident.clone());
+        let incidents = Arc::make_mut(&mut agent.incidents);
+        // Most agents have one at most; when all are lost at once each byte is there many times.
+        incidents.reserve_exact(1);
+        incidents.push(incident.clone());
         return Some(incident);
     };
     let known = &agent.incidents[same];
@@ -92,7 +98,7 @@ fn raise(
     if worse {
         incident.level = finding.level;
     }
-    incident.summary.clone_from(&finding.detail);
+    incident.summary = words::detail(finding);
     Some(incident.clone())
 }
 
@@ -119,19 +125,27 @@ pub(crate) fn add_action(
     Some(incident.clone())
 }
 
+/// How an act ended.
+pub(crate) struct Told<'d> {
+    pub(crate) outcome: ActionOutcome,
+    pub(crate) detail: &'d str,
+    /// Id of the evidence that was gathered for it.
+    pub(crate) evidence: Option<String>,
+}
+
 /// Writes how an act ended. Returns the incident that it stands in.
 pub(crate) fn end_action(
     agent: &mut Agent,
-    command: lubdub_shared::id::CommandId,
-    outcome: ActionOutcome,
-    detail: &str,
+    command: CommandId,
+    told: Told<'_>,
     now: Wall,
 ) -> Option<Incident> {
     Arc::make_mut(&mut agent.incidents).iter_mut().rev().find_map(|incident| {
         let now = not_before(incident, now);
         let action = incident.actions.iter_mut().find(|action| action.command == command)?;
-        action.outcome = outcome;
-        detail.clone_into(&mut action.detail);
+        action.outcome = told.outcome;
+        told.detail.clone_into(&mut action.detail);
+        action.evidence.clone_from(&told.evidence);
         action.at = now;
         Some(incident.clone())
     })

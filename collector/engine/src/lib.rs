@@ -40,10 +40,11 @@ mod slots;
 mod surroundings;
 pub mod trace;
 mod treatment;
+pub mod words;
 
 pub use agent::{Agent, AgentRecord, Stream, Treated, Unanswered};
 pub use asks::{Asks, Deferred, InFlight, LastAct, Progress};
-pub use finding::ActiveFinding;
+pub use finding::{ActiveFinding, Finding};
 pub use fleet::Fleet;
 pub use index::AgentIndex;
 pub use input::{ActRequest, AgentInput, Detached, Input, Refused, StoredAgent};

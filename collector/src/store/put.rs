@@ -42,7 +42,8 @@ impl Put<'_> {
             }
             Op::Transition(t) => {
                 let detail = json!({
-                    "from": t.from, "to": t.to, "lifecycle": t.lifecycle, "why": t.why,
+                    "from": t.from, "to": t.to, "lifecycle": t.lifecycle, "cause": t.cause,
+                    "why": t.why,
                 });
                 self.own(Some(&t.agent), EventKind::Status, t.at, &detail)
             }
@@ -54,6 +55,11 @@ impl Put<'_> {
             }
             Op::Note(agent, text, at) => {
                 self.own(agent.as_ref(), EventKind::Note, *at, &json!({ "text": text }))
+            }
+            Op::WouldHave { agent, kind, cause, reason, at } => {
+                let text = format!("shadow: would have sent {kind}: {reason}");
+                let note = json!({ "text": text, "would_have": kind, "cause": cause });
+                self.own(Some(agent), EventKind::Note, *at, &note)
             }
             Op::Together(ops) => ops.iter().try_for_each(|op| self.op(op)),
             Op::Forget(agent, _) => {

@@ -47,10 +47,11 @@ fn incident() -> Incident {
         summary: "no beat".to_owned(),
         actions: vec![Action {
             command: CommandId::random(rng),
-            kind: lubdub_shared::command::CommandKind::Restart,
+            kind: CommandKind::Restart,
             outcome: ActionOutcome::Done,
             detail: "x".to_owned(),
             at: Wall(8_000_000),
+            evidence: Some("a-1-7".to_owned()),
         }],
     }
 }
@@ -245,7 +246,7 @@ fn restart(seed: u64) -> Box<Command> {
     let rng = &mut fastrand::Rng::with_seed(seed);
     Box::new(Command {
         id: CommandId::random(rng),
-        kind: lubdub_shared::command::CommandKind::Restart,
+        kind: CommandKind::Restart,
         life: Some(LifeId::random(rng)),
         store: StoreId::random(rng),
         epoch: 3,

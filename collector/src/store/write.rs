@@ -236,7 +236,12 @@ fn durable(op: Op, told: &mut Vec<Durable>) {
         Op::Policy(_) => told.push(Durable::Policy),
         Op::Forget(_, index) => told.push(Durable::Forgotten(index)),
         Op::Together(ops) => ops.into_iter().for_each(|op| durable(op, told)),
-        Op::Agent(_) | Op::Incident(..) | Op::Transition(_) | Op::Answer { .. } | Op::Note(..) => {}
+        Op::Agent(_)
+        | Op::Incident(..)
+        | Op::Transition(_)
+        | Op::Answer { .. }
+        | Op::Note(..)
+        | Op::WouldHave { .. } => {}
     }
 }
 

@@ -144,6 +144,7 @@ impl From<Outcome> for pb::Outcome {
             task_cancelled: outcome.task_cancelled,
             survivors: outcome.survivors.into_iter().map(Into::into).collect(),
             to: outcome.to.map(Into::into),
+            evidence: outcome.evidence,
         }
     }
 }
@@ -170,6 +171,7 @@ impl TryFrom<pb::Outcome> for Outcome {
             task_cancelled: outcome.task_cancelled,
             survivors: survivors(outcome.survivors),
             to: outcome.to.map(TryInto::try_into).transpose()?,
+            evidence: outcome.evidence.map(|id| clip(id.into())),
         })
     }
 }

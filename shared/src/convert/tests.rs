@@ -118,6 +118,7 @@ fn outcome(rng: &mut fastrand::Rng) -> Outcome {
         task_cancelled: true,
         survivors: Vec::new(),
         to: Some(life(rng)),
+        evidence: Some("a-1-7".to_owned()),
     }
 }
 

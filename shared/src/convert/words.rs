@@ -4,6 +4,8 @@
 //! A setting of a policy that is not known is taken for the mildest that there is: what a newer
 //! collector means by it, this version could not do anyway.
 
+use std::sync::LazyLock;
+
 use super::{Invalid, pb};
 use crate::beat::{ActivityKind, Phase};
 use crate::command::{CommandKind, Refusal};
@@ -42,6 +44,28 @@ macro_rules! words_on_the_wire {
     )*};
 }
 
+/// A cause has the same name on the wire, so that a new one is written there and in its row alone.
+impl Word for Cause {
+    fn to_wire(self) -> i32 {
+        static NUMBERS: LazyLock<Vec<i32>> = LazyLock::new(|| {
+            let number = |cause: &Cause| {
+                let name = format!("CAUSE_{}", cause.as_str().to_uppercase());
+                i32::from(pb::Cause::from_str_name(&name).expect("tested: each has one"))
+            };
+            Cause::ALL.iter().chain([&Cause::Other]).map(number).collect()
+        });
+        NUMBERS[self as usize]
+    }
+
+    fn from_wire(field: &'static str, number: i32) -> Result<Self, Invalid> {
+        if number == 0 {
+            return Err(Invalid::missing(field));
+        }
+        let known = Self::ALL.iter().find(|cause| cause.to_wire() == number);
+        Ok(known.copied().unwrap_or(Self::Other))
+    }
+}
+
 words_on_the_wire! {
     Status { Ok, Unknown, Warning, Critical } else Unknown
     Phase {
@@ -50,13 +74,6 @@ words_on_the_wire! {
     Lifecycle {
         Starting, Running, Stopping, Restarting, Verifying, Stopped, Failed, Quarantined,
         Terminated, Other,
-    } else Other
-    Cause {
-        Exited, Crashed, KilledByOther, CrashLoop, NeverSeen, Silent, BusySilent, NoProgress,
-        LeaseExpired, ReportedFailure, Inactive, Paused, Unreachable, Missing, Duplicate, SickDisk,
-        TaskOverdue, Missed, WaitingHuman, Looping, EnergyLow, EnergyGone, BurnWithoutProgress,
-        MemoryHigh, MemoryLeak, SlowResponse, TaskFailures, Flapping, OomKilled, Unkillable,
-        SickSidecar, Unheard, EndedEarly, Other,
     } else Other
     ActivityKind { Output, Io, Network, Child, Cpu, Unreadable, Other } else Other
     CommandKind { Restart, Stop, Start, Apoptosis, Revive, Nudge, Capture, Other } else Other
@@ -72,4 +89,19 @@ words_on_the_wire! {
     RestartOn { Failure, Always, Never } else Failure
     Exhausted { Apoptosis, Quarantine } else Quarantine
     UnknownExit { Failure, Success } else Failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_number_of_its_own() {
+        for &cause in Cause::ALL.iter().chain([&Cause::Other]) {
+            assert_eq!(Cause::from_wire("cause", cause.to_wire()), Ok(cause));
+        }
+        let newest = Cause::ALL.iter().map(|cause| cause.to_wire()).max();
+        let on_the_wire = (1..=126).filter(|number| pb::Cause::try_from(*number).is_ok());
+        assert_eq!(on_the_wire.max(), newest, "the wire knows one that has no row");
+    }
 }

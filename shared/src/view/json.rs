@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, Next, Rung, WhatIf,
+    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, Next, Rung,
+    Shorter, WhatIf,
 };
 use crate::beat::{Phase, Report, ResponseTime, TaskCounts};
 use crate::command::CommandKind;
+use crate::facts::Facts;
 use crate::id::{AgentId, IncidentId, StoreId};
 use crate::incident::{ActionOutcome, Cause};
 use crate::session::EventKind;
@@ -68,6 +70,7 @@ struct FindingJson {
     level: Status,
     since: Wall,
     detail: String,
+    facts: Facts,
 }
 
 #[derive(Debug, Serialize)]
@@ -172,6 +175,7 @@ fn agent_json(view: &AgentView, now: Wall) -> AgentJson {
         level: f.level,
         since: f.since,
         detail: f.detail.clone(),
+        facts: f.facts.clone(),
     };
     AgentJson {
         agent: view.agent.to_string(),
@@ -244,6 +248,7 @@ struct ActionJson {
     outcome: ActionOutcome,
     detail: String,
     at: Wall,
+    evidence: Option<String>,
 }
 
 impl IncidentsJson {
@@ -261,6 +266,7 @@ fn incident_json(view: &IncidentView) -> IncidentJson {
         outcome: action.outcome,
         detail: action.detail.clone(),
         at: action.at,
+        evidence: action.evidence.clone(),
     };
     IncidentJson {
         id: incident.id,
@@ -283,11 +289,30 @@ pub struct ExplainJson {
     agent: String,
     status: Status,
     findings: Vec<ExplainedFinding>,
+    clocks: Facts,
     deadlines: BTreeMap<String, String>,
+    settings: Facts,
     configured: BTreeMap<String, String>,
     what_if: Vec<WhatIf>,
+    shorter: Vec<ShorterJson>,
     suggestions: Vec<String>,
     next: Option<NextJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShorterJson {
+    of: String,
+    gaps: u64,
+    longest_ms: u64,
+    enough_ms: u64,
+    in_force_ms: u64,
+}
+
+fn shorter(shorter: &Shorter) -> ShorterJson {
+    let Shorter { of, gaps, longest, enough, in_force } = shorter;
+    let [longest_ms, enough_ms, in_force_ms] =
+        [longest, enough, in_force].map(|time| millis(*time));
+    ShorterJson { of: of.clone(), gaps: *gaps, longest_ms, enough_ms, in_force_ms }
 }
 
 #[derive(Debug, Serialize)]
@@ -295,6 +320,8 @@ struct ExplainedFinding {
     cause: Cause,
     level: Status,
     since: Wall,
+    detail: String,
+    facts: Facts,
     evidence: BTreeMap<String, String>,
     rule: String,
     cancelled_by: String,
@@ -307,6 +334,8 @@ impl ExplainJson {
             cause: f.cause,
             level: f.level,
             since: f.since,
+            detail: f.detail.clone(),
+            facts: f.facts.clone(),
             evidence: f.evidence.clone(),
             rule: f.rule.clone(),
             cancelled_by: f.cancelled_by.clone(),
@@ -316,10 +345,13 @@ impl ExplainJson {
             agent: explanation.agent.agent.to_string(),
             status: explanation.agent.status,
             findings: explanation.agent.findings.iter().map(finding).collect(),
+            clocks: explanation.clocks.clone(),
             deadlines: explanation.deadlines.clone(),
+            settings: explanation.settings.clone(),
             configured: explanation.configured.clone(),
             what_if: explanation.what_if.clone(),
-            suggestions: explanation.suggestions.clone(),
+            shorter: explanation.suggestions.iter().map(shorter).collect(),
+            suggestions: explanation.suggestions.iter().map(ToString::to_string).collect(),
             next: explanation.agent.next.as_ref().map(next_json),
         }
     }

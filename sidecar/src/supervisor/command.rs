@@ -54,6 +54,7 @@ impl Supervisor {
             task_cancelled: false,
             survivors: Vec::new(),
             to: None,
+            evidence: None,
         };
         let destructive = command.kind.is_destructive();
         let planned = self.check(&command, Duration::ZERO, now).and_then(|()| self.plan(&command));

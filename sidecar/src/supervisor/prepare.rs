@@ -181,17 +181,20 @@ impl Supervisor {
             Purpose::BeforeStop => {
                 if let Ok(id) = &kept {
                     self.add_to_answer(&format!(", evidence {id}"));
+                    if let Some(intent) = self.memory.intent.as_mut().filter(|i| i.begun) {
+                        intent.outcome.evidence = Some(id.clone());
+                    }
                 }
                 self.prepared(Step::Evidence, out);
             }
             Purpose::Asked(command) => {
                 let ours = |asked: &mut Outcome| asked.command == command;
                 let Some(asked) = self.capturing.take_if(ours) else { return };
-                let (ending, detail) = match kept {
+                let (ending, detail) = match &kept {
                     Ok(id) => (Ending::Done, format!("evidence {id}{place}")),
-                    Err(why) => (Ending::Failed, why),
+                    Err(why) => (Ending::Failed, why.clone()),
                 };
-                self.finish(Outcome { ending, detail, ..asked }, out);
+                self.finish(Outcome { ending, detail, evidence: kept.ok(), ..asked }, out);
             }
             Purpose::AfterEnd | Purpose::Unkillable => {}
         }

@@ -11,6 +11,7 @@ use lubdub_shared::time::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::{Agent, Stream};
+use crate::words;
 
 /// What must be known of an agent after a restart of the collector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +95,7 @@ impl Agent {
             treating: self.treatment.trouble().map(|standing| Treated {
                 cause: standing.finding.cause,
                 level: standing.finding.level,
-                detail: standing.finding.detail.clone(),
+                detail: words::detail(&standing.finding),
                 since: standing.since.wall,
             }),
             verifying: self.treatment.proof().is_some(),

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::cause::Cause;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::words;
 
-use super::{Draft, View};
+use super::View;
 use crate::agent::{Agent, CONFLICT_GONE};
+use crate::finding::Finding;
 
 /// A sidecar that is replaced overlaps with its successor for less.
 const OVERLAP_MAX: Duration = Duration::from_secs(10);
@@ -23,13 +23,10 @@ pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
     if lasted < OVERLAP_MAX || !both || gone || (view.warming && !stands) {
         return None;
     }
-    let finding = Draft {
-        cause: Cause::Duplicate,
-        level: Status::Critical,
-        detail: format!("another sidecar reports this agent too, for {}", words(lasted)),
-        evidence: [("instance", rival.instance.to_string()), ("host", agent.who.host.clone())],
-        rule: "two sidecar instances report one agent for more than 10 s; nobody acts on either",
-        cancelled_by: "the end of one of them: look for a second lubdub-sidecar run with this id",
-    };
-    Some(finding.into())
+    let facts = [
+        ("instance", rival.instance.to_string().into()),
+        ("host", agent.who.host.as_str().into()),
+        ("lasted", lasted.into()),
+    ];
+    Some(Finding::new(Cause::Duplicate, Status::Critical, facts))
 }

@@ -1,11 +1,12 @@
 //! EndedEarly: it ended well, and had not finished what it had begun. Nobody restarts it for that;
 //! somebody must know.
 
-use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::cause::Cause;
 use lubdub_shared::status::Status;
 
-use super::{Draft, View};
+use super::View;
 use crate::agent::Agent;
+use crate::finding::Finding;
 
 /// It is found when the end is told, by what was reported last of that life, and stands until
 /// another life begins or the agent is forgotten.
@@ -24,14 +25,5 @@ pub(super) fn find(agent: &Agent, _: View) -> Option<Finding> {
     if open == 0 || report.life != agent.seen.life || report.lifecycle.is_down() {
         return None;
     }
-    let tasks = if open == 1 { "task" } else { "tasks" };
-    let finding = Draft {
-        cause: Cause::EndedEarly,
-        level: Status::Warning,
-        detail: format!("ended well with {open} {tasks} open"),
-        evidence: [("open", open.to_string())],
-        rule: "a clean exit that nobody asked for, while tasks of that life were open",
-        cancelled_by: "another life; or lubdub forget",
-    };
-    Some(finding.into())
+    Some(Finding::new(Cause::EndedEarly, Status::Warning, [("open", open.into())]))
 }

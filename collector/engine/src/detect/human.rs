@@ -2,14 +2,14 @@
 //! for it; but somebody must know.
 
 use lubdub_shared::beat::Report;
-use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::cause::Cause;
 use lubdub_shared::late::Late;
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::words;
 
 use super::setting::clock;
-use super::{Detector, Draft, never_acted_on};
+use super::{Detector, never_acted_on};
+use crate::finding::Finding;
 
 pub(super) const DETECTOR: Detector = Detector {
     causes: &[Cause::WaitingHuman],
@@ -22,18 +22,10 @@ pub(super) fn find(report: &Report, late: &Late, policy: &Policy) -> Option<Find
     if !late.human {
         return None;
     }
-    let waited = words(report.ages.phase_age);
-    let said = match report.vitals.text.as_str() {
-        "" => String::new(),
-        text => format!(": {text}"),
-    };
-    let finding = Draft {
-        cause: Cause::WaitingHuman,
-        level: Status::Warning,
-        detail: format!("needs you: waits for a person for {waited}{said}"),
-        evidence: [("waited", waited), ("human_after", words(policy.human_after))],
-        rule: "phase waiting_human for human_after; never leads to more than a word",
-        cancelled_by: "another phase",
-    };
-    Some(finding.into())
+    let facts = [
+        ("waited", report.ages.phase_age.into()),
+        ("human_after", policy.human_after.into()),
+        ("said", report.vitals.text.as_str().into()),
+    ];
+    Some(Finding::new(Cause::WaitingHuman, Status::Warning, facts))
 }

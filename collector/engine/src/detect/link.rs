@@ -4,12 +4,12 @@
 //! restart or an apoptosis: the rows of these causes let them do no more than tell, and the ladder
 //! acts on nothing but a report that has just arrived.
 
-use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::cause::Cause;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::words;
 
-use super::{Draft, View};
+use super::View;
 use crate::agent::{Agent, Stream};
+use crate::finding::Finding;
 
 pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
     let since = agent.unreachable_at()?;
@@ -20,20 +20,15 @@ pub(super) fn find(agent: &Agent, view: View) -> Option<Finding> {
         return None;
     }
     let missing = view.now >= since.after(agent.policy.missing_after);
-    let silent = words(view.now.since(agent.link.heard));
-    let stream = match agent.link.stream {
+    let link = match agent.link.stream {
         Stream::Up { .. } => "the stream stands, but nothing comes",
         Stream::Lost => "the stream was lost",
         Stream::Left { .. } => "the sidecar is not back",
     };
-    let finding = Draft {
-        cause: if missing { Cause::Missing } else { Cause::Unreachable },
-        level: if missing { Status::Critical } else { Status::Unknown },
-        detail: format!("no report for {silent}; {stream}"),
-        evidence: [("report_age", silent), ("link", stream.to_owned())],
-        rule: "no report for unreachable_after and three intervals; Missing at missing_after more. \
-               Says nothing about the agent, and never leads to an act",
-        cancelled_by: "a report",
+    let (cause, level) = match missing {
+        true => (Cause::Missing, Status::Critical),
+        false => (Cause::Unreachable, Status::Unknown),
     };
-    Some(finding.into())
+    let age = view.now.since(agent.link.heard);
+    Some(Finding::new(cause, level, [("report_age", age.into()), ("link", link.into())]))
 }

@@ -7,15 +7,14 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
-use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::cause::Cause;
+use lubdub_shared::facts::Fact;
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::words;
 
 use super::setting::{bound, clock};
-use super::{Detector, Draft, never_acted_on};
-
-const MIB: f64 = 1_048_576.0;
+use super::{Detector, never_acted_on};
+use crate::finding::Finding;
 
 /// What is used, and the limit, bytes.
 fn used(report: &Report) -> Option<(f64, f64)> {
@@ -41,27 +40,15 @@ pub(super) fn high(report: &Report, policy: &Policy) -> Option<Finding> {
     if share < limits.high {
         return None;
     }
-    let finding = Draft {
-        cause: Cause::MemoryHigh,
-        level: if share >= limits.critical { Status::Critical } else { Status::Warning },
-        detail: format!(
-            "{:.0} of {:.0} MiB, {:.0} % of the limit",
-            used / MIB,
-            limit / MIB,
-            share * 100.0
-        ),
-        evidence: [
-            ("memory_bytes", format!("{used:.0}")),
-            ("limit_bytes", format!("{limit:.0}")),
-            ("share", format!("{share:.3}")),
-            ("high", limits.high.to_string()),
-            ("critical", limits.critical.to_string()),
-        ],
-        rule: "resident memory of the tree over the least limit of its cgroups, the machine and \
-               memory.limit; Warning at memory.high, Critical at memory.critical",
-        cancelled_by: "less memory",
-    };
-    Some(finding.into())
+    let level = if share >= limits.critical { Status::Critical } else { Status::Warning };
+    let facts = [
+        ("memory_bytes", Fact::Count(report.vitals.memory_bytes)),
+        ("limit_bytes", Fact::Count(report.vitals.memory_trend.limit)),
+        ("share", share.into()),
+        ("high", limits.high.into()),
+        ("critical", limits.critical.into()),
+    ];
+    Some(Finding::new(Cause::MemoryHigh, level, facts))
 }
 
 pub(super) const LEAK: Detector = Detector {
@@ -86,26 +73,18 @@ pub(super) fn leak(report: &Report, policy: &Policy) -> Option<Finding> {
     if reaches > limits.leak_within {
         return None;
     }
-    let per_minute = |slope: f64| format!("{:.2}", slope * 60.0 / MIB);
-    let finding = Draft {
-        cause: Cause::MemoryLeak,
-        level: if used / limit >= limits.critical { Status::Critical } else { Status::Warning },
-        detail: format!(
-            "grows by {} MiB a minute in three windows, and reaches its limit of {:.0} MiB in {}",
-            per_minute(slowest),
-            limit / MIB,
-            words(reaches)
-        ),
-        evidence: [
-            ("memory_bytes", format!("{used:.0}")),
-            ("limit_bytes", format!("{limit:.0}")),
-            ("mib_per_minute", slopes.map(per_minute).join(", ")),
-            ("reaches_limit_in", words(reaches)),
-            ("window", words(limits.window)),
-        ],
-        rule: "above memory.leak_above of the limit, the minima grow in windows of memory.window \
-               and 6 and 36 times that, and reach the limit within memory.leak_within in each",
-        cancelled_by: "a flat floor in any of the windows",
-    };
-    Some(finding.into())
+    let critical = used / limit >= limits.critical;
+    let [short, middle, long] = slopes;
+    let facts = [
+        ("memory_bytes", Fact::Count(report.vitals.memory_bytes)),
+        ("limit_bytes", Fact::Count(report.vitals.memory_trend.limit)),
+        ("slowest_bytes_per_second", slowest.into()),
+        ("short_bytes_per_second", short.into()),
+        ("middle_bytes_per_second", middle.into()),
+        ("long_bytes_per_second", long.into()),
+        ("reaches_limit_in", reaches.into()),
+        ("window", limits.window.into()),
+    ];
+    let level = if critical { Status::Critical } else { Status::Warning };
+    Some(Finding::new(Cause::MemoryLeak, level, facts))
 }

@@ -5,14 +5,15 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::Ages;
-use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::cause::Cause;
 use lubdub_shared::late::{Past, interval_missed};
 use lubdub_shared::policy::{Due, Expected, Policy};
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{Wall, words};
+use lubdub_shared::time::Wall;
 use lubdub_shared::trend::CheckAge;
 
-use super::{Detector, Draft, never_acted_on};
+use super::{Detector, never_acted_on};
+use crate::finding::Finding;
 
 pub(super) const DETECTOR: Detector = Detector {
     causes: &[Cause::Missed],
@@ -38,32 +39,16 @@ pub(super) fn find(ages: &Ages, policy: &Policy, wall: Wall) -> Option<Finding> 
 }
 
 fn finding(check: &CheckAge, past: Past, expected: &Expected, others: &[&str]) -> Finding {
-    let last = words(check.age);
-    let also = match others {
-        [] => String::new(),
-        others => format!("; missed too: {}", others.join(", ")),
-    };
-    let came = if check.came { format!("came {last} ago") } else { "never came".to_owned() };
-    Draft {
-        cause: Cause::Missed,
-        level: if past == Past::Critical { Status::Critical } else { Status::Warning },
-        detail: format!(
-            "check {} {came}; it is due {}, grace {}{also}",
-            check.name,
-            expected.due,
-            words(expected.grace)
-        ),
-        evidence: [
-            ("check", check.name.clone()),
-            ("age", last),
-            ("due", expected.due.to_string()),
-            ("grace", words(expected.grace)),
-        ],
-        rule: "check.NAME did not come by its time and grace; Critical when the next one is \
-               missed too",
-        cancelled_by: "that check",
-    }
-    .into()
+    let level = if past == Past::Critical { Status::Critical } else { Status::Warning };
+    let facts = [
+        ("check", check.name.as_str().into()),
+        ("age", check.age.into()),
+        ("came", check.came.into()),
+        ("due", expected.due.to_string().into()),
+        ("grace", expected.grace.into()),
+        ("others", others.join(", ").into()),
+    ];
+    Finding::new(Cause::Missed, level, facts)
 }
 
 /// Times of a crontab line that have passed, with the grace, since the check last came.

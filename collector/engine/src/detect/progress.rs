@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::{Ages, Report};
+use lubdub_shared::cause::Cause;
 use lubdub_shared::command::Precondition;
-use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::facts::Fact;
 use lubdub_shared::late::{Late, Past};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{scaled, words};
+use lubdub_shared::time::scaled;
 
+use super::Detector;
 use super::setting::Setting;
-use super::{Detector, Draft, age};
+use crate::finding::Finding;
 
 pub(super) const DETECTOR: Detector = Detector {
     causes: &[Cause::NoProgress],
@@ -26,29 +28,16 @@ pub(super) fn find(ages: &Ages, late: &Late, policy: &Policy) -> Option<Finding>
         Past::Warning => Status::Warning,
         Past::Critical => Status::Critical,
     };
-    let active = if late.inert { "and no activity either" } else { "though the tree is active" };
-    let finding = Draft {
-        cause: Cause::NoProgress,
-        level,
-        detail: format!(
-            "{} for {}, {active}; the last beat {} ago",
-            if ages.progress.frozen.is_some() { "no progress" } else { "its counter never moved" },
-            age(ages.progress.frozen.or(ages.progress.still)),
-            age(ages.beat)
-        ),
-        evidence: [
-            ("frozen", age(ages.progress.frozen)),
-            ("progress", ages.progress.counter.to_string()),
-            ("window", words(ages.progress_window(policy))),
-            ("beat_age", age(ages.beat)),
-            ("activity_age", age(ages.activity.map(|last| last.age))),
-        ],
-        rule: "progress frozen for progress_window is a Warning, for twice as long Critical; it \
-               leads to a restart only without activity or with a second finding. A counter that \
-               never moved in this life is told, and no more",
-        cancelled_by: "a step of progress, a finished task, or an idle phase",
-    };
-    Some(finding.into())
+    let facts = [
+        ("frozen", ages.progress.frozen.into()),
+        ("still", ages.progress.still.into()),
+        ("progress", ages.progress.counter.into()),
+        ("window", ages.progress_window(policy).into()),
+        ("beat_age", ages.beat.into()),
+        ("activity_age", ages.activity.map(|last| last.age).into()),
+        ("inactive", late.inert.into()),
+    ];
+    Some(Finding::new(Cause::NoProgress, level, facts))
 }
 
 /// Where the tree is inactive too it has to stay so; a second reason needs no more than a counter
@@ -67,9 +56,9 @@ fn progress_key(ages: &Ages, policy: &Policy) -> String {
     }
 }
 
-fn turn_progress(policy: &mut Policy, report: &mut Report, by: f64) -> Option<String> {
+fn turn_progress(policy: &mut Policy, report: &mut Report, by: f64) -> Option<Fact> {
     let window = scaled(report.ages.progress_window(policy), by);
     report.ages.progress.window = window;
     (policy.progress_window, policy.phase) = (window, Default::default());
-    Some(words(window))
+    Some(window.into())
 }

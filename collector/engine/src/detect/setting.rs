@@ -3,6 +3,7 @@
 
 use lubdub_shared::beat::{Ages, Report};
 use lubdub_shared::cause::Cause;
+use lubdub_shared::facts::Fact;
 use lubdub_shared::policy::Policy;
 
 /// One setting.
@@ -12,12 +13,12 @@ pub(crate) struct Setting {
     /// The causes that it decides.
     pub(crate) causes: &'static [Cause],
     /// Turns it by a factor; its value then. `None` where it does not apply.
-    pub(crate) turn: fn(&mut Policy, &mut Report, f64) -> Option<String>,
+    pub(crate) turn: fn(&mut Policy, &mut Report, f64) -> Option<Fact>,
 }
 
 impl Setting {
     /// What it is set to.
-    pub(crate) fn value(&self, policy: &Policy, report: &Report) -> Option<String> {
+    pub(crate) fn value(&self, policy: &Policy, report: &Report) -> Option<Fact> {
         (self.turn)(&mut policy.clone(), &mut report.clone(), 1.0)
     }
 }
@@ -29,7 +30,7 @@ macro_rules! clock {
             causes: &[$(lubdub_shared::cause::Cause::$cause),*],
             turn: |policy, _, by| {
                 policy.$($field).+ = lubdub_shared::time::scaled(policy.$($field).+, by);
-                Some(lubdub_shared::time::words(policy.$($field).+))
+                Some(policy.$($field).+.into())
             },
         }
     };
@@ -42,7 +43,7 @@ macro_rules! bound {
             causes: &[$(lubdub_shared::cause::Cause::$cause),*],
             turn: |policy, _, by| {
                 policy.$($field).+ *= by;
-                Some(format!("{:.2}", policy.$($field).+))
+                Some(policy.$($field).+.into())
             },
         }
     };
@@ -57,7 +58,7 @@ macro_rules! count {
             turn: |policy, _, by| {
                 let turned = $crate::detect::setting::times(policy.$($field).+.get(), by);
                 policy.$($field).+ = turned;
-                Some(turned.to_string())
+                Some(turned.get().into())
             },
         }
     };

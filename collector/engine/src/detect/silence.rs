@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use lubdub_shared::beat::{Ages, Report};
+use lubdub_shared::cause::Cause;
 use lubdub_shared::command::Precondition;
-use lubdub_shared::incident::{Cause, Finding};
+use lubdub_shared::facts::Fact;
 use lubdub_shared::late::{Late, Past, Silence};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{scaled, words};
+use lubdub_shared::time::scaled;
 
+use super::Detector;
 use super::setting::{Setting, clock, count};
-use super::{Detector, Draft, age};
+use crate::finding::Finding;
 
 pub(super) const DETECTOR: Detector = Detector {
     causes: &[Cause::Silent, Cause::BusySilent, Cause::NeverSeen, Cause::Inactive],
@@ -64,18 +66,10 @@ fn deadline_key(ages: &Ages, policy: &Policy) -> String {
     }
 }
 
-fn turn_deadline(_: &mut Policy, report: &mut Report, by: f64) -> Option<String> {
+fn turn_deadline(_: &mut Policy, report: &mut Report, by: f64) -> Option<Fact> {
     let deadline = report.ages.deadline.as_mut()?;
     deadline.after = scaled(deadline.after, by).max(Duration::from_millis(1));
-    Some(words(deadline.after))
-}
-
-/// The age of the beat; where part of it was leased or paused, also what counts of it.
-fn without_beat(ages: &Ages) -> String {
-    let age = ages.beat.unwrap_or(ages.up);
-    let uncounted = age.saturating_sub(ages.silence) >= Duration::from_secs(1);
-    let counts = uncounted.then(|| format!(" ({} of it count)", words(ages.silence)));
-    words(age) + &counts.unwrap_or_default()
+    Some(deadline.after.into())
 }
 
 /// Since the last activity, as it was; what was leased or paused of it does not count.
@@ -84,95 +78,53 @@ fn without_activity(ages: &Ages) -> Duration {
 }
 
 fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding {
-    let deadline = ages.deadline.map(|deadline| deadline.after);
-    let enough = match ages.deadline {
+    let critical_at = match ages.deadline {
         Some(deadline) if deadline.explicit => 1,
         Some(_) | None => policy.failures_before_critical.get(),
     };
-    Draft {
-        cause: Cause::Silent,
-        level: if critical { Status::Critical } else { Status::Warning },
-        detail: format!(
-            "no beat for {}, no activity for {} (deadline {}, missed {misses}, \
-             critical at {enough}){}",
-            without_beat(ages),
-            words(without_activity(ages)),
-            age(deadline),
-            if ages.unheard {
-                "; not heard since its sidecar was restarted: no restart"
-            } else {
-                ""
-            }
-        ),
-        evidence: [
-            ("beat_age", age(ages.beat)),
-            ("silence", words(ages.silence)),
-            ("activity_age", age(ages.activity.map(|last| last.age))),
-            ("deadline", age(deadline)),
-            ("misses", misses.to_string()),
-            ("beats", ages.beats.to_string()),
-        ],
-        rule: "neither beat nor activity for failures_before_critical x heartbeat_deadline \
-               (or the phase's deadline, or the agent's own contract at the first miss)",
-        cancelled_by: "a beat, or activity of the tree",
-    }
-    .into()
+    let facts = [
+        ("beat_age", ages.beat.into()),
+        ("silence", ages.silence.into()),
+        ("inactive", without_activity(ages).into()),
+        ("activity_age", ages.activity.map(|last| last.age).into()),
+        ("deadline", ages.deadline.map(|deadline| deadline.after).into()),
+        ("misses", misses.into()),
+        ("critical_at", critical_at.into()),
+        ("beats", ages.beats.into()),
+        ("unheard", ages.unheard.into()),
+    ];
+    let level = if critical { Status::Critical } else { Status::Warning };
+    Finding::new(Cause::Silent, level, facts)
 }
 
 fn busy(ages: &Ages, policy: &Policy, capped: bool) -> Finding {
     let activity = ages.activity.map_or("activity", |last| last.kind.as_str());
-    Draft {
-        cause: Cause::BusySilent,
-        level: if capped { Status::Critical } else { Status::Warning },
-        detail: format!(
-            "no beat for {}, but {activity} {} ago",
-            without_beat(ages),
-            words(without_activity(ages))
-        ),
-        evidence: [
-            ("beat_age", age(ages.beat)),
-            ("silence", words(ages.silence)),
-            ("activity", activity.to_owned()),
-            ("activity_age", words(without_activity(ages))),
-            ("busy_cap", words(policy.busy_cap)),
-        ],
-        rule: "no beat for the deadline while the tree is active; Critical at busy_cap",
-        cancelled_by: "a beat",
-    }
-    .into()
+    let facts = [
+        ("beat_age", ages.beat.into()),
+        ("silence", ages.silence.into()),
+        ("activity", activity.into()),
+        ("activity_age", without_activity(ages).into()),
+        ("busy_cap", policy.busy_cap.into()),
+    ];
+    let level = if capped { Status::Critical } else { Status::Warning };
+    Finding::new(Cause::BusySilent, level, facts)
 }
 
 fn never_seen(ages: &Ages, policy: &Policy, level: Status) -> Finding {
-    Draft {
-        cause: Cause::NeverSeen,
-        level,
-        detail: format!("beats are expected, and none came in {}", words(ages.up)),
-        evidence: [
-            ("up", words(ages.up)),
-            ("activity_age", age(ages.activity.map(|last| last.age))),
-            ("startup_grace", words(policy.startup_grace)),
-        ],
-        rule: "expect_beats, and no beat within startup_grace; Critical without activity",
-        cancelled_by: "a beat",
-    }
-    .into()
+    let facts = [
+        ("up", ages.up.into()),
+        ("activity_age", ages.activity.map(|last| last.age).into()),
+        ("startup_grace", policy.startup_grace.into()),
+    ];
+    Finding::new(Cause::NeverSeen, level, facts)
 }
 
 fn inactive(ages: &Ages, policy: &Policy) -> Finding {
-    Draft {
-        cause: Cause::Inactive,
-        level: super::level_asked(policy, Cause::Inactive),
-        detail: format!(
-            "{}, and shows no activity for {}",
-            if ages.beats == 0 { "never beats" } else { "has not beaten on purpose" },
-            words(without_activity(ages))
-        ),
-        evidence: [
-            ("activity_age", age(ages.activity.map(|last| last.age))),
-            ("inactive_after", words(policy.inactive_after)),
-        ],
-        rule: "not armed by beats in this life, and no activity for inactive_after",
-        cancelled_by: "a beat, or activity of the tree",
-    }
-    .into()
+    let facts = [
+        ("beats", ages.beats.into()),
+        ("inactive", without_activity(ages).into()),
+        ("activity_age", ages.activity.map(|last| last.age).into()),
+        ("inactive_after", policy.inactive_after.into()),
+    ];
+    Finding::new(Cause::Inactive, super::level_asked(policy, Cause::Inactive), facts)
 }

@@ -1,15 +1,16 @@
 //! TaskOverdue and TaskFailures: tasks that do not end, and tasks that end badly.
 
 use lubdub_shared::beat::Report;
+use lubdub_shared::cause::Cause;
 use lubdub_shared::command::Precondition;
-use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::{Late, Past};
 use lubdub_shared::policy::Policy;
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{scaled, words};
+use lubdub_shared::time::scaled;
 
 use super::setting::{Setting, bound, count};
-use super::{Detector, Draft, age, never_acted_on};
+use super::{Detector, never_acted_on};
+use crate::finding::Finding;
 
 pub(super) const OVERDUE: Detector = Detector {
     causes: &[Cause::TaskOverdue],
@@ -23,7 +24,7 @@ pub(super) const OVERDUE: Detector = Detector {
         turn: |policy, _, by| {
             let timeout = scaled(policy.task_timeout?, by);
             policy.task_timeout = Some(timeout);
-            Some(words(timeout))
+            Some(timeout.into())
         },
     }],
 };
@@ -34,25 +35,12 @@ pub(super) fn overdue(report: &Report, late: &Late, policy: &Policy) -> Option<F
         Past::Warning => Status::Warning,
         Past::Critical => Status::Critical,
     };
-    let finding = Draft {
-        cause: Cause::TaskOverdue,
-        level,
-        detail: format!(
-            "a task is open for {} (task_timeout {}), of {} open ones the oldest",
-            age(report.ages.oldest_task),
-            age(policy.task_timeout),
-            report.vitals.tasks.open
-        ),
-        evidence: [
-            ("oldest_task", age(report.ages.oldest_task)),
-            ("task_timeout", age(policy.task_timeout)),
-            ("open", report.vitals.tasks.open.to_string()),
-        ],
-        rule: "the oldest open task passed task_timeout; Critical at twice as long. What was \
-               leased, paused or waited for a rate limit does not count",
-        cancelled_by: "the end of that task",
-    };
-    Some(finding.into())
+    let facts = [
+        ("oldest_task", report.ages.oldest_task.into()),
+        ("task_timeout", policy.task_timeout.into()),
+        ("open", report.vitals.tasks.open.into()),
+    ];
+    Some(Finding::new(Cause::TaskOverdue, level, facts))
 }
 
 pub(super) const FAILURES: Detector = Detector {
@@ -71,17 +59,11 @@ pub(super) fn failures(report: &Report, policy: &Policy) -> Option<Finding> {
     if recent.failed < limits.least.get() || share < limits.share {
         return None;
     }
-    let finding = Draft {
-        cause: Cause::TaskFailures,
-        level: Status::Warning,
-        detail: format!("of the last {} tasks {} failed", recent.ended, recent.failed),
-        evidence: [
-            ("ended", recent.ended.to_string()),
-            ("failed", recent.failed.to_string()),
-            ("share", format!("{share:.2} (limit {})", limits.share)),
-        ],
-        rule: "of the newest 20 tasks failures.share failed, and at least failures.least",
-        cancelled_by: "tasks that end well",
-    };
-    Some(finding.into())
+    let facts = [
+        ("ended", recent.ended.into()),
+        ("failed", recent.failed.into()),
+        ("share", share.into()),
+        ("limit", limits.share.into()),
+    ];
+    Some(Finding::new(Cause::TaskFailures, Status::Warning, facts))
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lubdub_shared::beat::Report;
+use lubdub_shared::cause::Cause;
 use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
 use lubdub_shared::id::{CommandId, SpoolId};
-use lubdub_shared::incident::{Cause, Transition};
+use lubdub_shared::incident::{Incident, Transition};
 use lubdub_shared::policy::VersionedPolicy;
 use lubdub_shared::session::{self, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
@@ -16,7 +17,7 @@ use super::trouble;
 use crate::agent::{Agent, Stream};
 use crate::asks::ANSWER_MARGIN;
 use crate::detect::{self, View};
-use crate::finding::ActiveFinding;
+use crate::finding::{ActiveFinding, Finding};
 use crate::flaps::Flaps;
 use crate::gate::{self, Gate, Permit, Proposal, Shut};
 use crate::index::AgentIndex;
@@ -24,7 +25,7 @@ use crate::policy::ladder::{self, Step};
 use crate::policy::verify::{self, Proof};
 use crate::surroundings::Surroundings;
 use crate::treatment::Change;
-use crate::{Detached, Effect, incident};
+use crate::{Detached, Effect, incident, words};
 
 /// The parts of the fleet that one event may touch.
 pub(crate) struct Judge<'f> {
@@ -198,12 +199,20 @@ impl Judge<'_> {
             None => Status::Unknown,
         };
         let from = std::mem::replace(&mut self.agent.seen.status, status);
+        let incidents = incident::sync(self.agent, now, self.rng);
         if from != status || lifecycle_before != self.agent.seen.lifecycle {
-            let why = worst.map(|f| format!("{}: {}", f.cause, f.detail)).unwrap_or_default();
+            let worst = self.agent.seen.findings.first().map(|standing| &standing.finding);
+            let told = |worst: &Finding| {
+                let begins = |i: &&Incident| i.resolved.is_none() && i.cause == worst.cause;
+                // What has just been said is not said anew.
+                let said = incidents.iter().find(begins).map(|i| i.summary.clone());
+                format!("{}: {}", worst.cause, said.unwrap_or_else(|| words::detail(worst)))
+            };
+            let (cause, why) = (worst.map(|f| f.cause), worst.map(told).unwrap_or_default());
             let lifecycle = self.agent.seen.lifecycle;
-            self.emit(Effect::Transition(Transition { from, to: status, lifecycle, why }));
+            self.emit(Effect::Transition(Transition { from, to: status, lifecycle, cause, why }));
         }
-        for incident in incident::sync(self.agent, now, self.rng) {
+        for incident in incidents {
             self.emit(Effect::Incident(Box::new(incident)));
         }
     }
@@ -216,25 +225,7 @@ impl Judge<'_> {
         if let Some(treated) = self.agent.treatment.trouble()
             && !findings.iter().any(|s| s.finding.cause == treated.finding.cause || unknown(s))
         {
-            let mut finding = treated.finding.clone();
-            finding.cancelled_by = match self.agent.seen.lifecycle {
-                Lifecycle::Terminated => "a person: lubdub revive",
-                Lifecycle::Quarantined => "a person: lubdub start",
-                Lifecycle::Starting
-                | Lifecycle::Running
-                | Lifecycle::Stopping
-                | Lifecycle::Restarting
-                | Lifecycle::Verifying
-                | Lifecycle::Stopped
-                | Lifecycle::Failed
-                | Lifecycle::Other => "a new life that shows what earlier lives showed",
-            };
-            findings.push(ActiveFinding {
-                finding,
-                since: treated.since,
-                treated: true,
-                nudged: treated.nudged,
-            });
+            findings.push(ActiveFinding { treated: true, ..treated.clone() });
         }
     }
 
@@ -289,7 +280,7 @@ impl Judge<'_> {
         let Some(trouble) = treats.or_else(|| self.agent.treatment.trouble()) else { return };
         let mut trouble = Box::new(trouble.clone());
         if let Proof::Failed { .. } = proof {
-            trouble.finding.detail = format!("{}; then {}", trouble.finding.detail, step.reason);
+            trouble.finding.facts.add(words::THEN, step.reason.clone());
         }
         let command = self.issue(step);
         let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;

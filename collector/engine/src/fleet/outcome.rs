@@ -104,7 +104,12 @@ impl Judge<'_> {
     ) {
         let wall = self.now.wall;
         self.agent.asks.note_answer(command, outcome, wall);
-        let changed = incident::end_action(self.agent, command, outcome, &detail, wall);
+        let told = incident::Told {
+            outcome,
+            detail: &detail,
+            evidence: full.as_deref().and_then(|full| full.evidence.clone()),
+        };
+        let changed = incident::end_action(self.agent, command, told, wall);
         if let Some(incident) = changed {
             self.emit(Effect::Incident(Box::new(incident)));
         }
@@ -133,6 +138,7 @@ impl Judge<'_> {
             outcome: ActionOutcome::Done,
             detail: "by the sidecar's schedule".to_owned(),
             at: self.now.wall,
+            evidence: None,
         };
         if let Some(incident) = incident::add_action(self.agent, cause, action, None) {
             self.emit(Effect::Incident(Box::new(incident)));

@@ -181,6 +181,7 @@ impl Judge<'_> {
                 outcome: ActionOutcome::Accepted,
                 detail: command.reason.clone(),
                 at: self.now.wall,
+                evidence: None,
             };
             let why = command.reason.as_str();
             if let Some(incident) = incident::add_action(self.agent, cause, action, Some(why)) {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use lubdub_shared::command::Command;
-use lubdub_shared::incident::{ActionOutcome, Finding};
+use lubdub_shared::incident::ActionOutcome;
 use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::Now;
 
@@ -13,10 +13,10 @@ use super::{Fleet, WARM_UP};
 use crate::agent::{Agent, Treated, Unanswered};
 use crate::asks::asked_by;
 use crate::asks::{Deferred, InFlight};
-use crate::finding::ActiveFinding;
+use crate::finding::{ActiveFinding, Finding};
 use crate::index::AgentIndex;
 use crate::treatment::{Change, Treatment};
-use crate::{Effect, StoredAgent, incident};
+use crate::{Effect, StoredAgent, incident, words};
 
 impl Fleet {
     /// Takes up an agent. The engine is warming up then: whoever does not come back is not missed
@@ -100,7 +100,8 @@ pub(super) fn give_up(
     out: &mut Vec<(AgentIndex, Effect)>,
 ) {
     let outcome = ActionOutcome::Expired;
-    if let Some(incident) = incident::end_action(agent, command.id, outcome, &detail, now.wall) {
+    let told = incident::Told { outcome, detail: &detail, evidence: None };
+    if let Some(incident) = incident::end_action(agent, command.id, told, now.wall) {
         out.push((index, Effect::Incident(Box::new(incident))));
     }
     out.push((
@@ -117,14 +118,7 @@ pub(super) fn give_up(
 
 fn standing(treated: Treated, now: Now) -> ActiveFinding {
     let age = treated.since.until(now.wall);
-    let finding = Finding {
-        cause: treated.cause,
-        level: treated.level,
-        detail: treated.detail,
-        evidence: std::collections::BTreeMap::new(),
-        rule: "found before the collector restarted, and under treatment since",
-        cancelled_by: "a new life that shows what earlier lives showed",
-    };
+    let facts = [(words::TOLD, treated.detail.into())];
     let since = Now { mono: now.mono.before(age), wall: treated.since };
-    ActiveFinding { finding, since, treated: true, nudged: false }
+    ActiveFinding::treated(Finding::new(treated.cause, treated.level, facts), since)
 }

@@ -254,8 +254,8 @@ fn what_another_setting_would_have_said_is_told_with_its_place() {
     world.handle(0, AgentInput::Report(Arc::new(report)));
     let agent = world.fleet.agent(world.agents[0]);
     let configured = crate::explain::configured(agent);
-    let deadline = configured.get("policy.default.heartbeat_deadline").map(String::as_str);
-    assert_eq!(deadline, Some("3.0 s"), "{configured:?}");
+    let deadline = configured.get("policy.default.heartbeat_deadline").map(ToString::to_string);
+    assert_eq!(deadline.as_deref(), Some("3.0 s"), "{configured:?}");
     let what_if = crate::explain::what_if(agent);
     let says = |key: &str, value: &str| {
         let found = what_if.iter().find(|w| w.key == key && w.value == value);
@@ -276,11 +276,11 @@ fn a_shorter_deadline_is_suggested_and_never_applied() {
     let suggested = crate::explain::suggestions(world.fleet.agent(world.agents[0]));
     let expected = "of 5000 gaps of beat the longest was 4.0 s: 12.0 s would do where 3.0 min is \
                     in force";
-    assert_eq!(suggested, [expected]);
+    assert_eq!(suggested.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     let few = GapStats { count: 999, ..beat_gaps };
     world.report(0, Ages { beat_gaps: few, silence: seconds(170), ..well });
     let agent = world.fleet.agent(world.agents[0]);
-    assert_eq!(crate::explain::suggestions(agent), Vec::<String>::new());
+    assert_eq!(crate::explain::suggestions(agent), []);
     assert_eq!(agent.seen.status, Status::Ok, "a learned gap makes nobody late");
 }
 
@@ -304,4 +304,28 @@ fn a_warning_foretells_what_comes_of_it_and_nothing_else() {
     let stuck = Ages { progress, quiet: seconds(700), ..well };
     let restart = Next::due(Rung::Restart, seconds(500));
     assert_eq!(next(&mut world, stuck, 0.9), Some(restart), "at twice the window of 600 s");
+}
+
+/// Whoever comes in while all links are lost at once waits for a few verdicts, not for all.
+#[test]
+fn a_tick_looks_at_so_many_and_leaves_the_rest_due() {
+    let count = LOOKS_MAX + 40;
+    let mut world = World::new(u16::try_from(count).expect("so few"));
+    for number in 0..count {
+        world.handle(number, AgentInput::Detached(Detached::Lost));
+    }
+    let due = world.fleet.agent(world.agents[0]).unreachable_at().expect("the link is lost");
+    world.pass(due.since(world.now.mono).saturating_sub(Duration::from_millis(1)));
+    world.now.mono = due;
+    let told = |world: &World| {
+        let found = |(_, effect): &&(AgentIndex, Effect)| matches!(effect, Effect::Incident(_));
+        world.out.iter().filter(found).count()
+    };
+    world.out.clear();
+    world.apply(Input::Tick);
+    assert_eq!(told(&world), LOOKS_MAX);
+    assert!(world.fleet.next_deadline() <= world.now.mono, "the rest is due");
+    world.apply(Input::Tick);
+    assert_eq!(told(&world), count, "and comes next");
+    assert!(world.fleet.next_deadline() > world.now.mono);
 }

@@ -3,18 +3,19 @@
 //! It is asked only when a report has just arrived, so a verdict can never be older than what it
 //! rests on. `notify` is the incident itself; this file knows the rungs above it.
 
+use lubdub_shared::cause::Cause;
 use lubdub_shared::command::{CommandKind, Precondition};
-use lubdub_shared::incident::{Cause, Finding};
 use lubdub_shared::late::Late;
 use lubdub_shared::policy::{Act, Exhausted};
 use lubdub_shared::status::Status;
-use lubdub_shared::time::{Mono, words};
+use lubdub_shared::time::{self, Mono};
 
 use super::fusion::{self, Beside, Leads};
 use super::verify::Proof;
 use crate::agent::Agent;
 use crate::detect;
-use crate::finding::ActiveFinding;
+use crate::finding::{ActiveFinding, Finding};
+use crate::words;
 
 /// An act that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,7 @@ fn due(agent: &Agent, proof: &Proof) -> Option<Step> {
         kind: kind_of(agent.policy.act(finding.cause), agent),
         cause: finding.cause,
         precondition,
-        reason: format!("{}: {}", finding.cause, finding.detail),
+        reason: words::line(finding),
     })
 }
 
@@ -67,7 +68,7 @@ fn quarantined_when_flapping(step: Step, agent: &Agent, now: Mono) -> Step {
     if !held || step.kind != CommandKind::Restart {
         return step;
     }
-    let reason = format!("flapping for more than {}; {}", words(hold_max), step.reason);
+    let reason = format!("flapping for more than {}; {}", time::words(hold_max), step.reason);
     Step { kind: CommandKind::Stop, reason, ..step }
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn nudge(agent: &Agent) -> Option<(usize, String)> {
     };
     let at = agent.seen.findings.iter().position(asks)?;
     let finding = &agent.seen.findings[at].finding;
-    Some((at, format!("{}: {}", finding.cause, finding.detail)))
+    Some((at, words::line(finding)))
 }
 
 fn kind_of(act: Act, agent: &Agent) -> CommandKind {

@@ -4,25 +4,19 @@ use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use lubdub_shared::cause::Cause;
 use lubdub_shared::command::{AUTOMATIC_TTL, Command, CommandKind, Precondition, Requester};
 use lubdub_shared::id::{CommandId, LifeId, StoreId};
-use lubdub_shared::incident::{Cause, Finding};
+
 use lubdub_shared::status::Status;
 use lubdub_shared::time::{Now, Wall};
 
 use super::*;
+use crate::finding::Finding;
 
 fn trouble(cause: Cause) -> Box<ActiveFinding> {
-    let finding = Finding {
-        cause,
-        level: Status::Critical,
-        detail: String::new(),
-        evidence: std::collections::BTreeMap::new(),
-        rule: "",
-        cancelled_by: "",
-    };
     let since = Now { mono: Mono(0), wall: Wall(0) };
-    Box::new(ActiveFinding { finding, since, treated: true, nudged: false })
+    Box::new(ActiveFinding::treated(Finding::new(cause, Status::Critical, []), since))
 }
 
 fn act(number: u64) -> Box<InFlight> {

@@ -42,12 +42,12 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(count: u8) -> Self {
+    pub(super) fn new(count: u16) -> Self {
         Self::under(count, policy())
     }
 
     /// So many agents under a policy.
-    pub(super) fn under(count: u8, policy: VersionedPolicy) -> Self {
+    pub(super) fn under(count: u16, policy: VersionedPolicy) -> Self {
         let rng = &mut fastrand::Rng::with_seed(1);
         let identity = Identity {
             store: StoreId::random(rng),
@@ -201,6 +201,7 @@ pub(super) fn outcome(command: &Command, ending: Ending) -> Happening {
         task_cancelled: false,
         survivors: Vec::new(),
         to: None,
+        evidence: None,
     })
 }
 
