@@ -38,12 +38,11 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// Where wire types may be named.
-const WIRE: [&str; 8] = [
+const WIRE: [&str; 7] = [
     "shared/src/pb.rs",
     "shared/src/convert",
-    "collector/src/session.rs",
-    "collector/src/session/service.rs",
-    "collector/src/query.rs",
+    "collector/src/session",
+    "collector/src/query",
     "sidecar/src/link.rs",
     "collector/cli/src/",
     "tests/",

@@ -1,14 +1,13 @@
-//! The owner task of the fleet: recv | deadline → engine → dispatch.
+//! The owner task of the fleet: recv | deadline → engine → route.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use lubdub_engine::{
-    ActRequest, Admitted, AgentIndex, AgentInput, Detached, Effect, Fleet, Identity, Input,
-    Refused, StoredAgent,
+    ActRequest, Admitted, AgentIndex, AgentInput, Detached, Identity, Input, Refused,
 };
 use lubdub_shared::id::{AgentId, CommandId, SpoolId};
 use lubdub_shared::incident::Incident;
@@ -19,17 +18,20 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{error, info};
 
 use crate::config::{Config, Policies};
-use crate::dispatch::Dispatch;
+use crate::journal::Journal;
 use crate::metrics::Counters;
 use crate::record::Recorder;
-use crate::store::{Contents, Durable, Lost, Op, Store};
-use crate::views::{self, Publisher, Unknown, Views};
+use crate::route::Route;
+use crate::store::{Contents, FromStore, Lost, Op, Queue, Then};
+use crate::views::{Unknown, Views};
 use crate::waiters::Acting;
 
+mod engine;
 mod health;
 mod message;
 mod policy;
 
+use engine::Engine;
 pub(crate) use message::{
     Asked, Forgetting, Forgot, NewPolicy, NotAdmitted, NotApplied, NotForgotten, ToDriver,
 };
@@ -45,34 +47,32 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Owns the fleet.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    fleet: Fleet,
+    engine: Engine,
     policies: Policies,
     identity: Identity,
     rng: fastrand::Rng,
     inbox: mpsc::Receiver<ToDriver>,
-    /// Dropped before `dispatch`, whose store waits for its thread, which must not wait for us.
-    durable: mpsc::Receiver<Durable>,
-    dispatch: Dispatch,
-    effects: Vec<(AgentIndex, Effect)>,
+    /// Dropped before `route`, whose store waits for its thread, which must not wait for us.
+    from_store: mpsc::Receiver<FromStore>,
+    route: Route,
     /// What ails the store.
     incident: Option<Incident>,
     /// Policies that wait for the disk, oldest first.
     coming: VecDeque<Coming>,
-    recorder: Option<Recorder>,
     /// Why the engine may not act, as it was last told.
     withheld: Option<String>,
     /// Everything that is known is being written again, from behind this agent.
     rewriting: Option<Option<AgentId>>,
     /// Acked events that were found missing at the start: asked for again.
     lost: Vec<Lost>,
-    /// What readers see.
-    published: Publisher,
 }
 
 /// The files that the driver writes through others.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) store: Store,
+    pub(crate) store: Box<dyn Queue>,
+    /// What it tells of its writes.
+    pub(crate) from_store: mpsc::Receiver<FromStore>,
     /// What was found in it.
     pub(crate) contents: Contents,
     /// Where the engine's inputs go, where they are wanted.
@@ -82,71 +82,51 @@ pub(crate) struct Opened {
 impl Driver {
     pub(crate) fn new(
         config: Config,
-        Opened { store, contents, mut recorder }: Opened,
+        Opened { store, from_store, mut contents, recorder }: Opened,
         inbox: mpsc::Receiver<ToDriver>,
-        durable: mpsc::Receiver<Durable>,
         transitions: broadcast::Sender<Arc<TransitionView>>,
         counters: Arc<Counters>,
     ) -> Self {
         let identity = identity(&contents, &config);
         let policies = Self::take_up_pushed(config.policies, contents.pushed.as_ref());
-        let now = time::now();
         let mut rng = fastrand::Rng::new();
-        let mut fleet = Fleet::new(identity, rng.u64(..), now.mono);
-        let mut effects = Vec::new();
-        let mut incidents = by_agent(contents.incidents);
-        let mut unanswered = by_agent(contents.unanswered);
-        for record in contents.agents {
-            let policy = policies.of(&record.id, &record.labels);
-            let incidents = incidents.remove(&record.id).unwrap_or_default();
-            let unanswered = unanswered.remove(&record.id).unwrap_or_default();
-            let stored = StoredAgent { record, policy, incidents, unanswered };
-            let input = Input::Restored(Box::new(stored));
-            drop(fleet.apply(input, now, &mut effects).expect("only a Hello is refused"));
-        }
-        info!(agents = fleet.len(), epoch = identity.epoch, "store opened");
-        if let Some(recorder) = &mut recorder {
-            recorder.begin(&fleet, now);
-        }
-        let dispatch = Dispatch::new(store, transitions, counters);
-        let published = Publisher::new(&fleet, now.wall);
+        let begin = (rng.u64(..), time::now());
+        let engine = Engine::new(identity, &mut contents, &policies, recorder, begin);
+        info!(agents = engine.fleet.len(), epoch = identity.epoch, "store opened");
         Self {
-            fleet,
+            engine,
             policies,
             identity,
             rng,
-            dispatch,
             inbox,
-            durable,
-            effects,
+            from_store,
+            route: Route::new(Journal::new(store), transitions, counters),
             incident: None,
             coming: VecDeque::new(),
-            recorder,
             withheld: None,
             rewriting: None,
             lost: contents.lost,
-            published,
         }
     }
 
     /// What readers see.
     pub(crate) fn views(&self) -> Views {
-        self.published.views()
+        self.engine.views()
     }
 
     /// Runs until it is told to stop, or the store fails.
     pub(crate) async fn run(mut self, shutdown: &mut watch::Receiver<bool>) -> anyhow::Result<()> {
         loop {
-            let wake = time::instant_at(self.fleet.next_deadline());
+            let wake = time::instant_at(self.engine.fleet.next_deadline());
             tokio::select! {
                 biased;
                 stop = shutdown.wait_for(|stop| *stop) => {
                     drop(stop);
                     break;
                 }
-                durable = self.durable.recv() => match durable {
-                    Some(Durable::Broken(why)) => bail!("the store failed: {why}"),
-                    Some(durable) => self.written(durable, time::now()),
+                told = self.from_store.recv() => match told {
+                    Some(FromStore::Broken(why)) => bail!("the store failed: {why}"),
+                    Some(told) => self.hear_store(told, time::now()),
                     None => bail!("the store's thread is gone"),
                 },
                 message = self.inbox.recv() => match message {
@@ -156,12 +136,12 @@ impl Driver {
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             let now = time::now();
-            if self.fleet.next_deadline() <= now.mono {
-                self.applied(Input::Tick, now);
+            if self.engine.fleet.next_deadline() <= now.mono {
+                self.engine.applied(Input::Tick, now);
             }
             self.flush(now);
         }
-        self.dispatch.drain("the collector stops");
+        self.route.streams.drain("the collector stops");
         self.write_what_waits().await;
         Ok(())
     }
@@ -169,38 +149,18 @@ impl Driver {
     /// What waits for a full queue is handed over, as far as the store takes it.
     async fn write_what_waits(&mut self) {
         let patience = time::now().mono.after(LAST_WRITES_PATIENCE);
-        while self.dispatch.waiting() > 0 && time::now().mono < patience {
+        while self.route.journal.waiting() > 0 && time::now().mono < patience {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            self.dispatch.catch_up();
+            self.route.journal.catch_up();
         }
     }
 
     /// Everything that one event led to goes out, and to the store as one.
     fn flush(&mut self, now: Now) {
-        self.run_effects(now);
-        self.dispatch.commit();
-        self.set_authority(self.dispatch.behind(), now);
-        self.publish();
-    }
-
-    fn run_effects(&mut self, now: Now) {
-        for (index, effect) in self.effects.drain(..) {
-            self.published.touch(index);
-            self.dispatch.run(&self.fleet, index, effect, now);
-        }
-    }
-
-    /// Readers see what became of it.
-    fn publish(&mut self) {
-        self.published.publish(&self.fleet);
-        let fares = views::Fares {
-            surroundings: self.fleet.surroundings(),
-            store: self.dispatch.behind(),
-            incident: self.incident.as_ref(),
-            streams: self.dispatch.streams(),
-            writes_waiting: self.dispatch.waiting(),
-        };
-        self.published.tell(fares);
+        self.engine.run_effects(&mut self.route, now);
+        self.route.journal.commit();
+        self.set_authority(self.route.journal.behind(), now);
+        self.engine.publish(&self.route, self.incident.as_ref());
     }
 
     fn apply(&mut self, message: ToDriver, now: Now) {
@@ -211,14 +171,14 @@ impl Driver {
                 let (Ok(()) | Err(_)) = reply.send(agent);
             }
             ToDriver::Message { session, agent, message } => {
-                if self.dispatch.is_current(agent, session) {
+                if self.route.streams.is_current(agent, session) {
                     self.hear(session, agent, message, now);
                 }
             }
             ToDriver::Lost { session, agent } => {
-                if self.dispatch.is_current(agent, session) {
-                    self.dispatch.close(agent);
-                    self.feed(agent, AgentInput::Detached(Detached::Lost), now);
+                if self.route.streams.is_current(agent, session) {
+                    self.route.streams.close(agent);
+                    self.engine.feed(agent, AgentInput::Detached(Detached::Lost), now);
                 }
             }
             ToDriver::Forget { agent, asked, reply } => {
@@ -240,14 +200,14 @@ impl Driver {
         outbound: mpsc::Sender<ToSidecar>,
         now: Now,
     ) -> Result<AgentIndex, NotAdmitted> {
-        if self.fleet.len() >= AGENTS_MAX && self.fleet.find(&hello.agent).is_none() {
+        if self.engine.fleet.len() >= AGENTS_MAX && self.engine.fleet.find(&hello.agent).is_none() {
             error!(agent = %hello.agent, "refused: there are {AGENTS_MAX} agents already");
             return Err(NotAdmitted::Full);
         }
         let policy = self.policies.of(&hello.agent, &hello.labels);
         let (name, spool) = (hello.agent.clone(), hello.spool);
         let input = Input::Hello { session, hello: Box::new(hello), policy: policy.clone() };
-        let admitted = match self.apply_input(input, now) {
+        let admitted = match self.engine.apply(input, now) {
             Ok(admitted) => admitted.expect("a Hello is answered"),
             Err(Refused::Behind { seen }) => {
                 self.catch_up_with(seen, now);
@@ -271,11 +231,11 @@ impl Driver {
             // What was applied here may not be on disk yet: the sidecar sends what was not acked
             // again, and it is applied and written once.
             acked: 0,
-            degraded: self.fleet.surroundings().degraded(now.mono).unwrap_or_default(),
+            degraded: self.engine.fleet.surroundings().degraded(now.mono).unwrap_or_default(),
             pending,
             spool: Some(seen),
         }));
-        self.dispatch.open(agent, session, outbound, welcome);
+        self.route.streams.open(agent, session, outbound, welcome);
         Ok(agent)
     }
 
@@ -283,20 +243,22 @@ impl Driver {
         match message {
             // The session refuses a second one.
             FromSidecar::Hello(_) => {}
-            FromSidecar::Report(report) => self.feed(agent, AgentInput::Report(report), now),
+            FromSidecar::Report(report) => self.engine.feed(agent, AgentInput::Report(report), now),
             FromSidecar::Events { spool, events } => {
                 for event in &events {
-                    self.feed(agent, AgentInput::Event(spool, Box::new(event.clone())), now);
+                    self.engine.feed(agent, AgentInput::Event(spool, Box::new(event.clone())), now);
                 }
                 // As one with what they led to: a replay after a crash finds all of it, or none.
-                self.run_effects(now);
-                let id = self.fleet.agent(agent).who.id.clone();
-                self.dispatch.write(Op::Events { agent: id, session, spool, events });
+                self.engine.run_effects(&mut self.route, now);
+                let Some(number) = events.last().map(|event| event.number) else { return };
+                let id = self.engine.fleet.agent(agent).who.id.clone();
+                let ack = Then::Ack { agent, session, spool, number };
+                self.route.journal.write_then(Op::Events { agent: id, spool, events }, ack);
             }
             FromSidecar::Goodbye { reason, back_within } => {
-                self.dispatch.close(agent);
+                self.route.streams.close(agent);
                 let how = Detached::Goodbye { reason, back_within };
-                self.feed(agent, AgentInput::Detached(how), now);
+                self.engine.feed(agent, AgentInput::Detached(how), now);
             }
             FromSidecar::Other => {}
         }
@@ -310,56 +272,34 @@ impl Driver {
         taken.map(|lost| lost.first..=lost.last).collect()
     }
 
-    /// The one door to the fleet; what goes through it is what a recording holds.
-    fn apply_input(&mut self, input: Input, now: Now) -> Result<Option<Admitted>, Refused> {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.note(&self.fleet, &input, now);
-        }
-        if let Input::Agent(index, _) = &input {
-            self.published.touch(*index);
-        }
-        self.fleet.apply(input, now, &mut self.effects)
-    }
-
-    /// The same, of an input that is never refused.
-    fn applied(&mut self, input: Input, now: Now) {
-        if let Err(why) = self.apply_input(input, now) {
-            error!(?why, "an input was refused");
-        }
-    }
-
-    fn feed(&mut self, agent: AgentIndex, input: AgentInput, now: Now) {
-        self.applied(Input::Agent(agent, input), now);
-    }
-
     /// Takes away, or gives back, the right to act; told when it changes.
     fn set_authority(&mut self, withheld: Option<String>, now: Now) {
         if self.withheld != withheld {
             self.withheld.clone_from(&withheld);
-            self.applied(Input::Authority(withheld), now);
+            self.engine.applied(Input::Authority(withheld), now);
         }
     }
 
     fn ask(&mut self, index: AgentIndex, asked: Asked, now: Now) -> Acting {
         let Asked { kind, reason, requested_by, command, dry_run, expires } = asked;
         let command = command.unwrap_or_else(|| CommandId::ordered(now.wall, &mut self.rng));
-        let Some(waiting) = self.dispatch.waiters.wait_for(command) else {
+        let Some(waiting) = self.route.waiters.wait_for(command) else {
             return Acting::ended(command, "as many people as may wait for outcomes do already");
         };
-        if let Some(why) = self.dispatch.behind() {
+        if let Some(why) = self.route.journal.behind() {
             let why = format!("{why}; nothing could be recorded, so nothing is done");
             return Acting::ended(command, &why);
         }
         let progress = waiting;
         let request = ActRequest { command, kind, reason, requested_by, dry_run, expires };
-        self.feed(index, AgentInput::Asked(request), now);
+        self.engine.feed(index, AgentInput::Asked(request), now);
         Acting { command, progress }
     }
 
     /// Readers have found the agent before they ask for anything; it may be gone since.
     fn find(&self, agent: &AgentId) -> Result<AgentIndex, Unknown> {
         let gone = || Unknown { agent: agent.to_string(), near: Vec::new() };
-        self.fleet.find(agent).ok_or_else(gone)
+        self.engine.fleet.find(agent).ok_or_else(gone)
     }
 }
 
@@ -373,10 +313,5 @@ pub(crate) fn identity(contents: &Contents, config: &Config) -> Identity {
     }
 }
 
-fn by_agent<T>(list: Vec<(AgentId, T)>) -> BTreeMap<AgentId, Vec<T>> {
-    let mut by_agent: BTreeMap<AgentId, Vec<T>> = BTreeMap::new();
-    for (agent, one) in list {
-        by_agent.entry(agent).or_default().push(one);
-    }
-    by_agent
-}
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,10 @@
 //! ```text
 //!  sidecar ══▶ session ─ ToDriver ─▶ driver ─▶ engine (PURE)
 //!     ▲           ▲                    │  ▲       │ Effect
-//!     ║           └── ToSidecar ── dispatch ◀─────┘
-//!     ╚═══ command, ack                │  ▲ Durable
-//!                                      ▼  │
-//!                                    store (one thread)        query, http ◀─ snapshot ─ driver
+//!     ║           └── ToSidecar ──── route ◀──────┘
+//!     ╚═══ command, ack                │ journal, streams, waiters
+//!                                Write ▼  ▲ Then
+//!                                    store (one thread)       query, http ◀─ views ─ driver
 //! ```
 //!
 //! The driver owns the fleet. Whatever may be slow (store, readers, streams) stands behind a
@@ -26,17 +26,19 @@ use tonic::transport::Server;
 use tracing::info;
 
 pub mod config;
-mod dispatch;
 mod driver;
 mod http;
+mod journal;
 mod listen;
 mod metrics;
 mod query;
 mod record;
 mod reload;
+mod route;
 mod session;
 mod snapshot;
 mod store;
+mod streams;
 mod views;
 mod waiters;
 
@@ -111,7 +113,7 @@ impl Collector {
         let http = bind(config.http).await?;
         let (to_driver, inbox) = mpsc::channel(DRIVER_DEPTH);
         let (transitions, _) = broadcast::channel(TRANSITIONS_DEPTH);
-        let (store, contents, durable) = store::Store::open(&config.data_dir)?;
+        let (store, contents, from_store) = store::Store::open(&config.data_dir)?;
         let counters = Arc::new(Counters::new());
         let (shares, names) = (Shares::of_this_process(), Names::new(&config.http_names));
         shares.check(contents.agents.len());
@@ -127,8 +129,8 @@ impl Collector {
                     .with_context(|| format!("cannot record into {}", path.display()))?,
             ),
         };
-        let opened = Opened { store, contents, recorder };
-        let driver = Driver::new(config, opened, inbox, durable, told, Arc::clone(&counters));
+        let opened = Opened { store: Box::new(store), from_store, contents, recorder };
+        let driver = Driver::new(config, opened, inbox, told, Arc::clone(&counters));
         let views = driver.views();
         let watched = Watched { reader, counters, hangups, views, store: id };
         Ok(Self { grpc, http, driver, to_driver, transitions, watched, shares, names })

@@ -395,3 +395,6 @@ async fn follow(mut acting: Acting, wait: Duration) -> Result<pb::ActResponse, S
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

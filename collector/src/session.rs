@@ -7,10 +7,10 @@ use lubdub_engine::AgentIndex;
 use lubdub_shared::id::SpoolId;
 use lubdub_shared::pb;
 use lubdub_shared::session::{FromSidecar, ToSidecar};
-use lubdub_shared::time::{instant_at, now};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Status;
 use tracing::debug;
 
 use crate::driver::{NotAdmitted, ToDriver};
@@ -25,14 +25,14 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 const DOWN_EVERY: Duration = Duration::from_secs(25);
 
 /// One stream, from Hello to its end.
-struct Session {
+struct Session<S> {
     number: u64,
-    inbound: Streaming<pb::FromSidecar>,
+    inbound: S,
     to_driver: mpsc::Sender<ToDriver>,
     outbound: mpsc::Sender<Result<pb::ToSidecar, Status>>,
 }
 
-impl Session {
+impl<S: Stream<Item = Result<pb::FromSidecar, Status>> + Unpin> Session<S> {
     async fn run(mut self) {
         let ended = self.attend().await;
         if let Err(status) = ended {
@@ -50,8 +50,8 @@ impl Session {
         let mut said_goodbye = false;
         let result = loop {
             tokio::select! {
-                message = self.inbound.message() => match message {
-                    Ok(Some(message)) => {
+                message = self.inbound.next() => match message {
+                    Some(Ok(message)) => {
                         let message = match FromSidecar::try_from(message) {
                             Ok(message) => message,
                             Err(invalid) => break Err(invalid.into()),
@@ -64,15 +64,15 @@ impl Session {
                         self.tell(ToDriver::Message { session, agent, message }).await?;
                     }
                     // A keepalive death looks like a clean end: only a Goodbye is one.
-                    Ok(None) => break Ok(()),
-                    Err(status) => break Err(status),
+                    None => break Ok(()),
+                    Some(Err(status)) => break Err(status),
                 },
                 answer = answers.recv() => match answer {
                     Some(answer) => {
                         if matches!(answer, ToSidecar::Ack { .. }) {
                             acked.clone_from(&answer);
                         }
-                        quiet.as_mut().reset(in_a_while());
+                        quiet.set(tokio::time::sleep(DOWN_EVERY));
                         if self.outbound.send(Ok(answer.into())).await.is_err() {
                             break Ok(());
                         }
@@ -81,7 +81,7 @@ impl Session {
                     None => break Ok(()),
                 },
                 () = &mut quiet => {
-                    quiet.as_mut().reset(in_a_while());
+                    quiet.set(tokio::time::sleep(DOWN_EVERY));
                     if self.outbound.send(Ok(acked.clone().into())).await.is_err() {
                         break Ok(());
                     }
@@ -96,10 +96,10 @@ impl Session {
 
     /// Hello, and the driver's answer to it. Whatever it says then comes through the receiver.
     async fn greet(&mut self) -> Result<(AgentIndex, SpoolId, mpsc::Receiver<ToSidecar>), Status> {
-        let first = timeout(HELLO_PATIENCE, self.inbound.message())
+        let first = timeout(HELLO_PATIENCE, self.inbound.next())
             .await
-            .map_err(|_| Status::deadline_exceeded("no Hello within 10 s"))??;
-        let first = first.ok_or_else(|| Status::failed_precondition("ended before Hello"))?;
+            .map_err(|_| Status::deadline_exceeded("no Hello within 10 s"))?;
+        let first = first.ok_or_else(|| Status::failed_precondition("ended before Hello"))??;
         let FromSidecar::Hello(hello) = FromSidecar::try_from(first)? else {
             return Err(Status::failed_precondition("the first message is not Hello"));
         };
@@ -126,6 +126,5 @@ impl Session {
     }
 }
 
-fn in_a_while() -> tokio::time::Instant {
-    instant_at(now().mono.after(DOWN_EVERY)).into()
-}
+#[cfg(test)]
+mod tests;

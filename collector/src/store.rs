@@ -64,12 +64,10 @@ pub(crate) enum Op {
     Agent(Box<AgentRecord>),
     /// An incident, whole; of the collector itself where no agent is named.
     Incident(Option<AgentId>, Box<Incident>),
-    /// Hard facts of a sidecar; acked after the commit.
+    /// Hard facts of a sidecar.
     Events {
         /// Whose.
         agent: AgentId,
-        /// The stream to ack on.
-        session: u64,
         /// Their spool.
         spool: SpoolId,
         /// In order.
@@ -77,18 +75,14 @@ pub(crate) enum Op {
     },
     /// A change of status.
     Transition(TransitionView),
-    /// A command, before it is sent; sent after the commit.
+    /// A command, before it is sent.
     Command {
         /// Whose.
         agent: AgentId,
-        /// The same, as the driver knows it.
-        index: AgentIndex,
         /// What.
         command: Box<Command>,
         /// When it was decided.
         at: Wall,
-        /// The same on the clock that its ttl is measured by.
-        decided: Mono,
         /// It waits for its sidecar until then, and is not sent.
         expires: Option<Wall>,
     },
@@ -107,10 +101,8 @@ pub(crate) enum Op {
         /// When.
         at: Wall,
     },
-    /// The agent is not known any more; nor is its number, after the commit.
-    Forget(AgentId, AgentIndex),
-    /// What one event led to: all of it, or none.
-    Together(Vec<Self>),
+    /// The agent is not known any more.
+    Forget(AgentId),
     /// The store's epoch, which only grows.
     Epoch(u64),
     /// The policy that a person pushed; `None`: the file's holds again.
@@ -130,28 +122,55 @@ pub(crate) enum Op {
     },
 }
 
-/// What a commit has made durable.
+/// What is to be done once a write is durable: nothing of it is read here.
 #[derive(Debug)]
-pub(crate) enum Durable {
-    /// Events of a stream, up to this number.
-    Events {
-        /// The stream.
+pub(crate) enum Then {
+    /// Events of a stream are acked, up to this number.
+    Ack {
+        /// Whose stream.
+        agent: AgentIndex,
+        /// The stream: a later one of the same agent gets no ack of it.
         session: u64,
         /// The spool.
         spool: SpoolId,
         /// The newest.
         number: u64,
     },
-    /// A command that may now be sent, and when it was decided.
-    Command(AgentIndex, Box<Command>, Mono),
-    /// A command that waits for its sidecar.
+    /// A command is sent; when it was decided, on the clock that its ttl is measured by.
+    Send(AgentIndex, Box<Command>, Mono),
+    /// Whoever waits for a command hears that it waits for its sidecar.
     Waiting(CommandId),
-    /// The policies that were queued first hold from now on.
+    /// The policies that were written first hold from now on.
     Policy,
     /// The epoch of the store is this from now on.
     Epoch(u64),
     /// The agent is forgotten, and nothing goes by its number any more.
     Forgotten(AgentIndex),
+}
+
+/// What is written as one: all of it, or none.
+#[derive(Debug, Default)]
+pub(crate) struct Write {
+    /// In order.
+    pub(crate) ops: Vec<Op>,
+    /// Handed back after the commit.
+    pub(crate) then: Vec<Then>,
+}
+
+/// Where writes go.
+pub(crate) trait Queue: std::fmt::Debug + Send {
+    /// Queues a write.
+    ///
+    /// # Errors
+    /// The queue is full; the write is given back.
+    fn queue(&self, write: Write) -> Result<(), Write>;
+}
+
+/// What the store tells the driver.
+#[derive(Debug)]
+pub(crate) enum FromStore {
+    /// Writes are durable: what is to be done now.
+    Durable(Vec<Then>),
     /// The disk takes nothing now; why. What was queued waits.
     Sick(String),
     /// It takes everything again.
@@ -303,7 +322,7 @@ fn own_directory(directory: &Path) -> io::Result<PathBuf> {
 /// The writer's handle.
 #[derive(Debug)]
 pub(crate) struct Store {
-    ops: Option<mpsc::SyncSender<Op>>,
+    writes: Option<mpsc::SyncSender<Write>>,
     thread: Option<JoinHandle<()>>,
     path: PathBuf,
     committed: watch::Receiver<u64>,
@@ -317,7 +336,7 @@ impl Store {
     /// Why it cannot be used.
     pub(crate) fn open(
         directory: &Path,
-    ) -> Result<(Self, Contents, async_mpsc::Receiver<Durable>), OpenError> {
+    ) -> Result<(Self, Contents, async_mpsc::Receiver<FromStore>), OpenError> {
         let making = |source| OpenError::Directory { path: directory.to_owned(), source };
         let directory = &own_directory(directory).map_err(making)?;
         let lock = lock(directory)?;
@@ -329,7 +348,7 @@ impl Store {
         let contents = take_up::take_up(&mut recovered).map_err(sqlite)?;
         recovered.notes.iter().for_each(|text| tracing::error!("{text}"));
         let recover::Recovered { connection, file, head, .. } = recovered;
-        let (ops, queue) = mpsc::sync_channel(QUEUE_DEPTH);
+        let (writes, queue) = mpsc::sync_channel(QUEUE_DEPTH);
         let (done, durable) = async_mpsc::channel(COMMITTED_DEPTH);
         let (commits, committed) = watch::channel(0);
         let inode = std::fs::metadata(&path).map_err(making)?.ino();
@@ -342,24 +361,31 @@ impl Store {
             .name("lubdub-store".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(OpenError::Thread)?;
-        let store = Self { ops: Some(ops), thread: Some(thread), path, committed, _lock: lock };
+        let store =
+            Self { writes: Some(writes), thread: Some(thread), path, committed, _lock: lock };
         Ok((store, contents, durable))
-    }
-
-    /// Queues an operation.
-    ///
-    /// # Errors
-    /// The queue is full; the operation is given back.
-    pub(crate) fn queue(&self, op: Op) -> Result<(), Op> {
-        let Some(ops) = &self.ops else { return Err(op) };
-        ops.try_send(op).map_err(|error| match error {
-            mpsc::TrySendError::Full(op) | mpsc::TrySendError::Disconnected(op) => op,
-        })
     }
 
     /// Reads beside the writer.
     pub(crate) fn reader(&self) -> Reader {
         Reader::new(self.path.clone(), self.committed.clone())
+    }
+}
+
+impl Queue for mpsc::SyncSender<Write> {
+    fn queue(&self, write: Write) -> Result<(), Write> {
+        self.try_send(write).map_err(|error| match error {
+            mpsc::TrySendError::Full(write) | mpsc::TrySendError::Disconnected(write) => write,
+        })
+    }
+}
+
+impl Queue for Store {
+    fn queue(&self, write: Write) -> Result<(), Write> {
+        match &self.writes {
+            Some(writes) => writes.queue(write),
+            None => Err(write),
+        }
     }
 }
 
@@ -420,7 +446,7 @@ fn lock(directory: &Path) -> Result<Lock, OpenError> {
 impl Drop for Store {
     /// Waits until what was queued is written.
     fn drop(&mut self) {
-        self.ops = None;
+        self.writes = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -71,3 +71,26 @@ pub(crate) enum Acted {
     Pending,
     Ended { outcome: ActionOutcome, detail: String, full: Option<Box<Outcome>> },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_gone_disturbs_nothing_and_leaves_a_place() {
+        let rng = &mut fastrand::Rng::with_seed(1);
+        let mut waiters = Waiters::default();
+        let ids: Vec<_> = (0..WAITERS_MAX).map(|_| CommandId::random(rng)).collect();
+        let mut waiting: Vec<_> =
+            ids.iter().map(|id| waiters.wait_for(*id).expect("a place")).collect();
+        assert!(waiters.wait_for(CommandId::random(rng)).is_none(), "as many as may");
+        drop(waiting.pop());
+        let gone = *ids.last().expect("some");
+        waiters.tell(gone, Acted::Accepted);
+        waiters.end(gone, ActionOutcome::Done, "d", None);
+        assert!(waiters.wait_for(CommandId::random(rng)).is_some(), "a place is free");
+        waiters.end(ids[0], ActionOutcome::Done, "d", None);
+        assert!(matches!(waiting[0].try_recv(), Ok(Acted::Ended { .. })));
+        assert!(matches!(waiting[0].try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+    }
+}

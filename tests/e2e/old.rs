@@ -43,7 +43,14 @@ fn a_store_is_read_whole_and_its_pending_command_is_delivered() {
     assert_eq!(store.execute(moved, [i64::MAX]).expect("SQL"), 1);
     drop(store);
     let world = World::on_the_store(&database);
-    let listed = world.json(&["incidents", "--all"]);
+    let mut listed = world.json(&["incidents", "--all"]);
+    for incident in listed["incidents"].as_array_mut().expect("a list") {
+        for action in incident["actions"].as_array_mut().expect("a list") {
+            // The id of its evidence stood in the words alone.
+            let evidence = action.as_object_mut().expect("an object").remove("evidence");
+            assert_eq!(evidence, Some(Value::Null));
+        }
+    }
     assert_eq!(listed["incidents"], json("store.incidents.json")["incidents"]);
     let kinds: std::collections::BTreeSet<String> = world
         .events(None)

@@ -9,7 +9,8 @@ use lubdub_shared::time::Now;
 use tracing::{error, info, warn};
 
 use super::{Driver, Forgetting, Forgot, NotForgotten};
-use crate::store::{Durable, Op};
+use crate::store::{FromStore, Op, Then};
+use crate::waiters::Acted;
 
 /// Agents that are written again at one time, after writes were lost.
 const REWRITTEN_AT_ONCE: usize = 1000;
@@ -18,23 +19,22 @@ const STARTS_MAX: u64 = 1_000_000;
 
 impl Driver {
     /// The store has written something, or cannot.
-    pub(super) fn written(&mut self, durable: Durable, now: Now) {
-        match &durable {
-            Durable::Sick(why) => self.fell_sick(why, now),
-            Durable::Well => self.is_well(now),
-            Durable::Epoch(epoch) => {
-                self.applied(Input::Epoch(*epoch), now);
-                self.identity.epoch = self.identity.epoch.max(*epoch);
+    pub(super) fn hear_store(&mut self, told: FromStore, now: Now) {
+        match told {
+            FromStore::Durable(then) => then.into_iter().for_each(|then| self.durable(then, now)),
+            FromStore::Sick(why) => {
+                self.fell_sick(&why, now);
+                self.route.journal.set_sick(Some(why));
             }
-            Durable::Policy => self.policies_are_durable(now),
-            Durable::Forgotten(index) => self.applied(Input::Released(*index), now),
-            Durable::Events { .. }
-            | Durable::Command(..)
-            | Durable::Waiting(_)
-            | Durable::Broken(_) => {}
+            FromStore::Well => {
+                self.is_well(now);
+                self.route.journal.set_sick(None);
+            }
+            // The loop ends by it.
+            FromStore::Broken(_) => {}
         }
-        self.dispatch.durable(durable, now.mono);
-        if self.dispatch.take_lost() {
+        self.route.journal.catch_up();
+        if self.route.journal.take_lost() {
             info!("writes were lost: everything that is known is written again");
             self.rewriting = Some(None);
             // What was pushed is among what was lost: whoever waits is told so.
@@ -43,13 +43,32 @@ impl Driver {
         self.rewrite_some();
     }
 
+    /// What waited for the disk is done.
+    fn durable(&mut self, then: Then, now: Now) {
+        match then {
+            Then::Epoch(epoch) => {
+                self.engine.applied(Input::Epoch(epoch), now);
+                self.identity.epoch = self.identity.epoch.max(epoch);
+            }
+            Then::Policy => self.policies_are_durable(now),
+            Then::Forgotten(index) => self.engine.applied(Input::Released(index), now),
+            Then::Ack { agent, session, spool, number } => {
+                self.route.streams.ack(agent, session, spool, number);
+            }
+            Then::Send(index, command, decided) => {
+                self.route.send(index, command, decided, now.mono);
+            }
+            Then::Waiting(command) => self.route.waiters.tell(command, Acted::Pending),
+        }
+    }
+
     /// A page of what is known is written again, when nothing else waits.
     fn rewrite_some(&mut self) {
-        if self.dispatch.waiting() > 0 {
+        if self.route.journal.waiting() > 0 {
             return;
         }
         let Some(after) = self.rewriting.take() else { return };
-        let last = self.fleet.remember_after(after.as_ref(), REWRITTEN_AT_ONCE, &mut self.effects);
+        let last = self.engine.remember_after(after.as_ref(), REWRITTEN_AT_ONCE);
         self.rewriting = last.map(Some);
     }
 
@@ -72,7 +91,7 @@ impl Driver {
         let Some(mut incident) = self.incident.take() else { return };
         incident.resolved = Some(now.wall.max(incident.opened));
         info!(incident = %incident.id, "the store takes everything again");
-        self.dispatch.write(Op::Incident(None, Box::new(incident)));
+        self.route.journal.write(Op::Incident(None, Box::new(incident)));
     }
 
     /// A sidecar has seen a higher epoch of this store: it was restored from a backup. The epoch is
@@ -87,19 +106,19 @@ impl Driver {
              from a backup? Its epoch is raised to {raised}"
         );
         warn!("{text}");
-        self.dispatch.write(Op::Note(None, text, now.wall));
-        self.dispatch.write(Op::Epoch(raised));
+        self.route.journal.write(Op::Note(None, text, now.wall));
+        self.route.journal.write_then(Op::Epoch(raised), Then::Epoch(raised));
     }
 
     pub(super) fn forget(&mut self, index: AgentIndex, asked: &Forgetting, now: Now) -> Forgot {
-        if let Some(why) = self.dispatch.behind() {
+        if let Some(why) = self.route.journal.behind() {
             return Err(NotForgotten::Unrecorded(why));
         }
-        let id = self.fleet.agent(index).who.id.clone();
-        let forgotten = self.apply_input(Input::Agent(index, AgentInput::Forgotten), now);
+        let id = self.engine.fleet.agent(index).who.id.clone();
+        let forgotten = self.engine.apply(Input::Agent(index, AgentInput::Forgotten), now);
         drop(forgotten.map_err(|_connected| NotForgotten::StillConnected)?);
         let text = format!("forgotten by {}: {}", asked.requested_by, asked.reason);
-        self.dispatch.write(Op::Note(Some(id), text, now.wall));
+        self.route.journal.write(Op::Note(Some(id), text, now.wall));
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::message::{Applied, NewPolicy, NotApplied};
 use super::{Driver, Policies};
-use crate::store::{Op, Pushed};
+use crate::store::{Op, Pushed, Then};
 
 /// Policies that may wait for the disk.
 const COMING_MAX: usize = 16;
@@ -71,13 +71,13 @@ impl Driver {
         };
         let full = self.coming.len() >= COMING_MAX;
         let full = full.then(|| "as many policies as may wait for the disk do already".to_owned());
-        if let Some(why) = self.dispatch.behind().or(full) {
+        if let Some(why) = self.route.journal.behind().or(full) {
             return Err((Err(NotApplied::Unrecorded(why)), reply));
         }
         let changed = self.changes_under(&policies);
         let text = format!("another policy by {by}: it changes that of {changed} agents");
-        self.dispatch.write(Op::Note(None, text, now.wall));
-        self.dispatch.write(Op::Policy(pushed));
+        self.route.journal.write(Op::Note(None, text, now.wall));
+        self.route.journal.write_then(Op::Policy(pushed), Then::Policy);
         self.coming.push_back(Coming { policies, by, reply });
         Ok(())
     }
@@ -88,12 +88,12 @@ impl Driver {
         let changed = self.changes_under(&policies);
         info!(by, changed, "another policy");
         self.policies = policies;
-        let ids: Vec<_> = self.fleet.ids_after(None).map(|(_, index)| index).collect();
+        let ids: Vec<_> = self.engine.fleet.ids_after(None).map(|(_, index)| index).collect();
         for index in ids {
-            let agent = self.fleet.agent(index);
+            let agent = self.engine.fleet.agent(index);
             let policy = self.policies.of(&agent.who.id, &agent.who.labels);
             if policy != agent.policy {
-                self.feed(index, AgentInput::Policy(policy), now);
+                self.engine.feed(index, AgentInput::Policy(policy), now);
             }
         }
         let (Ok(()) | Err(_)) = reply.send(Ok(Applied { changed }));
@@ -101,7 +101,8 @@ impl Driver {
 
     /// How many agents would get another policy.
     fn changes_under(&self, policies: &Policies) -> usize {
-        let agents = self.fleet.ids_after(None).map(|(_, index)| self.fleet.agent(index));
+        let agents =
+            self.engine.fleet.ids_after(None).map(|(_, index)| self.engine.fleet.agent(index));
         let other =
             |Agent { who, policy, .. }: &&Agent| policies.of(&who.id, &who.labels) != *policy;
         agents.filter(other).count()

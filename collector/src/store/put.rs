@@ -37,7 +37,7 @@ impl Put<'_> {
             Op::Incident(agent, incident) => {
                 self.incident(agent.as_ref().map_or("", AgentId::as_str), incident)
             }
-            Op::Events { agent, spool, events, .. } => {
+            Op::Events { agent, spool, events } => {
                 events.iter().try_for_each(|event| self.event(agent, spool.as_bytes(), event))
             }
             Op::Transition(t) => {
@@ -47,7 +47,7 @@ impl Put<'_> {
                 });
                 self.own(Some(&t.agent), EventKind::Status, t.at, &detail)
             }
-            Op::Command { agent, command, at, expires, .. } => {
+            Op::Command { agent, command, at, expires } => {
                 self.command(agent, command, *at, *expires)
             }
             Op::Answer { command, agent, outcome, detail, at } => {
@@ -61,8 +61,7 @@ impl Put<'_> {
                 let note = json!({ "text": text, "would_have": kind, "cause": cause });
                 self.own(Some(agent), EventKind::Note, *at, &note)
             }
-            Op::Together(ops) => ops.iter().try_for_each(|op| self.op(op)),
-            Op::Forget(agent, _) => {
+            Op::Forget(agent) => {
                 self.to.execute("DELETE FROM agents WHERE id = ?1", [agent.as_str()]).map(drop)
             }
             Op::Policy(Some(pushed)) => {

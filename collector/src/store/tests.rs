@@ -9,6 +9,19 @@ use super::*;
 
 mod damage;
 
+/// Queues one operation.
+fn queue(store: &Store, op: Op, then: Option<Then>) {
+    let write = Write { ops: vec![op], then: then.into_iter().collect() };
+    store.queue(write).expect("room");
+}
+
+/// What acks these events.
+fn ack(events: &[Event]) -> Then {
+    let number = events.last().expect("not empty").number;
+    let spool = SpoolId::random(&mut fastrand::Rng::with_seed(3));
+    Then::Ack { agent: AgentIndex::default(), session: 9, spool, number }
+}
+
 fn record(id: &str) -> AgentRecord {
     let rng = &mut fastrand::Rng::with_seed(1);
     AgentRecord {
@@ -61,9 +74,9 @@ fn what_was_written_is_found_again_with_a_higher_epoch() {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, contents, committed) = Store::open(directory.path()).expect("opens");
     assert_eq!((contents.epoch, contents.agents.len()), (1, 0));
-    store.queue(Op::Agent(Box::new(record("a1")))).expect("room");
+    queue(&store, Op::Agent(Box::new(record("a1"))), None);
     let agent: AgentId = "a1".parse().expect("an id");
-    store.queue(Op::Incident(Some(agent.clone()), Box::new(incident()))).expect("room");
+    queue(&store, Op::Incident(Some(agent.clone()), Box::new(incident())), None);
     drop((store, committed));
     let (store, again, _committed) = Store::open(directory.path()).expect("opens");
     assert_eq!((again.id, again.epoch), (contents.id, 2));
@@ -89,10 +102,13 @@ fn events_are_acked_after_the_commit_and_written_once() {
     for events in [vec![event(1, 1), event(2, 7_654_321)], vec![again, event(3, 8_000_000)]] {
         let newest = events.last().expect("not empty").number;
         let agent = "a1".parse().expect("an id");
-        store.queue(Op::Events { agent, session: 9, spool, events }).expect("room");
+        let ack = ack(&events);
+        queue(&store, Op::Events { agent, spool, events }, Some(ack));
         let durable = committed.blocking_recv();
+        let Some(FromStore::Durable(then)) = durable else { panic!("{durable:?}") };
         assert!(
-            matches!(durable, Some(Durable::Events { session: 9, number, .. }) if number == newest)
+            matches!(then[..], [Then::Ack { session: 9, number, .. }] if number == newest),
+            "{then:?}"
         );
     }
     drop((store, committed));
@@ -129,10 +145,10 @@ fn a_broken_store_says_so_and_acks_nothing() {
     let what = Happening::Note { text: "n".to_owned() };
     let events = vec![Event { number: 1, at: Wall(1), life: None, what }];
     let agent = "a1".parse().expect("an id");
-    store.queue(Op::Events { agent, session: 9, spool, events }).expect("room");
+    queue(&store, Op::Events { agent, spool, events }, None);
     let durable = committed.blocking_recv();
     assert!(
-        matches!(&durable, Some(Durable::Broken(why)) if why.contains("events")),
+        matches!(&durable, Some(FromStore::Broken(why)) if why.contains("events")),
         "{durable:?}"
     );
 }
@@ -266,25 +282,24 @@ fn commands_without_an_answer_are_found_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, _, mut durable) = Store::open(directory.path()).expect("opens");
     let agent: AgentId = "a1".parse().expect("an id");
-    let index = AgentIndex::default();
     let op = |seed, expires| Op::Command {
         agent: agent.clone(),
-        index,
         command: restart(seed),
         at: Wall(i64::try_from(seed).expect("small")),
-        decided: Mono::default(),
         expires,
     };
     for (seed, expires) in [(1, None), (2, Some(Wall(99))), (3, None)] {
-        store.queue(op(seed, expires)).expect("room");
+        let then = Then::Waiting(restart(seed).id);
+        queue(&store, op(seed, expires), expires.map(|_| then));
     }
-    assert!(matches!(durable.blocking_recv(), Some(Durable::Command(..))));
-    assert!(matches!(durable.blocking_recv(), Some(Durable::Waiting(_))), "it is not sent");
+    let told = durable.blocking_recv();
+    let Some(FromStore::Durable(then)) = told else { panic!("{told:?}") };
+    assert!(matches!(then[..], [Then::Waiting(_)]), "{then:?}");
     let answered = restart(3).id;
     let (outcome, detail) = (ActionOutcome::Done, "d".to_owned());
     let at = Wall(5);
     let answer = Op::Answer { command: answered, agent: agent.clone(), outcome, detail, at };
-    store.queue(answer).expect("room");
+    queue(&store, answer, None);
     let reader = store.reader();
     drop((store, durable));
     let recorded = reader.command(answered).expect("reads").expect("it is there");
@@ -305,7 +320,7 @@ fn events_are_read_in_pages_and_from_the_end() {
     let reader = store.reader();
     for number in 0..2500 {
         let agent = if number % 2 == 0 { Some("a1".parse().expect("an id")) } else { None };
-        store.queue(Op::Note(agent, number.to_string(), Wall(number))).expect("room");
+        queue(&store, Op::Note(agent, number.to_string(), Wall(number)), None);
     }
     drop((store, durable));
     let (page, last) = reader.events(None, 0, 0).expect("reads");

@@ -15,7 +15,7 @@ use super::put::Put;
 use super::rebuild::beside;
 use super::sums::{Sum, Tip};
 use super::tables::put_anchor;
-use super::{Durable, GROUP_MAX, Op, pairing, recover};
+use super::{FromStore, GROUP_MAX, Write, pairing, recover};
 
 /// How soon a disk that took nothing is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ const TRIM_EVERY: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    pub(super) done: async_mpsc::Sender<Durable>,
+    pub(super) done: async_mpsc::Sender<FromStore>,
     /// Counts commits, for readers that wait for news.
     pub(super) commits: watch::Sender<u64>,
     pub(super) sick: bool,
@@ -76,21 +76,20 @@ impl Log {
 
 impl Writer {
     /// Writes groups until the queue is closed, or something fails.
-    pub(super) fn run(mut self, queue: &mpsc::Receiver<Op>) {
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Write>) {
         let mut written = 0;
         while let Ok(first) = queue.recv() {
             let mut group = vec![first];
             group.extend(queue.try_iter().take(GROUP_MAX - 1));
-            written += group.len();
+            written += group.iter().map(|write| write.ops.len()).sum::<usize>();
             if !self.commit(&group) {
                 return;
             }
             self.commits.send_modify(|commits| *commits += 1);
-            let mut told = Vec::new();
-            group.into_iter().for_each(|op| durable(op, &mut told));
-            for durable in told {
+            let then: Vec<_> = group.into_iter().flat_map(|write| write.then).collect();
+            if !then.is_empty() {
                 // A collector that ends does not listen any more; the rest is written all the same.
-                let (Ok(()) | Err(_)) = self.done.blocking_send(durable);
+                let (Ok(()) | Err(_)) = self.done.blocking_send(FromStore::Durable(then));
             }
             if written >= TRIM_EVERY {
                 written = 0;
@@ -126,7 +125,7 @@ impl Writer {
 
     /// Writes a group, however long a full disk makes it wait. False when there is nobody left to
     /// write for.
-    fn commit(&mut self, group: &[Op]) -> bool {
+    fn commit(&mut self, group: &[Write]) -> bool {
         let tip = loop {
             if !self.log.is_there() {
                 self.broke(&"its file was taken away");
@@ -151,7 +150,7 @@ impl Writer {
             }
         }
         if std::mem::take(&mut self.sick) {
-            let (Ok(()) | Err(_)) = self.done.blocking_send(Durable::Well);
+            let (Ok(()) | Err(_)) = self.done.blocking_send(FromStore::Well);
         }
         true
     }
@@ -160,7 +159,7 @@ impl Writer {
     fn waits(&mut self, refused: &dyn std::fmt::Display) -> bool {
         if !std::mem::replace(&mut self.sick, true) {
             error!(error = %refused, "the store takes nothing; nothing is acked");
-            let sick = Durable::Sick(refused.to_string());
+            let sick = FromStore::Sick(refused.to_string());
             if self.done.blocking_send(sick).is_err() {
                 return false;
             }
@@ -174,7 +173,7 @@ impl Writer {
 
     fn broke(&self, failed: &dyn std::fmt::Display) {
         error!(error = %failed, "the store failed; the collector stops");
-        let broken = Durable::Broken(failed.to_string());
+        let broken = FromStore::Broken(failed.to_string());
         // Without the driver there is nobody left to stop.
         let (Ok(()) | Err(_)) = self.done.blocking_send(broken);
     }
@@ -221,34 +220,10 @@ fn trim(connection: &mut Connection, newest: u64) -> rusqlite::Result<()> {
     connection.commit()
 }
 
-/// What waited for an operation to be written.
-fn durable(op: Op, told: &mut Vec<Durable>) {
-    match op {
-        Op::Events { session, spool, events, .. } => {
-            let number = events.last().map(|event| event.number);
-            told.extend(number.map(|number| Durable::Events { session, spool, number }));
-        }
-        Op::Command { command, expires: Some(_), .. } => told.push(Durable::Waiting(command.id)),
-        Op::Command { index, command, decided, .. } => {
-            told.push(Durable::Command(index, command, decided));
-        }
-        Op::Epoch(epoch) => told.push(Durable::Epoch(epoch)),
-        Op::Policy(_) => told.push(Durable::Policy),
-        Op::Forget(_, index) => told.push(Durable::Forgotten(index)),
-        Op::Together(ops) => ops.into_iter().for_each(|op| durable(op, told)),
-        Op::Agent(_)
-        | Op::Incident(..)
-        | Op::Transition(_)
-        | Op::Answer { .. }
-        | Op::Note(..)
-        | Op::WouldHave { .. } => {}
-    }
-}
-
 /// Writes a group behind this row; gives the newest.
-fn write(connection: &mut Connection, group: &[Op], mut tip: Tip) -> rusqlite::Result<Tip> {
+fn write(connection: &mut Connection, group: &[Write], mut tip: Tip) -> rusqlite::Result<Tip> {
     let transaction = connection.transaction()?;
-    for op in group {
+    for op in group.iter().flat_map(|write| &write.ops) {
         Put { to: &transaction, tip: &mut tip }.op(op)?;
     }
     transaction.commit()?;

@@ -68,23 +68,24 @@ fn told(numbers: std::ops::RangeInclusive<u64>) -> Vec<Event> {
 }
 
 /// Writes a store's fill, and waits until all of it is acked.
-fn fill(store: &Store, durable: &mut async_mpsc::Receiver<Durable>, round: u64) {
+fn fill(store: &Store, durable: &mut async_mpsc::Receiver<FromStore>, round: u64) {
     let rng = &mut fastrand::Rng::with_seed(round);
     for agent in ["a1", "a2", "a3"] {
         let mut record = record(agent);
         record.applied = vec![(spool(), 40 * (round + 1))];
-        store.queue(Op::Agent(Box::new(record))).expect("room");
+        queue(store, Op::Agent(Box::new(record)), None);
         for _ in 0..8 {
             let mut incident = incident();
             incident.id = IncidentId::random(rng);
             let agent = Some(agent.parse().expect("an id"));
-            store.queue(Op::Incident(agent, Box::new(incident))).expect("room");
+            queue(store, Op::Incident(agent, Box::new(incident)), None);
         }
         let events = told(40 * round + 1..=40 * (round + 1));
         let agent = agent.parse().expect("an id");
-        store.queue(Op::Events { agent, session: 1, spool: spool(), events }).expect("room");
+        let ack = ack(&events);
+        queue(store, Op::Events { agent, spool: spool(), events }, Some(ack));
         let acked = durable.blocking_recv();
-        assert!(matches!(acked, Some(Durable::Events { .. })), "{acked:?}");
+        assert!(matches!(acked, Some(FromStore::Durable(_))), "{acked:?}");
     }
 }
 
@@ -130,9 +131,11 @@ fn judge(files: &Files, acked: &Log, incidents: &[Vec<u8>], what: &str) -> Becam
     // It takes what comes.
     let events = told(1..=1);
     let agent = "late".parse().expect("an id");
-    store.queue(Op::Events { agent, session: 1, spool: spool(), events }).expect("room");
-    let acks = matches!(durable.blocking_recv(), Some(Durable::Events { number: 1, .. }));
-    assert!(acks, "{what}: it acks");
+    let ack = ack(&events);
+    queue(&store, Op::Events { agent, spool: spool(), events }, Some(ack));
+    let told = durable.blocking_recv();
+    let Some(FromStore::Durable(then)) = told else { panic!("{what}: {told:?}") };
+    assert!(matches!(then[..], [Then::Ack { number: 1, .. }]), "{what}: it acks");
     drop((store, durable));
     let served = log_of(directory.path());
     let after = verify(directory.path()).expect("verifies");
