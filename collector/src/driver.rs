@@ -185,6 +185,9 @@ impl Driver {
                 let forgot = self.find(&agent).map(|index| self.forget(index, &asked, now));
                 let (Ok(()) | Err(_)) = reply.send(forgot);
             }
+            ToDriver::Ping { reply } => {
+                let (Ok(()) | Err(())) = reply.send(());
+            }
             ToDriver::Policy { new, reply } => self.set_policies(new, reply, now),
             ToDriver::Act { agent, asked, reply } => {
                 let acting = self.find(&agent).map(|index| self.ask(index, asked, now));

@@ -30,6 +30,7 @@ mod driver;
 mod http;
 mod journal;
 mod listen;
+mod local;
 mod metrics;
 mod query;
 mod record;
@@ -43,6 +44,7 @@ mod views;
 mod waiters;
 
 pub use config::Config;
+pub use local::{Gone, Local, LocalStream};
 pub use store::examine::{Examined, Hole, Spoilt};
 /// What people do with a store whose files are at hand.
 pub mod maintain {
@@ -150,6 +152,11 @@ impl Collector {
     /// The system does not say.
     pub fn http_address(&self) -> std::io::Result<std::net::SocketAddr> {
         self.http.local_addr()
+    }
+
+    /// Streams within this process.
+    pub fn local(&self) -> Local {
+        Local::new(self.to_driver.clone())
     }
 
     /// Changes of status from now on.

@@ -17,4 +17,6 @@
     reason = "generated code"
 )]
 
+pub(crate) mod codec;
+
 tonic::include_proto!("lubdub.v1");

@@ -1,7 +1,8 @@
 //! The two daemons as processes: memory and CPU of an idle sidecar, memory of a collector for each
 //! connected sidecar, messages and durable events in a second, beside floors of the same run.
 //!
-//! `cargo build --profile dist --workspace --bins && cargo bench -p tests --bench daemons`
+//! `cargo build --profile dist --workspace --bins && cargo bench -p tests --bench daemons`, or some of
+//! it: `-- memory durable sidecar`.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -27,6 +28,8 @@ use tonic::Streaming;
 
 /// Streams of the collector's memory test; a process may hold 20,000 descriptors.
 const STREAMS: usize = 2_000;
+/// Events of each stream, each acked, before its memory is looked at again.
+const ACKED: u64 = 100;
 const MEASURED: Duration = Duration::from_secs(60);
 
 fn program(name: &str) -> PathBuf {
@@ -168,6 +171,12 @@ async fn collector_memory(directory: &Path, rng: &mut fastrand::Rng) {
     let each = (full - empty) * 1024 / STREAMS as u64;
     row("collector RSS, empty", format!("{empty} KiB"));
     row("collector RSS for each connected sidecar", format!("{each} bytes of {STREAMS} streams"));
+    // One after the other, as they come.
+    for stream in &mut streams {
+        events(stream, ACKED, 1).await;
+    }
+    let acked = (daemon.status("VmRSS") - empty) * 1024 / STREAMS as u64;
+    row("  after 100 acked events of each", format!("{acked} bytes"));
     reports(&daemon, &mut streams).await;
 }
 
@@ -183,7 +192,7 @@ async fn reports(daemon: &Daemon, streams: &mut [Stream]) {
     }
     // An event behind the reports is acked after them.
     let last = streams.last_mut().expect("there are some");
-    events(last, 1, 1).await;
+    events_after(last, ACKED, 1, 1).await;
     let count =
         u32::try_from(ROUNDS).expect("small") * u32::try_from(streams.len()).expect("small");
     let cpu = daemon.cpu().saturating_sub(before);
@@ -196,7 +205,11 @@ async fn reports(daemon: &Daemon, streams: &mut [Stream]) {
 
 /// Batches of events, each acked before the next: durable ones.
 async fn events(stream: &mut Stream, batches: u64, size: u64) {
-    let mut number = 0;
+    events_after(stream, 0, batches, size).await;
+}
+
+/// The same, behind the event of this number.
+async fn events_after(stream: &mut Stream, mut number: u64, batches: u64, size: u64) {
     for _ in 0..batches {
         let event = |number| Event {
             number,
@@ -272,9 +285,17 @@ fn main() {
     let directory = tempfile::tempdir().expect("a directory");
     let rng = &mut fastrand::Rng::with_seed(7);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|choice| choice == name);
     runtime.expect("a runtime").block_on(async {
-        collector_memory(directory.path(), rng).await;
-        durable_events(directory.path(), rng).await;
+        if wanted("memory") {
+            collector_memory(directory.path(), rng).await;
+        }
+        if wanted("durable") {
+            durable_events(directory.path(), rng).await;
+        }
     });
-    idle_sidecar(directory.path());
+    if wanted("sidecar") {
+        idle_sidecar(directory.path());
+    }
 }

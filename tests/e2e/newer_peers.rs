@@ -140,7 +140,7 @@ fn a_newer_collector_is_understood() {
         if of {
             wire.precondition = Some(pb::Precondition { of: None });
         }
-        let message = Some(pb::to_sidecar::Message::Command(wire));
+        let message = Some(pb::to_sidecar::Message::Command(Box::new(wire)));
         stream.say(newer.say(DOWN, &pb::ToSidecar { message }, more));
         stream.hear("an answer", |up: pb::FromSidecar| {
             let Some(pb::from_sidecar::Message::Events(batch)) = up.message else { return None };

@@ -31,6 +31,8 @@ pub(crate) enum ToDriver {
     Forget { agent: AgentId, asked: Forgetting, reply: oneshot::Sender<Result<Forgot, Unknown>> },
     /// Another policy for the fleet.
     Policy { new: NewPolicy, reply: oneshot::Sender<Result<Applied, NotApplied>> },
+    /// Nothing but an answer is wanted: when the driver has come to it.
+    Ping { reply: oneshot::Sender<()> },
     /// A person asks for an act.
     Act { agent: AgentId, asked: Asked, reply: oneshot::Sender<Result<Acting, Unknown>> },
 }

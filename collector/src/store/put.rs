@@ -37,9 +37,7 @@ impl Put<'_> {
             Op::Incident(agent, incident) => {
                 self.incident(agent.as_ref().map_or("", AgentId::as_str), incident)
             }
-            Op::Events { agent, spool, events } => {
-                events.iter().try_for_each(|event| self.event(agent, spool.as_bytes(), event))
-            }
+            Op::Events { agent, spool, events } => self.events(agent, spool.as_bytes(), events),
             Op::Transition(t) => {
                 let detail = json!({
                     "from": t.from, "to": t.to, "lifecycle": t.lifecycle, "cause": t.cause,
@@ -96,20 +94,35 @@ impl Put<'_> {
     /// A fact that is there already stays as it is: replays are written once. Another fact under
     /// the same number (a sidecar's state was put back from a copy) is written without one: what
     /// is acked is in the store.
-    fn event(&mut self, agent: &AgentId, spool: &[u8; 16], event: &Event) -> rusqlite::Result<()> {
+    fn events(
+        &mut self,
+        agent: &AgentId,
+        spool: &[u8; 16],
+        events: &[Event],
+    ) -> rusqlite::Result<()> {
+        let newest = "SELECT max(number) FROM events WHERE agent = ?1 AND spool = ?2";
+        let newest: Option<i64> =
+            self.to.prepare_cached(newest)?.query_row((agent.as_str(), spool), |row| row.get(0))?;
+        // What is behind the newest is new: it need not be looked for one by one.
+        let mut newest = newest.unwrap_or(-1);
+        for event in events {
+            let number = i64::try_from(event.number).unwrap_or(i64::MAX);
+            self.event(agent, spool, event, number > newest)?;
+            newest = newest.max(number);
+        }
+        Ok(())
+    }
+
+    fn event(
+        &mut self,
+        agent: &AgentId,
+        spool: &[u8; 16],
+        event: &Event,
+        is_new: bool,
+    ) -> rusqlite::Result<()> {
         let detail = json(&self.listed(agent, &event.what)?);
         let kind = event.what.kind();
-        let number = i64::try_from(event.number).unwrap_or(i64::MAX);
-        // A spool keeps times to the millisecond, and a stream to the nanosecond.
-        let same = "SELECT at / 1000000 = ?4 / 1000000 AND kind = ?5 AND detail = ?6 FROM events
-                    WHERE agent = ?1 AND spool = ?2 AND number = ?3";
-        let known: Option<bool> = self
-            .to
-            .prepare_cached(same)?
-            .query_row((agent.as_str(), spool, number, event.at.0, kind.as_str(), &detail), |row| {
-                row.get(0)
-            })
-            .optional()?;
+        let known = if is_new { None } else { self.known(agent, spool, event, &detail)? };
         if known == Some(true) {
             return Ok(());
         }
@@ -122,6 +135,23 @@ impl Put<'_> {
             detail: &detail,
         };
         append(self.to, self.tip, &entry)
+    }
+
+    /// Whether the fact that stands under the number of this one is the same; `None`: none does.
+    fn known(
+        &self,
+        agent: &AgentId,
+        spool: &[u8; 16],
+        event: &Event,
+        detail: &str,
+    ) -> rusqlite::Result<Option<bool>> {
+        let number = i64::try_from(event.number).unwrap_or(i64::MAX);
+        // A spool keeps times to the millisecond, and a stream to the nanosecond.
+        let same = "SELECT at / 1000000 = ?4 / 1000000 AND kind = ?5 AND detail = ?6 FROM events
+                    WHERE agent = ?1 AND spool = ?2 AND number = ?3";
+        let kind = event.what.kind().as_str();
+        let row = (agent.as_str(), spool, number, event.at.0, kind, detail);
+        self.to.prepare_cached(same)?.query_row(row, |row| row.get(0)).optional()
     }
 
     /// What of a fact stands in its row.

@@ -24,8 +24,10 @@ impl From<FromSidecar> for pb::FromSidecar {
     fn from(message: FromSidecar) -> Self {
         use pb::from_sidecar::Message;
         let message = match message {
-            FromSidecar::Hello(hello) => Message::Hello((*hello).into()),
-            FromSidecar::Report(report) => Message::Report(Arc::unwrap_or_clone(report).into()),
+            FromSidecar::Hello(hello) => Message::Hello(Box::new((*hello).into())),
+            FromSidecar::Report(report) => {
+                Message::Report(Box::new(Arc::unwrap_or_clone(report).into()))
+            }
             FromSidecar::Events { spool, events } => Message::Events(pb::EventBatch {
                 spool: spool.as_bytes().to_vec(),
                 events: events.into_iter().map(Into::into).collect(),
@@ -47,8 +49,8 @@ impl TryFrom<pb::FromSidecar> for FromSidecar {
         use pb::from_sidecar::Message;
         let Some(message) = message.message else { return Ok(Self::Other) };
         Ok(match message {
-            Message::Hello(hello) => Self::Hello(Box::new(hello.try_into()?)),
-            Message::Report(report) => Self::Report(Arc::new(report.try_into()?)),
+            Message::Hello(hello) => Self::Hello(Box::new((*hello).try_into()?)),
+            Message::Report(report) => Self::Report(Arc::new((*report).try_into()?)),
             Message::Events(batch) => {
                 if batch.events.len() > EVENT_BATCH_MAX {
                     return Err(Invalid::new("events", "more than 256 in a batch"));
@@ -128,13 +130,14 @@ impl From<ToSidecar> for pb::ToSidecar {
     fn from(message: ToSidecar) -> Self {
         use pb::to_sidecar::Message;
         let message = match message {
-            ToSidecar::Welcome(welcome) => Message::Welcome((*welcome).into()),
+            ToSidecar::Welcome(welcome) => Message::Welcome(Box::new((*welcome).into())),
             ToSidecar::Ack { spool, number } => {
                 Message::Ack(pb::EventAck { spool: spool.as_bytes().to_vec(), number })
             }
-            ToSidecar::Command(command) => Message::Command((*command).into()),
+            ToSidecar::Command(command) => Message::Command(Box::new((*command).into())),
             ToSidecar::Policy { policy, mark } => {
-                Message::Policy(pb::PolicyUpdate { policy: Some((*policy).into()), mark })
+                let policy = Some((*policy).into());
+                Message::Policy(Box::new(pb::PolicyUpdate { policy, mark }))
             }
             ToSidecar::GoAway { reason, retry_after } => {
                 Message::GoAway(pb::GoAway { reason, retry_after_ms: ms(retry_after) })
@@ -152,11 +155,11 @@ impl TryFrom<pb::ToSidecar> for ToSidecar {
         use pb::to_sidecar::Message;
         let Some(message) = message.message else { return Ok(Self::Other) };
         Ok(match message {
-            Message::Welcome(welcome) => Self::Welcome(Box::new(welcome.try_into()?)),
+            Message::Welcome(welcome) => Self::Welcome(Box::new((*welcome).try_into()?)),
             Message::Ack(ack) => {
                 Self::Ack { spool: id("ack.spool", &ack.spool)?, number: ack.number }
             }
-            Message::Command(command) => Self::Command(Box::new(command.try_into()?)),
+            Message::Command(command) => Self::Command(Box::new((*command).try_into()?)),
             Message::Policy(update) => Self::Policy {
                 policy: Box::new(update.policy.required("policy_update.policy")?.try_into()?),
                 mark: update.mark,
