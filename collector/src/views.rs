@@ -18,7 +18,8 @@ use lubdub_shared::id::AgentId;
 use lubdub_shared::incident::Incident;
 use lubdub_shared::time::{Now, Wall};
 use lubdub_shared::view::CollectorView;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 mod choice;
 
@@ -29,8 +30,10 @@ const CHUNK: usize = 1024;
 /// Names that are read at one time: a new agent waits for no more than that.
 const NAMES_AT_ONCE: usize = 256;
 
-/// Readers that go through the fleet at one time; each takes a thread.
+/// Readers that work at one time.
 const AT_ONCE: usize = 2;
+/// Bodies that are written at one time; each takes a thread, most of which wait for their readers.
+const WALKS_MAX: usize = 64;
 
 /// The newest of one agent; locked to copy or replace the pointer, and never longer.
 type Slot = Mutex<Option<Arc<Agent>>>;
@@ -97,8 +100,29 @@ struct Shared {
     names: RwLock<BTreeMap<AgentId, AgentIndex>>,
     /// Locked to copy or replace the pointer.
     collector: Mutex<Arc<Collector>>,
-    /// Who may read much at one time.
+    /// Who may work at one time.
     places: Arc<Semaphore>,
+    walks: Arc<Semaphore>,
+}
+
+/// A place among those who work, given up while its owner waits for somebody.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    places: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    runtime: Handle,
+    _walk: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// Waits without the place, so that whoever reads slowly holds up nobody.
+    pub(crate) fn wait<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+        self.held = None;
+        let waited = wait();
+        let place = Arc::clone(&self.places).acquire_owned();
+        self.held = self.runtime.block_on(place).ok();
+        waited
+    }
 }
 
 /// The driver's side.
@@ -128,6 +152,7 @@ impl Publisher {
             names: RwLock::default(),
             collector: Mutex::new(Arc::clone(&newest)),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };
         let mut publisher = Self {
             views: Views(Arc::new(shared)),
@@ -273,6 +298,20 @@ impl Views {
             done
         });
         done.await.ok()
+    }
+
+    /// Does on a thread of its own what waits for somebody now and then. Only so many do at once;
+    /// the next waits. `None`: it panicked.
+    pub(crate) async fn walk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self, Turn) -> T + Send + 'static,
+    ) -> Option<T> {
+        let walk = Arc::clone(&self.0.walks).acquire_owned().await.expect("it is never closed");
+        let places = Arc::clone(&self.0.places);
+        let held = Arc::clone(&places).acquire_owned().await.ok();
+        let turn = Turn { places, held, runtime: Handle::current(), _walk: walk };
+        let views = self.clone();
+        tokio::task::spawn_blocking(move || work(&views, turn)).await.ok()
     }
 
     fn at(&self, index: AgentIndex) -> Option<Arc<Agent>> {
