@@ -38,7 +38,8 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// Where wire types may be named.
-const WIRE: [&str; 7] = [
+const WIRE: [&str; 8] = [
+    "shared/build.rs",
     "shared/src/pb.rs",
     "shared/src/convert",
     "collector/src/session",

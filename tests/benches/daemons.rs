@@ -1,8 +1,8 @@
 //! The two daemons as processes: memory and CPU of an idle sidecar, memory of a collector for each
 //! connected sidecar, messages and durable events in a second, beside floors of the same run.
 //!
-//! `cargo build --profile dist --workspace --bins && cargo bench -p tests --bench daemons`, or some of
-//! it: `-- memory durable sidecar`.
+//! `cargo build --profile dist --workspace --bins && cargo bench -p tests --bench daemons`, or some
+//! of it: `-- memory durable sidecar`.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,

@@ -14,8 +14,8 @@ use lubdub_shared::strict_toml::parse_span;
 use lubdub_shared::time::{self, millis};
 use serde::Serialize;
 
-use crate::cli::{Common, Output, parse_agent};
 use crate::client::{Client, Failed, UNREACHABLE};
+use crate::flags::{Common, Output, parse_agent};
 use crate::render;
 
 /// How long `--wait` waits.

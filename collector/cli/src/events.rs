@@ -9,8 +9,8 @@ use lubdub_shared::time::millis;
 use lubdub_shared::view::{EventJson, EventView};
 use serde_json::Value;
 
-use crate::cli::{Common, Output, parse_agent};
 use crate::client::{Client, EventPage, Failed};
+use crate::flags::{Common, Output, parse_agent};
 use crate::render::{self, clean};
 
 /// How long one question waits for news.

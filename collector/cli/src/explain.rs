@@ -8,8 +8,8 @@ use lubdub_shared::status::Lifecycle;
 use lubdub_shared::time::{Wall, words};
 use lubdub_shared::view::{AgentView, ExplainJson, Explanation};
 
-use crate::cli::{OneAgent, Output};
 use crate::client::{Client, Failed};
+use crate::flags::{OneAgent, Output};
 use crate::render::{self, bytes, clean};
 
 /// Explains one agent.

@@ -3,8 +3,8 @@
 use lubdub_shared::id::AgentId;
 use lubdub_shared::pb;
 
-use crate::cli::{Common, Output, parse_agent};
 use crate::client::{Client, Failed};
+use crate::flags::{Common, Output, parse_agent};
 use crate::{command, render};
 
 /// Flags of `forget`.

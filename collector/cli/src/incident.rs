@@ -13,8 +13,8 @@ use lubdub_shared::time::Wall;
 use lubdub_shared::view::{EventView, IncidentView, IncidentsJson};
 use serde_json::{Value, json};
 
-use crate::cli::{Common, Output};
 use crate::client::{Client, Failed};
+use crate::flags::{Common, Output};
 use crate::incidents::state;
 use crate::render::{self, clean};
 

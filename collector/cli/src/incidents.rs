@@ -6,8 +6,8 @@ use lubdub_shared::status::Status;
 use lubdub_shared::time::Wall;
 use lubdub_shared::view::{IncidentView, IncidentsJson};
 
-use crate::cli::{Common, Output, parse_agent};
 use crate::client::{Client, Failed};
+use crate::flags::{Common, Output, parse_agent};
 use crate::render;
 
 /// Flags of `incidents`.

@@ -7,6 +7,7 @@ mod demo;
 mod embedded;
 mod events;
 mod explain;
+mod flags;
 mod forget;
 mod incident;
 mod incidents;

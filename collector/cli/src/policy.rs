@@ -14,8 +14,8 @@ use lubdub_shared::time::{self, words};
 use lubdub_shared::view::AgentView;
 use lubdub_sidecar::config::DEFAULT_COLLECTOR;
 
-use crate::cli::{Common, Output};
 use crate::client::{Client, Failed};
+use crate::flags::{Common, Output};
 use crate::{command, render};
 
 /// What to do with a policy file.

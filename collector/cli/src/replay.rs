@@ -14,8 +14,8 @@ use lubdub_shared::id::AgentId;
 use lubdub_shared::policy::{Policy, VersionedPolicy};
 use serde_json::json;
 
-use crate::cli::Output;
 use crate::client::Failed;
+use crate::flags::Output;
 use crate::render;
 
 /// Flags of `replay`.

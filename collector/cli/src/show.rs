@@ -3,9 +3,9 @@
 use lubdub_shared::time::Wall;
 use lubdub_shared::view::{AgentView, StatusJson};
 
-use crate::cli::{OneAgent, Output};
 use crate::client::{Client, Failed};
 use crate::explain;
+use crate::flags::{OneAgent, Output};
 use crate::render::{self, clean};
 
 /// Shows one agent.

@@ -6,8 +6,8 @@ use lubdub_shared::status::Status;
 use lubdub_shared::time::{self, Wall};
 use lubdub_shared::view::{AgentView, CollectorView, StatusJson};
 
-use crate::cli::{Common, Output};
 use crate::client::{Client, Failed};
+use crate::flags::{Common, Output};
 use crate::render::{self, bytes, clean, or_dash};
 
 /// A report younger than this is as good as now.

@@ -8,8 +8,8 @@ use lubdub_shared::fs::state_root;
 use lubdub_shared::telemetry::chain;
 use serde::Serialize;
 
-use crate::cli::Output;
 use crate::client::Failed;
+use crate::flags::Output;
 use crate::{command, render};
 
 /// What to do with a store.

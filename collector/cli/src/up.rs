@@ -24,9 +24,9 @@ use lubdub_sidecar::{Config as SidecarConfig, Sidecar};
 use tokio::runtime::Builder;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::cli::parse_agent;
 use crate::client::Failed;
 use crate::embedded::{Embedded, Standing};
+use crate::flags::parse_agent;
 use crate::render;
 
 /// Flags of `up`.
