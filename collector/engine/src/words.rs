@@ -1,5 +1,5 @@
 //! What people are told of a finding: one line, the rule behind it, and what ends it. A row of
-//! [`table`] for each cause, asked by whoever shows it; nothing here decides anything.
+//! `table` for each cause, asked by whoever shows it; nothing here decides anything.
 
 use std::borrow::Cow;
 
