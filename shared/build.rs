@@ -5,8 +5,8 @@ use std::error::Error;
 const PROTOS: [&str; 3] =
     ["lubdub/v1/session.proto", "lubdub/v1/incident.proto", "lubdub/v1/query.proto"];
 
-/// What is rare, or large: each stream has a queue of 32 places, each as large as the largest
-/// message.
+/// What is large. Downwards each stream has a queue of 32 places, each as large as the largest
+/// message; upwards the task of each stream has room for one, whatever it is.
 const LARGE: [&str; 5] = [
     ".lubdub.v1.FromSidecar.message.hello",
     ".lubdub.v1.FromSidecar.message.report",

@@ -78,22 +78,19 @@ async fn scrape(State(pages): From) -> Response {
             return (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
         }
     };
-    let kind = [("content-type", metrics::CONTENT_TYPE)];
-    let body = streamed(pages.views.clone(), move |views, out| {
+    streamed(pages.views.clone(), metrics::CONTENT_TYPE, move |views, out| {
         let store = pages.reader.bytes();
         pages.counters.render(views, &open, store, out)
-    });
-    (kind, body).into_response()
+    })
 }
 
 async fn status(State(pages): From) -> Response {
-    let body = streamed(pages.views.clone(), |views, out| {
+    streamed(pages.views.clone(), "application/json", |views, out| {
         let (collector, now) = (views.collector(), time::now());
         let agents = views.each(None);
         let agents = agents.map(|agent| agent_view(&agent, &collector.surroundings, now));
         StatusJson::write(&collector.view(now), agents, now.wall, out)
-    });
-    ([("content-type", "application/json")], body).into_response()
+    })
 }
 
 async fn status_of(State(pages): From, Path(agent): Path<String>) -> Response {

@@ -84,6 +84,7 @@ pub struct Collector {
     watched: Watched,
     shares: Shares,
     names: Names,
+    local: Local,
 }
 
 /// What people look at, and how they ask for another policy.
@@ -135,7 +136,8 @@ impl Collector {
         let driver = Driver::new(config, opened, inbox, told, Arc::clone(&counters));
         let views = driver.views();
         let watched = Watched { reader, counters, hangups, views, store: id };
-        Ok(Self { grpc, http, driver, to_driver, transitions, watched, shares, names })
+        let local = Local::new(to_driver.clone());
+        Ok(Self { grpc, http, driver, to_driver, transitions, watched, shares, names, local })
     }
 
     /// Where sidecars and the command line connect.
@@ -156,7 +158,7 @@ impl Collector {
 
     /// Streams within this process.
     pub fn local(&self) -> Local {
-        Local::new(self.to_driver.clone())
+        self.local.clone()
     }
 
     /// Changes of status from now on.
@@ -169,7 +171,10 @@ impl Collector {
     /// # Errors
     /// What made it stop.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { grpc, http, driver, to_driver, transitions, watched, shares, names } = self;
+        let Self { grpc, http, driver, to_driver, transitions, watched, shares, names, local } =
+            self;
+        // Who wants streams of this process has a copy.
+        drop(local);
         let Watched { reader, counters, hangups, views, store: watched_store } = watched;
         let again = hangups.map(|hangups| tokio::spawn(hangups.run(to_driver.clone())));
         info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");

@@ -8,13 +8,14 @@ pub(crate) fn agent_view(agent: &Agent, around: &Surroundings, now: Now) -> Agen
     let (who, seen) = (&agent.who, &agent.seen);
     let finding = |standing: &lubdub_engine::ActiveFinding| {
         let found = &standing.finding;
+        let facts = words::shown(found);
         FindingView {
             cause: found.cause,
             level: found.level,
             since: standing.since.wall,
             detail: words::detail(found),
-            evidence: found.facts.iter().map(|(k, v)| (k.to_owned(), v.to_string())).collect(),
-            facts: found.facts.clone(),
+            evidence: facts.iter().map(|(k, v)| (k.to_owned(), v.to_string())).collect(),
+            facts,
             rule: words::rule(found).to_owned(),
             cancelled_by: words::ends_with(standing, seen.lifecycle).to_owned(),
         }
@@ -43,7 +44,7 @@ pub(crate) fn agent_view(agent: &Agent, around: &Surroundings, now: Now) -> Agen
 }
 
 pub(crate) fn explanation(agent: &Agent, around: &Surroundings, now: Now) -> Explanation {
-    let settings = explain::configured(agent);
+    let (settings, shorter) = (explain::configured(agent), explain::shorter(agent));
     Explanation {
         now: Some(now.wall),
         agent: agent_view(agent, around, now),
@@ -52,6 +53,7 @@ pub(crate) fn explanation(agent: &Agent, around: &Surroundings, now: Now) -> Exp
         configured: settings.iter().map(|(k, v)| (k.to_owned(), v.to_string())).collect(),
         settings,
         what_if: explain::what_if(agent),
-        suggestions: explain::suggestions(agent),
+        suggestions: shorter.iter().map(ToString::to_string).collect(),
+        shorter,
     }
 }

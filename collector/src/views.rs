@@ -32,8 +32,8 @@ const NAMES_AT_ONCE: usize = 256;
 
 /// Readers that work at one time.
 const AT_ONCE: usize = 2;
-/// Bodies that are written at one time; each takes a thread, most of which wait for their readers.
-const WALKS_MAX: usize = 64;
+/// Bodies that are written at one time, for each takes a thread; who comes then is refused.
+pub(crate) const WALKS_MAX: usize = 64;
 
 /// The newest of one agent; locked to copy or replace the pointer, and never longer.
 type Slot = Mutex<Option<Arc<Agent>>>;
@@ -111,14 +111,18 @@ pub(crate) struct Turn {
     places: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
     runtime: Handle,
-    _walk: OwnedSemaphorePermit,
+    _walk: Walk,
 }
+
+/// One of those who may go through the fleet at the pace of their readers.
+#[derive(Debug)]
+pub(crate) struct Walk(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl Turn {
     /// Waits without the place, so that whoever reads slowly holds up nobody.
-    pub(crate) fn wait<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+    pub(crate) fn wait<T>(&mut self, wait: impl Future<Output = T>) -> T {
         self.held = None;
-        let waited = wait();
+        let waited = self.runtime.block_on(wait);
         let place = Arc::clone(&self.places).acquire_owned();
         self.held = self.runtime.block_on(place).ok();
         waited
@@ -300,13 +304,17 @@ impl Views {
         done.await.ok()
     }
 
-    /// Does on a thread of its own what waits for somebody now and then. Only so many do at once;
-    /// the next waits. `None`: it panicked.
+    /// May do what waits for somebody now and then; `None`: as many do as may at one time.
+    pub(crate) fn begin_walk(&self) -> Option<Walk> {
+        Arc::clone(&self.0.walks).try_acquire_owned().ok().map(Walk)
+    }
+
+    /// Does that, on a thread of its own. `None`: it panicked.
     pub(crate) async fn walk<T: Send + 'static>(
         &self,
+        walk: Walk,
         work: impl FnOnce(&Self, Turn) -> T + Send + 'static,
     ) -> Option<T> {
-        let walk = Arc::clone(&self.0.walks).acquire_owned().await.expect("it is never closed");
         let places = Arc::clone(&self.0.places);
         let held = Arc::clone(&places).acquire_owned().await.ok();
         let turn = Turn { places, held, runtime: Handle::current(), _walk: walk };

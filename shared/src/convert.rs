@@ -10,6 +10,7 @@ use crate::time::{LONGEST, Wall};
 
 mod beat;
 mod command;
+mod explain;
 mod limits;
 mod policy;
 mod session;

@@ -88,7 +88,9 @@ impl fmt::Display for Fact {
             Self::Time(None) => f.write_str("never"),
             Self::Count(Some(count)) => write!(f, "{count}"),
             Self::Number(Some(number)) => {
-                let exact = format!("{number:.3}");
+                // Of what is small the digits that say something.
+                let decimals = if *number == 0.0 || number.abs() >= 0.01 { 3 } else { 12 };
+                let exact = format!("{number:.decimals$}");
                 f.write_str(exact.trim_end_matches('0').trim_end_matches('.'))
             }
             Self::Count(None) | Self::Number(None) => f.write_str("unknown"),
@@ -121,8 +123,9 @@ impl Facts {
         facts.into_iter().collect()
     }
 
-    /// One more; a name may come twice.
+    /// One more, of a name that is not there yet.
     pub fn add(&mut self, name: &'static str, fact: impl Into<Fact>) {
+        debug_assert!(self.get(name).is_none(), "{name} is there already");
         self.0.push((Cow::Borrowed(name), fact.into()));
     }
 
@@ -131,19 +134,19 @@ impl Facts {
         self.0.iter().map(|(name, fact)| (&**name, fact))
     }
 
-    /// The first of a name.
+    /// The one of a name.
     pub fn get(&self, of: &str) -> Option<&Fact> {
         self.iter().find(|(name, _)| *name == of).map(|(_, fact)| fact)
     }
 
-    /// A time; zero where there is none.
+    /// A time; zero where there never was one.
     pub fn time(&self, of: &str) -> Duration {
-        if let Some(Fact::Time(Some(time))) = self.get(of) { *time } else { Duration::ZERO }
+        if let Some(Fact::Time(Some(time))) = self.named(of) { *time } else { Duration::ZERO }
     }
 
-    /// A number, or a count; zero where there is none.
+    /// A number, or a count; zero where it is not known.
     pub fn number(&self, of: &str) -> f64 {
-        match self.get(of) {
+        match self.named(of) {
             Some(Fact::Number(Some(number))) => *number,
             #[expect(clippy::cast_precision_loss, reason = "for words alone")]
             Some(Fact::Count(Some(count))) => *count as f64,
@@ -151,14 +154,26 @@ impl Facts {
         }
     }
 
-    /// A text; empty where there is none.
+    /// A text.
     pub fn text(&self, of: &str) -> &str {
-        if let Some(Fact::Text(text)) = self.get(of) { text } else { "" }
+        if let Some(Fact::Text(text)) = self.named(of) { text } else { "" }
     }
 
     /// It is so.
     pub fn is(&self, of: &str) -> bool {
-        self.get(of) == Some(&Fact::Flag(true))
+        self.named(of) == Some(&Fact::Flag(true))
+    }
+
+    /// In words.
+    pub fn said(&self, of: &str) -> String {
+        self.named(of).map_or_else(|| "unknown".to_owned(), ToString::to_string)
+    }
+
+    /// Whoever asks by name knows who named it: one that is not there is a mistake in a name.
+    fn named(&self, of: &str) -> Option<&Fact> {
+        let fact = self.get(of);
+        debug_assert!(fact.is_some(), "no fact is named {of}: {self:?}");
+        fact
     }
 }
 
@@ -212,6 +227,8 @@ mod tests {
             (Fact::from(0.05), "0.05", "{\"f\":0.05}"),
             (Fact::from(100.0), "100", "{\"f\":100.0}"),
             (Fact::from(2.0 / 3.0), "0.667", "{\"f\":0.6666666666666666}"),
+            (Fact::from(0.0004), "0.0004", "{\"f\":0.0004}"),
+            (Fact::from(0.0), "0", "{\"f\":0.0}"),
             (Fact::Number(None), "unknown", "{\"f\":null}"),
             (Fact::from(true), "true", "{\"f\":true}"),
             (Fact::from("a\nb"), "a\nb", "{\"f\":\"a\\nb\"}"),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::beat::{Evidence, Exit, Report};
 use crate::command::{Command, Outcome, Survivor};
-use crate::id::{AgentId, InstanceId, Life, ProcessId, SpoolId, StoreId};
+use crate::id::{AgentId, CommandId, InstanceId, Life, ProcessId, SpoolId, StoreId};
 use crate::policy::Policy;
 use crate::status::{Lifecycle, words};
 use crate::time::Wall;
@@ -230,6 +230,9 @@ pub struct Bundle {
     pub path: String,
     /// Its size there.
     pub bytes: u64,
+    /// The command that it was gathered for; `None`: none asked for it, or its sidecar is older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandId>,
     /// The file itself, where the policy says that it is sent and it is not too large.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "as_base64")]
     pub sent: Vec<u8>,

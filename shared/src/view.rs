@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::beat::Report;
 use crate::command::CommandKind;
-use crate::facts::{Fact, Facts};
+use crate::facts::Facts;
 use crate::id::{AgentId, Life};
 use crate::incident::{Cause, Incident};
 use crate::schedule::LedgerView;
@@ -192,8 +192,10 @@ pub struct Explanation {
     pub configured: BTreeMap<String, String>,
     /// What the detectors would have said with other settings.
     pub what_if: Vec<WhatIf>,
-    /// Deadlines that could be shorter, by what was learned.
-    pub suggestions: Vec<Shorter>,
+    /// Deadlines that could be shorter, by what was learned; empty from an older collector.
+    pub shorter: Vec<Shorter>,
+    /// The same in words.
+    pub suggestions: Vec<String>,
 }
 
 /// What the detectors would have said.
@@ -203,8 +205,8 @@ pub struct WhatIf {
     pub key: String,
     /// set to this value, in words.
     pub value: String,
-    /// The value; times in milliseconds.
-    pub to: Fact,
+    /// The value by its key; empty from an older collector.
+    pub to: Facts,
     /// `ok`, or levels and causes.
     pub says: String,
 }

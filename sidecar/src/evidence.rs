@@ -154,6 +154,7 @@ impl Job {
             reason: self.order.reason,
             path: path.display().to_string(),
             bytes: bytes.len() as u64,
+            command: None,
             sent,
         })
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use harness::sample;
 use lubdub_shared::id::{Life, SpoolId};
 use lubdub_shared::pb;
+use lubdub_shared::pb::query_service_client::QueryServiceClient;
 use lubdub_shared::pb::sidecar_service_client::SidecarServiceClient;
 use lubdub_shared::session::{Event, FromSidecar, Happening, ToSidecar};
 use lubdub_shared::time::Wall;
@@ -241,9 +242,46 @@ async fn durable_events(directory: &Path, rng: &mut fastrand::Rng) {
         row(&what, per_second(batches * size, start.elapsed()));
         row(&format!("  floor: bare SQLite, {size} a commit"), floor(directory, batches, size));
     }
+    round_trips(address).await;
+    waiting_together(address, rng).await;
 }
 
-/// The same rows in a table of the same shape, by bare SQLite: WAL, synchronous=FULL.
+/// What one stream that waits pays besides the commit: a question that the driver answers at once.
+async fn round_trips(address: SocketAddr) {
+    const TIMES: u32 = 500;
+    let client = QueryServiceClient::connect(format!("http://{address}")).await;
+    let mut client = client.expect("a collector");
+    let start = Instant::now();
+    for _ in 0..TIMES {
+        let (text, requested_by) = ("?".to_owned(), "a bench".to_owned());
+        let request = pb::PushPolicyRequest { text, requested_by, dry_run: true };
+        client.push_policy(request).await.expect_err("it holds a mistake");
+    }
+    row("  floor: a round trip through the driver", per_second(TIMES, start.elapsed()));
+}
+
+/// Eight streams, each of which waits for its acks: they share commits.
+async fn waiting_together(address: SocketAddr, rng: &mut fastrand::Rng) {
+    const TOGETHER: usize = 8;
+    const EACH: u64 = 250;
+    let mut streams = Vec::new();
+    for number in 0..TOGETHER {
+        streams.push(attach(address, 1000 + number, rng).await);
+    }
+    let start = Instant::now();
+    let all: Vec<_> = streams
+        .into_iter()
+        .map(|mut stream| tokio::spawn(async move { events(&mut stream, EACH, 1).await }))
+        .collect();
+    for one in all {
+        one.await.expect("it ends");
+    }
+    let count = u32::try_from(TOGETHER as u64 * EACH).expect("small");
+    row("durable events, eight streams that each wait", per_second(count, start.elapsed()));
+}
+
+/// The same rows in a table of the same shape, the chain's column too, by bare SQLite: WAL,
+/// synchronous=FULL.
 fn floor(directory: &Path, batches: u32, size: u32) -> String {
     let path = directory.join(format!("floor-{size}.sqlite3"));
     let mut connection = rusqlite::Connection::open(path).expect("opens");
@@ -251,19 +289,22 @@ fn floor(directory: &Path, batches: u32, size: u32) -> String {
     connection.pragma_update(None, "synchronous", "FULL").expect("FULL");
     let table = "CREATE TABLE events (seq INTEGER PRIMARY KEY, spool BLOB, number INTEGER,
         at INTEGER NOT NULL, agent TEXT NOT NULL, incarnation INTEGER, kind TEXT NOT NULL,
-        detail TEXT NOT NULL, UNIQUE (spool, number)) STRICT";
+        detail TEXT NOT NULL, sum BLOB NOT NULL, UNIQUE (agent, spool, number)) STRICT";
     connection.execute_batch(table).expect("a table");
     let start = Instant::now();
     for batch in 0..batches {
         let transaction = connection.transaction().expect("begins");
         for number in 0..size {
             transaction
-                .prepare_cached("INSERT INTO events VALUES (NULL, ?1, ?2, 1, 'a', 1, 'note', ?3)")
+                .prepare_cached(
+                    "INSERT INTO events VALUES (NULL, ?1, ?2, 1, 'a', 1, 'note', ?3, ?4)",
+                )
                 .and_then(|mut insert| {
                     insert.execute((
                         "0123456789abcdef".as_bytes(),
                         batch * size + number,
                         "{\"text\":\"a note\"}",
+                        [7_u8; 32],
                     ))
                 })
                 .expect("inserts");

@@ -136,7 +136,7 @@ pub fn stream(bytes: &[u8]) {
             drop(explain::deadlines(agent));
             drop(explain::configured(agent));
             drop(explain::what_if(agent));
-            drop(explain::suggestions(agent));
+            drop(explain::shorter(agent));
             let mut texts =
                 agent.seen.findings.iter().map(|standing| words::detail(&standing.finding));
             let unclean = texts.find(|text| !is_clean(text));

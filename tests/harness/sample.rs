@@ -67,6 +67,7 @@ pub fn gathered(order: &Gather) -> Gathered {
         reason: order.reason.clone(),
         path: String::new(),
         bytes: 1,
+        command: None,
         sent: Vec::new(),
     };
     Gathered { purpose: order.purpose, life: order.life, bundle: Ok(bundle) }

@@ -56,9 +56,11 @@ struct Piece {
 pub(crate) async fn run(verb: Verb) -> Result<(), Failed> {
     let Verb::Show(args) = verb;
     let mut client = Client::connect(&args.common.collector).await?;
-    let (view, others) = find(&mut client, &args.id).await?;
+    let view = find(&mut client, &args.id).await?;
     let mut pieces = Vec::new();
     if let Some(agent) = &view.agent {
+        let mut others = client.incidents(true, Some(agent)).await?;
+        others.retain(|other| other.incident.id != view.incident.id);
         let of = Belongs::new(&view, &others);
         for (event, bundle) in gathered(&mut client, agent, &of).await? {
             let content = match args.evidence {
@@ -74,62 +76,57 @@ pub(crate) async fn run(verb: Verb) -> Result<(), Failed> {
     }
 }
 
-/// The incident, and all others.
-async fn find(
-    client: &mut Client,
-    prefix: &str,
-) -> Result<(IncidentView, Vec<IncidentView>), Failed> {
+async fn find(client: &mut Client, prefix: &str) -> Result<IncidentView, Failed> {
     if prefix.len() < PREFIX_MIN {
         let why = format!("{prefix:?} is too short: give at least {PREFIX_MIN} characters");
         return Err(Failed { code: 64, why });
     }
     let all = client.incidents(true, None).await?;
-    let named = |view: &IncidentView| view.incident.id.to_string().starts_with(prefix);
-    let (mut named, others): (Vec<_>, Vec<_>) = all.into_iter().partition(named);
-    let Some(view) = named.pop() else {
+    let mut named = all.into_iter().filter(|view| view.incident.id.to_string().starts_with(prefix));
+    let Some(view) = named.next() else {
         return Err(Failed::refused(format!(
             "no incident {prefix:?} among the newest 1,000; lubdub incidents --all lists them"
         )));
     };
-    if let Some(other) = named.pop() {
+    if let Some(other) = named.next() {
         return Err(Failed::refused(format!(
             "{prefix:?} is the beginning of {} and of {}",
             view.incident.id, other.incident.id
         )));
     }
-    Ok((view, others))
+    Ok(view)
 }
 
 /// Which evidence belongs to an incident.
 struct Belongs<'a> {
     incident: &'a Incident,
-    /// By the answer to an act of this one.
-    here: BTreeSet<&'a str>,
-    /// By the answer to an act of another.
+    /// By the answer to an act of another: from before bundles named their command.
     elsewhere: BTreeSet<&'a str>,
 }
 
 impl<'a> Belongs<'a> {
     fn new(view: &'a IncidentView, others: &'a [IncidentView]) -> Self {
-        let named = |view: &'a IncidentView| {
-            view.incident.actions.iter().filter_map(|action| action.evidence.as_deref())
-        };
-        Self {
-            incident: &view.incident,
-            here: named(view).collect(),
-            elsewhere: others.iter().flat_map(named).collect(),
-        }
+        let acts = others.iter().flat_map(|other| &other.incident.actions);
+        let elsewhere = acts.filter_map(|action| action.evidence.as_deref()).collect();
+        Self { incident: &view.incident, elsewhere }
     }
 
-    /// No act asked for it: it was gathered after an end, or because a person asked.
-    fn is_unnamed(&self, bundle: &Bundle) -> bool {
-        !self.here.contains(&*bundle.id) && !self.elsewhere.contains(&*bundle.id)
+    /// It was gathered for an act of the incident; `None`: no act of any is known to have asked.
+    fn is_named(&self, bundle: &Bundle) -> Option<bool> {
+        let acts = &self.incident.actions;
+        let of_act = |command| acts.iter().any(|act| act.command == command);
+        let answered = acts.iter().any(|act| act.evidence.as_ref() == Some(&bundle.id));
+        match bundle.command {
+            Some(command) => Some(of_act(command)),
+            None if answered => Some(true),
+            None => self.elsewhere.contains(&*bundle.id).then_some(false),
+        }
     }
 }
 
-/// Bundles that acts of the incident name, and those that no act names of the time in which it was
-/// open, oldest first. A sidecar dates what it gathers by a clock of its own; when it came is told
-/// by what the collector itself wrote around it.
+/// Bundles that were gathered for acts of the incident, and those of the time in which it was open
+/// that no command asked for, oldest first. A sidecar dates what it gathers by a clock of its own;
+/// when it came is told by what the collector itself wrote around it.
 async fn gathered(
     client: &mut Client,
     agent: &AgentId,
@@ -154,9 +151,10 @@ async fn gathered(
             } else if event.kind == EventKind::Evidence
                 && let Ok(Happening::Evidence(bundle)) = serde_json::from_str(&event.detail)
             {
-                if of.here.contains(&*bundle.id) {
+                let named = of.is_named(&bundle);
+                if named == Some(true) {
                     found.push((event, bundle));
-                } else if of.is_unnamed(&bundle)
+                } else if named.is_none()
                     && incident.resolved.is_none_or(|resolved| before <= resolved)
                     && event.incarnation.is_none_or(|life| life >= incident.incarnation)
                 {

@@ -68,7 +68,7 @@ pub fn deadlines(agent: &Agent) -> BTreeMap<String, String> {
     )]);
     let gaps = |gaps: &Fact, of: &str| {
         let [longest, p999] =
-            ["longest", "p999"].map(|which| crate::words::said(&clocks, &format!("{of}_{which}")));
+            ["longest", "p999"].map(|which| clocks.said(&format!("{of}_{which}")));
         format!("{gaps} seen, the longest {longest}, 99.9 % up to {p999}")
     };
     for (name, fact) in clocks.iter() {
@@ -131,13 +131,15 @@ pub fn what_if(agent: &Agent) -> Vec<WhatIf> {
             let key = (setting.key)(&report.ages, &policy);
             let value = (setting.turn)(&mut policy, &mut turned, by)?;
             let says = says(&policy, &turned);
-            (says != today).then(|| WhatIf { key, value: value.to_string(), to: value, says })
+            let words = value.to_string();
+            let to = [(key.clone(), value)].into_iter().collect();
+            (says != today).then_some(WhatIf { key, value: words, to, says })
         })
         .collect()
 }
 
 /// Deadlines that could be shorter, by what was learned. They are never shortened by themselves.
-pub fn suggestions(agent: &Agent) -> Vec<Shorter> {
+pub fn shorter(agent: &Agent) -> Vec<Shorter> {
     let Some(report) = agent.living() else { return Vec::new() };
     let ages = &report.ages;
     let deadline = ages.deadline.filter(|deadline| !deadline.explicit).map(|d| d.after);

@@ -15,6 +15,8 @@ pub struct Finding {
     pub level: Status,
     /// What that rests on.
     pub facts: Facts,
+    /// What was done about it since and did not help, oldest first.
+    pub then: Vec<String>,
 }
 
 impl Finding {
@@ -24,7 +26,7 @@ impl Finding {
         level: Status,
         facts: [(&'static str, Fact); N],
     ) -> Self {
-        Self { cause, level, facts: Facts::new(facts) }
+        Self { cause, level, facts: Facts::new(facts), then: Vec::new() }
     }
 }
 

@@ -1,10 +1,8 @@
 //! What people are told of a finding: one line, the rule behind it, and what ends it. A row of
 //! `table` for each cause, asked by whoever shows it; nothing here decides anything.
 
-use std::borrow::Cow;
-
 use lubdub_shared::cause::Cause;
-use lubdub_shared::facts::Facts;
+use lubdub_shared::facts::{Fact, Facts};
 use lubdub_shared::status::Lifecycle;
 
 use crate::finding::{ActiveFinding, Finding};
@@ -20,17 +18,18 @@ struct Row {
     form: Option<&'static str>,
     detail: fn(&Facts) -> String,
     rule: &'static str,
-    ends_with: &'static str,
+    /// `None`: what is done about it ends it, whatever that is.
+    ends_with: Option<&'static str>,
 }
 
 /// One line of a finding, with its numbers.
 pub fn detail(finding: &Finding) -> String {
     let facts = &finding.facts;
-    let mut line = match facts.text(TOLD) {
-        "" => row(finding).map(|row| (row.detail)(facts)).unwrap_or_default(),
-        told => told.to_owned(),
+    let mut line = match facts.get(TOLD) {
+        None => row(finding).map(|row| (row.detail)(facts)).unwrap_or_default(),
+        Some(told) => told.to_string(),
     };
-    for (_, then) in facts.iter().filter(|(name, _)| *name == THEN) {
+    for then in &finding.then {
         line += &format!("; then {then}");
     }
     line
@@ -41,18 +40,28 @@ pub fn line(finding: &Finding) -> String {
     format!("{}: {}", finding.cause, detail(finding))
 }
 
+/// The facts that say more than the line does: no text that is empty, or the line itself.
+pub fn shown(finding: &Finding) -> Facts {
+    let says = |(name, fact): &(&str, &Fact)| {
+        *name != TOLD && !matches!(fact, Fact::Text(text) if text.is_empty())
+    };
+    let named = |(name, fact): (&str, &Fact)| (name.to_owned(), fact.clone());
+    finding.facts.iter().filter(says).map(named).collect()
+}
+
 /// The rule that found it, with the keys that configure it.
 pub fn rule(finding: &Finding) -> &'static str {
-    match finding.facts.text(TOLD) {
-        "" => row(finding).map_or("", |row| row.rule),
-        _ => "found before the collector restarted, and under treatment since",
+    match finding.facts.get(TOLD) {
+        None => row(finding).map_or("", |row| row.rule),
+        Some(_) => "found before the collector restarted, and under treatment since",
     }
 }
 
 /// What would make it go away, given where the process is.
 pub fn ends_with(standing: &ActiveFinding, lifecycle: Lifecycle) -> &'static str {
+    let own = row(&standing.finding).and_then(|row| row.ends_with).filter(|_| !standing.treated);
     match lifecycle {
-        _ if !standing.treated => row(&standing.finding).map_or("", |row| row.ends_with),
+        _ if let Some(own) = own => own,
         Lifecycle::Terminated => "a person: lubdub revive",
         Lifecycle::Quarantined => "a person: lubdub start",
         Lifecycle::Starting
@@ -68,17 +77,10 @@ pub fn ends_with(standing: &ActiveFinding, lifecycle: Lifecycle) -> &'static str
 
 /// Name of the fact that an earlier run of the collector left in words, and nothing else.
 pub(crate) const TOLD: &str = "told";
-/// Name of a fact that came after the finding; there may be several.
-pub(crate) const THEN: &str = "then";
 
 fn row(finding: &Finding) -> Option<&'static Row> {
     let known = |name| finding.facts.get(name).is_some();
     TABLE.iter().find(|row| row.cause == finding.cause && row.form.is_none_or(known))
-}
-
-/// A fact in words; one that was not named is not known.
-pub(crate) fn said<'f>(facts: &'f Facts, name: &str) -> Cow<'f, str> {
-    facts.get(name).map_or(Cow::Borrowed("unknown"), |fact| Cow::Owned(fact.to_string()))
 }
 
 #[cfg(test)]
@@ -87,9 +89,10 @@ mod tests {
 
     #[test]
     fn every_cause_has_its_words_and_the_forms_come_first() {
-        for &cause in Cause::ALL {
+        let found = |cause: &&Cause| !cause.row().told[1].is_empty();
+        for &cause in Cause::ALL.iter().filter(found) {
             let rows: Vec<_> = TABLE.iter().filter(|row| row.cause == cause).collect();
-            let (last, forms) = rows.split_last().expect("a row of each cause");
+            let (last, forms) = rows.split_last().expect("a row of each cause that is found");
             assert!(last.form.is_none() && forms.iter().all(|row| row.form.is_some()), "{cause}");
         }
     }

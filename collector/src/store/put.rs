@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lubdub_shared::command::Command;
+use lubdub_shared::command::{Command, Outcome};
 use lubdub_shared::id::{AgentId, CommandId};
 use lubdub_shared::incident::{ActionOutcome, Incident};
 use lubdub_shared::session::{Bundle, Event, EventKind, Happening};
@@ -147,10 +147,13 @@ impl Put<'_> {
     ) -> rusqlite::Result<Option<bool>> {
         let number = i64::try_from(event.number).unwrap_or(i64::MAX);
         // A spool keeps times to the millisecond, and a stream to the nanosecond.
-        let same = "SELECT at / 1000000 = ?4 / 1000000 AND kind = ?5 AND detail = ?6 FROM events
+        let same =
+            "SELECT at / 1000000 = ?4 / 1000000 AND kind = ?5 AND detail IN (?6, ?7) FROM events
                     WHERE agent = ?1 AND spool = ?2 AND number = ?3";
         let kind = event.what.kind().as_str();
-        let row = (agent.as_str(), spool, number, event.at.0, kind, detail);
+        let older = as_before(&event.what).map(|what| json(&what));
+        let older = older.as_deref().unwrap_or(detail);
+        let row = (agent.as_str(), spool, number, event.at.0, kind, detail, older);
         self.to.prepare_cached(same)?.query_row(row, |row| row.get(0)).optional()
     }
 
@@ -265,6 +268,17 @@ impl Put<'_> {
         ];
         COMMANDS.amend(self.to, &id, &changes).map(drop)
     }
+}
+
+/// A fact as a collector of 0.1.0 stored it, which knew nothing of what came since: where it was
+/// replaced before its ack arrived the same fact comes again.
+fn as_before(what: &Happening) -> Option<Happening> {
+    if let Happening::Outcome(outcome) = what {
+        return Some(Happening::Outcome(Outcome { evidence: None, ..outcome.clone() }));
+    }
+    let Happening::Evidence(bundle) = what else { return None };
+    let (command, sent) = (None, Vec::new());
+    Some(Happening::Evidence(Bundle { command, sent, ..bundle.clone() }))
 }
 
 fn text(text: &str) -> ValueRef<'_> {

@@ -1,9 +1,10 @@
-use lubdub_shared::id::{IncidentId, LifeId};
-use lubdub_shared::incident::{Action, Cause};
-use lubdub_shared::session::Happening;
+use lubdub_shared::command::{Command, CommandKind};
+use lubdub_shared::id::{CommandId, IncidentId, LifeId};
+use lubdub_shared::incident::{Action, ActionOutcome, Cause};
+use lubdub_shared::session::{Event, Happening};
 use lubdub_shared::status::{Lifecycle, Status};
 
-use lubdub_engine::Treated;
+use lubdub_engine::{AgentIndex, Treated};
 
 use super::*;
 
@@ -117,6 +118,35 @@ fn events_are_acked_after_the_commit_and_written_once() {
     let count: i64 =
         connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).expect("counts");
     assert_eq!(count, 3);
+}
+
+/// What an older collector stored and did not ack comes again, with what it knew nothing of.
+#[test]
+fn a_fact_that_an_older_collector_stored_is_not_written_twice() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _, mut committed) = Store::open(directory.path()).expect("opens");
+    let command = CommandId::random(&mut fastrand::Rng::with_seed(4));
+    let outcome = |evidence| {
+        Happening::Outcome(lubdub_shared::command::Outcome {
+            command,
+            ending: lubdub_shared::command::Ending::Done,
+            detail: "d".to_owned(),
+            previous: Lifecycle::Running,
+            task_cancelled: false,
+            survivors: Vec::new(),
+            to: None,
+            evidence,
+        })
+    };
+    let spool = SpoolId::random(&mut fastrand::Rng::with_seed(3));
+    for what in [outcome(None), outcome(Some("e".to_owned()))] {
+        let events = vec![Event { number: 1, at: Wall(1), life: None, what }];
+        let (agent, ack) = ("a1".parse().expect("an id"), ack(&events));
+        queue(&store, Op::Events { agent, spool, events }, Some(ack));
+        assert!(matches!(committed.blocking_recv(), Some(FromStore::Durable(_))));
+    }
+    let (rows, _) = store.reader().events(None, 0, 0).expect("reads");
+    assert_eq!(rows.len(), 1);
 }
 
 #[test]

@@ -79,9 +79,15 @@ impl Writer {
     pub(super) fn run(mut self, queue: &mpsc::Receiver<Write>) {
         let mut written = 0;
         while let Ok(first) = queue.recv() {
+            let mut ops = first.ops.len();
             let mut group = vec![first];
-            group.extend(queue.try_iter().take(GROUP_MAX - 1));
-            written += group.iter().map(|write| write.ops.len()).sum::<usize>();
+            while ops < GROUP_MAX
+                && let Ok(next) = queue.try_recv()
+            {
+                ops += next.ops.len();
+                group.push(next);
+            }
+            written += ops;
             if !self.commit(&group) {
                 return;
             }

@@ -262,8 +262,9 @@ impl TryFrom<pb::Held> for Hold {
 
 impl From<Bundle> for pb::Bundle {
     fn from(bundle: Bundle) -> Self {
-        let Bundle { id, reason, path, bytes, sent } = bundle;
-        Self { id, reason, path, bytes, sent }
+        let Bundle { id, reason, path, bytes, command, sent } = bundle;
+        let command = command.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+        Self { id, reason, path, bytes, sent, command }
     }
 }
 
@@ -279,6 +280,10 @@ impl TryFrom<pb::Bundle> for Bundle {
             reason: clip(evidence.reason.into()),
             path: clip(evidence.path.into()),
             bytes: evidence.bytes,
+            command: match evidence.command.as_slice() {
+                [] => None,
+                bytes => Some(id("evidence.command", bytes)?),
+            },
             sent: evidence.sent,
         })
     }

@@ -1,19 +1,13 @@
 //! What people see.
 
-use std::borrow::Cow;
-
 use super::words::Word as _;
 use super::{Invalid, Required as _, duration, id, ms, pb, stamp, wall};
 use crate::command::CommandKind;
-use crate::facts::{Fact, Facts};
 use crate::id::{AgentId, CommandId};
 use crate::incident::{Action, ActionOutcome, Cause, Incident};
 use crate::session::EventKind;
 use crate::status::{Lifecycle, Status};
-use crate::view::{
-    AgentView, CollectorView, EventView, Explanation, FindingView, IncidentView, Next, Rung,
-    Shorter, TransitionView, WhatIf,
-};
+use crate::view::{AgentView, CollectorView, EventView, IncidentView, Next, Rung, TransitionView};
 
 /// An act that a person asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,77 +118,6 @@ impl TryFrom<pb::CollectorInfo> for CollectorView {
     }
 }
 
-impl From<FindingView> for pb::Finding {
-    fn from(finding: FindingView) -> Self {
-        Self {
-            cause: finding.cause.to_wire(),
-            level: finding.level.to_wire(),
-            since: Some(stamp(finding.since)),
-            detail: finding.detail,
-            evidence: finding.evidence.into_iter().collect(),
-            rule: finding.rule,
-            cancelled_by: finding.cancelled_by,
-            facts: facts_to_wire(finding.facts),
-        }
-    }
-}
-
-impl TryFrom<pb::Finding> for FindingView {
-    type Error = Invalid;
-
-    fn try_from(finding: pb::Finding) -> Result<Self, Invalid> {
-        Ok(Self {
-            cause: Cause::from_wire("finding.cause", finding.cause)?,
-            level: Status::from_wire("finding.level", finding.level)?,
-            since: wall(finding.since.required("finding.since")?),
-            detail: finding.detail,
-            evidence: finding.evidence.into_iter().collect(),
-            facts: finding.facts.into_iter().map(fact).collect(),
-            rule: finding.rule,
-            cancelled_by: finding.cancelled_by,
-        })
-    }
-}
-
-fn facts_to_wire(facts: Facts) -> Vec<pb::Fact> {
-    use pb::fact::Value;
-    let unknown = |kind: pb::FactKind| Some(Value::Unknown(kind.into()));
-    let value = |fact| match fact {
-        Fact::Time(None) => unknown(pb::FactKind::Time),
-        Fact::Count(None) => unknown(pb::FactKind::Count),
-        Fact::Number(None) => unknown(pb::FactKind::Number),
-        Fact::Time(Some(time)) => Some(Value::TimeMs(ms(time))),
-        Fact::Count(Some(count)) => Some(Value::Count(count)),
-        Fact::Number(Some(number)) => Some(Value::Number(number)),
-        Fact::Flag(flag) => Some(Value::Flag(flag)),
-        Fact::Text(text) => Some(Value::Text(text)),
-    };
-    let fact = |(name, fact): (Cow<'static, str>, Fact)| pb::Fact {
-        name: name.into_owned(),
-        value: value(fact),
-    };
-    facts.into_iter().map(fact).collect()
-}
-
-/// A kind of fact that a newer peer knows is shown as such.
-fn fact(fact: pb::Fact) -> (String, Fact) {
-    use pb::fact::Value;
-    let fact_of = match fact.value {
-        Some(Value::TimeMs(ms)) => Fact::Time(Some(duration(ms))),
-        Some(Value::Count(count)) => Fact::Count(Some(count)),
-        Some(Value::Number(number)) => Fact::Number(Some(number)),
-        Some(Value::Flag(flag)) => Fact::Flag(flag),
-        Some(Value::Text(text)) => Fact::Text(text),
-        Some(Value::Unknown(kind)) => match pb::FactKind::try_from(kind) {
-            Ok(pb::FactKind::Time) => Fact::Time(None),
-            Ok(pb::FactKind::Count) => Fact::Count(None),
-            Ok(pb::FactKind::Number | pb::FactKind::Unspecified) | Err(_) => Fact::Number(None),
-        },
-        None => Fact::Text("other".to_owned()),
-    };
-    (fact.name, fact_of)
-}
-
 fn rung(next: &Next) -> pb::NextRung {
     pb::NextRung {
         rung: next.rung.to_string(),
@@ -282,70 +205,6 @@ impl TryFrom<pb::AgentView> for AgentView {
             held: Some(view.held).filter(|held| !held.is_empty()),
             last_act: view.last_act_at.map(|at| (wall(at), view.last_act)),
         })
-    }
-}
-
-impl From<Explanation> for pb::ExplainResponse {
-    fn from(explanation: Explanation) -> Self {
-        Self {
-            agent: Some(explanation.agent.into()),
-            deadlines: explanation.deadlines.into_iter().collect(),
-            configured: explanation.configured.into_iter().collect(),
-            what_if: explanation.what_if.into_iter().map(Into::into).collect(),
-            suggestions: explanation.suggestions.iter().map(ToString::to_string).collect(),
-            now: explanation.now.map(stamp),
-            clocks: facts_to_wire(explanation.clocks),
-            settings: facts_to_wire(explanation.settings),
-            shorter: explanation.suggestions.into_iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl TryFrom<pb::ExplainResponse> for Explanation {
-    type Error = Invalid;
-
-    fn try_from(response: pb::ExplainResponse) -> Result<Self, Invalid> {
-        let agent = response.agent.required("agent")?.try_into()?;
-        Ok(Self {
-            agent,
-            deadlines: response.deadlines.into_iter().collect(),
-            configured: response.configured.into_iter().collect(),
-            what_if: response.what_if.into_iter().map(Into::into).collect(),
-            suggestions: response.shorter.into_iter().map(Into::into).collect(),
-            now: response.now.map(wall),
-            clocks: response.clocks.into_iter().map(fact).collect(),
-            settings: response.settings.into_iter().map(fact).collect(),
-        })
-    }
-}
-
-impl From<WhatIf> for pb::WhatIf {
-    fn from(WhatIf { key, value, to, says }: WhatIf) -> Self {
-        let to = facts_to_wire([(key.clone(), to)].into_iter().collect()).pop();
-        Self { key, value, says, to }
-    }
-}
-
-impl From<pb::WhatIf> for WhatIf {
-    fn from(pb::WhatIf { key, value, says, to }: pb::WhatIf) -> Self {
-        // An older collector says it in words alone.
-        let to = to.map_or_else(|| Fact::Text(value.clone()), |to| fact(to).1);
-        Self { key, value, to, says }
-    }
-}
-
-impl From<Shorter> for pb::Shorter {
-    fn from(Shorter { of, gaps, longest, enough, in_force }: Shorter) -> Self {
-        let [longest_ms, enough_ms, in_force_ms] = [longest, enough, in_force].map(ms);
-        Self { of, gaps, longest_ms, enough_ms, in_force_ms }
-    }
-}
-
-impl From<pb::Shorter> for Shorter {
-    fn from(shorter: pb::Shorter) -> Self {
-        let pb::Shorter { of, gaps, longest_ms, enough_ms, in_force_ms } = shorter;
-        let [longest, enough, in_force] = [longest_ms, enough_ms, in_force_ms].map(duration);
-        Self { of, gaps, longest, enough, in_force }
     }
 }
 

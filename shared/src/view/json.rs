@@ -350,8 +350,8 @@ impl ExplainJson {
             settings: explanation.settings.clone(),
             configured: explanation.configured.clone(),
             what_if: explanation.what_if.clone(),
-            shorter: explanation.suggestions.iter().map(shorter).collect(),
-            suggestions: explanation.suggestions.iter().map(ToString::to_string).collect(),
+            shorter: explanation.shorter.iter().map(shorter).collect(),
+            suggestions: explanation.suggestions.clone(),
             next: explanation.agent.next.as_ref().map(next_json),
         }
     }

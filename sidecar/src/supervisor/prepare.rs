@@ -172,8 +172,14 @@ impl Supervisor {
         let Gathered { purpose, life, bundle } = gathered;
         let kept = bundle.as_ref().map(|bundle| bundle.id.clone()).map_err(Clone::clone);
         let place = bundle.as_ref().map_or_else(|_| String::new(), |b| format!(" at {}", b.path));
+        let intended = || self.memory.intent.as_ref().filter(|intent| intent.begun);
+        let command = match purpose {
+            Purpose::BeforeStop => intended().map(|intent| intent.outcome.command),
+            Purpose::Asked(command) => Some(command),
+            Purpose::AfterEnd | Purpose::Unkillable => None,
+        };
         let what = match bundle {
-            Ok(bundle) => Happening::Evidence(bundle),
+            Ok(bundle) => Happening::Evidence(Bundle { command, ..bundle }),
             Err(why) => Happening::Note { text: format!("no evidence was kept: {why}") },
         };
         out.push(Action::Emit(life, what));

@@ -83,7 +83,7 @@ fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding 
         Some(_) | None => policy.failures_before_critical.get(),
     };
     let facts = [
-        ("beat_age", ages.beat.into()),
+        ("beat_age", ages.beat.unwrap_or(ages.up).into()),
         ("silence", ages.silence.into()),
         ("inactive", without_activity(ages).into()),
         ("activity_age", ages.activity.map(|last| last.age).into()),
@@ -100,7 +100,7 @@ fn silent(ages: &Ages, policy: &Policy, misses: u32, critical: bool) -> Finding 
 fn busy(ages: &Ages, policy: &Policy, capped: bool) -> Finding {
     let activity = ages.activity.map_or("activity", |last| last.kind.as_str());
     let facts = [
-        ("beat_age", ages.beat.into()),
+        ("beat_age", ages.beat.unwrap_or(ages.up).into()),
         ("silence", ages.silence.into()),
         ("activity", activity.into()),
         ("activity_age", without_activity(ages).into()),

@@ -280,7 +280,7 @@ impl Judge<'_> {
         let Some(trouble) = treats.or_else(|| self.agent.treatment.trouble()) else { return };
         let mut trouble = Box::new(trouble.clone());
         if let Proof::Failed { .. } = proof {
-            trouble.finding.facts.add(words::THEN, step.reason.clone());
+            trouble.finding.then.push(step.reason.clone());
         }
         let command = self.issue(step);
         let ends_by = command.ttl + self.agent.policy.restart.term_grace + ANSWER_MARGIN;

@@ -273,14 +273,14 @@ fn a_shorter_deadline_is_suggested_and_never_applied() {
     let deadline = Some(Deadline { after: seconds(180), explicit: false });
     let well = Ages { beats: 5000, armed: true, deadline, beat_gaps, ..Ages::default() };
     world.report(0, well.clone());
-    let suggested = crate::explain::suggestions(world.fleet.agent(world.agents[0]));
+    let suggested = crate::explain::shorter(world.fleet.agent(world.agents[0]));
     let expected = "of 5000 gaps of beat the longest was 4.0 s: 12.0 s would do where 3.0 min is \
                     in force";
     assert_eq!(suggested.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     let few = GapStats { count: 999, ..beat_gaps };
     world.report(0, Ages { beat_gaps: few, silence: seconds(170), ..well });
     let agent = world.fleet.agent(world.agents[0]);
-    assert_eq!(crate::explain::suggestions(agent), []);
+    assert_eq!(crate::explain::shorter(agent), []);
     assert_eq!(agent.seen.status, Status::Ok, "a learned gap makes nobody late");
 }
 

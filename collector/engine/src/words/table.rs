@@ -7,7 +7,7 @@ use lubdub_shared::cause::Cause;
 use lubdub_shared::facts::Facts;
 use lubdub_shared::time::words;
 
-use super::{Row, said};
+use super::Row;
 
 const MIB: f64 = 1_048_576.0;
 
@@ -30,7 +30,12 @@ const fn row_of(
     rule: &'static str,
     ends_with: &'static str,
 ) -> Row {
-    Row { cause, form: None, detail, rule, ends_with }
+    Row { cause, form: None, detail, rule, ends_with: Some(ends_with) }
+}
+
+/// Of what no report shows: it is under treatment as soon as it is known.
+const fn treated(cause: Cause, detail: fn(&Facts) -> String, rule: &'static str) -> Row {
+    Row { cause, form: None, detail, rule, ends_with: None }
 }
 
 impl Row {
@@ -39,11 +44,11 @@ impl Row {
     }
 }
 
-pub(super) static TABLE: [Row; 35] = [
-    row_of(Cause::Crashed, ended_with, FAILED_EXIT, NEW_LIFE),
-    row_of(Cause::KilledByOther, ended_with, FAILED_EXIT, NEW_LIFE),
-    row_of(Cause::OomKilled, ended_with, FAILED_EXIT, NEW_LIFE),
-    row_of(
+pub(super) static TABLE: [Row; 34] = [
+    treated(Cause::Crashed, ended_with, FAILED_EXIT),
+    treated(Cause::KilledByOther, ended_with, FAILED_EXIT),
+    treated(Cause::OomKilled, ended_with, FAILED_EXIT),
+    treated(
         Cause::CrashLoop,
         |f| match f.text("last") {
             "" => {
@@ -53,26 +58,24 @@ pub(super) static TABLE: [Row; 35] = [
             last => format!("failed again and again ({}); at last it {last}", f.text("reason")),
         },
         "the restart schedule was spent on failed exits (restart.attempts, per_day_max)",
-        "a person: lubdub start, or lubdub revive after an apoptosis",
     ),
-    row_of(
+    treated(
         Cause::NeverSeen,
         |f| format!("the new life did not show {}", f.text("missing")),
         "a new life shows what earlier lives showed, within startup_grace",
-        "the evidence that is missing",
     )
     .with("missing"),
     row_of(
         Cause::NeverSeen,
-        |f| format!("beats are expected, and none came in {}", said(f, "up")),
+        |f| format!("beats are expected, and none came in {}", f.said("up")),
         "expect_beats, and no beat within startup_grace; Critical without activity",
         "a beat",
     ),
     row_of(
         Cause::Silent,
         |f| {
-            let [quiet, deadline] = ["inactive", "deadline"].map(|name| said(f, name));
-            let [misses, critical] = ["misses", "critical_at"].map(|name| said(f, name));
+            let [quiet, deadline] = ["inactive", "deadline"].map(|name| f.said(name));
+            let [misses, critical] = ["misses", "critical_at"].map(|name| f.said(name));
             let unheard = match f.is("unheard") {
                 true => "; not heard since its sidecar was restarted: no restart",
                 false => "",
@@ -90,7 +93,7 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(
         Cause::BusySilent,
         |f| {
-            let [activity, age] = ["activity", "activity_age"].map(|name| said(f, name));
+            let [activity, age] = ["activity", "activity_age"].map(|name| f.said(name));
             format!("no beat for {}, but {activity} {age} ago", without_beat(f))
         },
         "no beat for the deadline while the tree is active; Critical at busy_cap",
@@ -108,7 +111,7 @@ pub(super) static TABLE: [Row; 35] = [
                 true => "and no activity either",
                 false => "though the tree is active",
             };
-            let (lasted, beat) = (words(lasted), said(f, "beat_age"));
+            let (lasted, beat) = (words(lasted), f.said("beat_age"));
             format!("{what} for {lasted}, {active}; the last beat {beat} ago")
         },
         "progress frozen for progress_window is a Warning, for twice as long Critical; it leads to \
@@ -119,7 +122,7 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(
         Cause::LeaseExpired,
         |f| {
-            let waited = said(f, "waited");
+            let waited = f.said("waited");
             format!("it has waited for a rate limit for {waited}, renewed without progress")
         },
         "waits for a rate limit that are renewed without progress pass lease_max in sum",
@@ -128,7 +131,7 @@ pub(super) static TABLE: [Row; 35] = [
     .with("waited"),
     row_of(
         Cause::LeaseExpired,
-        |f| format!("the lease on phase {} ended {} ago", f.text("phase"), said(f, "over")),
+        |f| format!("the lease on phase {} ended {} ago", f.text("phase"), f.said("over")),
         "a lease and its slack (10 %, at least 5 s) have passed; the phase's clock runs on",
         "another phase, a new lease, or progress",
     ),
@@ -136,7 +139,7 @@ pub(super) static TABLE: [Row; 35] = [
         Cause::ReportedFailure,
         |f| {
             let (check, why) = (f.text("check"), behind_colon(f.text("message")));
-            format!("check {check} failed, {} in a row{why}", said(f, "count"))
+            format!("check {check} failed, {} in a row{why}", f.said("count"))
         },
         "WATCHDOG=trigger, fail, or a named check not ok: three in a row are Critical",
         "the same check reported ok; READY=1 after a trigger",
@@ -144,8 +147,8 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(
         Cause::TaskOverdue,
         |f| {
-            let [age, limit] = ["oldest_task", "task_timeout"].map(|name| said(f, name));
-            let open = said(f, "open");
+            let [age, limit] = ["oldest_task", "task_timeout"].map(|name| f.said(name));
+            let open = f.said("open");
             format!(
                 "a task is open for {age} (task_timeout {limit}), of {open} open ones the oldest"
             )
@@ -157,7 +160,7 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(
         Cause::Missed,
         |f| {
-            let [check, age, due, grace] = ["check", "age", "due", "grace"].map(|n| said(f, n));
+            let [check, age, due, grace] = ["check", "age", "due", "grace"].map(|n| f.said(n));
             let also = match f.text("others") {
                 "" => String::new(),
                 others => format!("; missed too: {others}"),
@@ -174,7 +177,7 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(
         Cause::WaitingHuman,
         |f| {
-            let (waited, what) = (said(f, "waited"), behind_colon(f.text("said")));
+            let (waited, what) = (f.said("waited"), behind_colon(f.text("said")));
             format!("needs you: waits for a person for {waited}{what}")
         },
         "phase waiting_human for human_after; never leads to more than a word",
@@ -190,7 +193,7 @@ pub(super) static TABLE: [Row; 35] = [
                 _ => "the same action without any result",
             };
             let doubled = if f.is("doubled") { ", doubled while it waits" } else { "" };
-            let [steps, limit] = ["steps", "limit"].map(|name| said(f, name));
+            let [steps, limit] = ["steps", "limit"].map(|name| f.said(name));
             format!("{what}, {steps} steps in a row (limit {limit}{doubled})")
         },
         "steps that repeat without progress: loop.same_result, same_error, alternating, monologue, \
@@ -200,10 +203,10 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(
         Cause::EnergyLow,
         |f| {
-            let (left, low) = (f.number("energy"), said(f, "low"));
+            let (left, low) = (f.number("energy"), f.said("low"));
             match left <= f.number("low") {
                 true => format!("energy {left:.2} (low at {low})"),
-                false => format!("energy {left:.2} is gone in {}", said(f, "empty_in")),
+                false => format!("energy {left:.2} is gone in {}", f.said("empty_in")),
             }
         },
         "energy at or below energy.low, or gone within energy.empty_within at the slower rate of \
@@ -219,7 +222,7 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(
         Cause::BurnWithoutProgress,
         |f| {
-            let [tokens, bound] = ["tokens", "tokens_bound"].map(|name| said(f, name));
+            let [tokens, bound] = ["tokens", "tokens_bound"].map(|name| f.said(name));
             let [cost, most] = ["cost_usd", "cost_bound_usd"].map(|name| f.number(name));
             format!(
                 "{tokens} tokens and {cost:.2} USD since the last progress (bounds {bound} and \
@@ -245,7 +248,7 @@ pub(super) static TABLE: [Row; 35] = [
         Cause::MemoryLeak,
         |f| {
             let per_minute = f.number("slowest_bytes_per_second") * 60.0 / MIB;
-            let (limit, within) = (f.number("limit_bytes") / MIB, said(f, "reaches_limit_in"));
+            let (limit, within) = (f.number("limit_bytes") / MIB, f.said("reaches_limit_in"));
             format!(
                 "grows by {per_minute:.2} MiB a minute in three windows, and reaches its limit of \
                  {limit:.0} MiB in {within}"
@@ -259,11 +262,11 @@ pub(super) static TABLE: [Row; 35] = [
         Cause::SlowResponse,
         |f| match f.is("too_slow") {
             true => {
-                let [p95, slow] = ["p95_ms", "slow"].map(|name| said(f, name));
+                let [p95, slow] = ["p95_ms", "slow"].map(|name| f.said(name));
                 format!("95 % of tasks took up to {p95} ms (bound {slow})")
             }
             false => {
-                let [usual, limit] = ["usual_ms", "anomaly"].map(|name| said(f, name));
+                let [usual, limit] = ["usual_ms", "anomaly"].map(|name| f.said(name));
                 format!(
                     "the last five tasks took far longer than the usual {usual} ms (z {:.1}, limit \
                      {limit})",
@@ -277,14 +280,14 @@ pub(super) static TABLE: [Row; 35] = [
     ),
     row_of(
         Cause::TaskFailures,
-        |f| format!("of the last {} tasks {} failed", said(f, "ended"), said(f, "failed")),
+        |f| format!("of the last {} tasks {} failed", f.said("ended"), f.said("failed")),
         "of the newest 20 tasks failures.share failed, and at least failures.least",
         "tasks that end well",
     ),
     row_of(
         Cause::Flapping,
         |f| {
-            let (lasted, percent) = (said(f, "lasted"), f.number("share") * 100.0);
+            let (lasted, percent) = (f.said("lasted"), f.number("share") * 100.0);
             format!("its status comes and goes for {lasted}: {percent:.0} % of samples changed")
         },
         "weighted changes over 21 samples, one each flapping.every: on at flapping.on, off at \
@@ -299,7 +302,7 @@ pub(super) static TABLE: [Row; 35] = [
                 true => "has not beaten on purpose",
                 false => "never beats",
             };
-            format!("{what}, and shows no activity for {}", said(f, "inactive"))
+            format!("{what}, and shows no activity for {}", f.said("inactive"))
         },
         "not armed by beats in this life, and no activity for inactive_after",
         "a beat, or activity of the tree",
@@ -317,7 +320,7 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(Cause::Missing, no_report, NO_REPORT, "a report"),
     row_of(
         Cause::Duplicate,
-        |f| format!("another sidecar reports this agent too, for {}", said(f, "lasted")),
+        |f| format!("another sidecar reports this agent too, for {}", f.said("lasted")),
         "two sidecar instances report one agent for more than 10 s; nobody acts on either",
         "the end of one of them: look for a second lubdub-sidecar run with this id",
     ),
@@ -352,18 +355,16 @@ pub(super) static TABLE: [Row; 35] = [
     row_of(
         Cause::EndedEarly,
         |f| {
-            let open = said(f, "open");
+            let open = f.said("open");
             format!("ended well with {open} {} open", if open == "1" { "task" } else { "tasks" })
         },
         "a clean exit that nobody asked for, while tasks of that life were open",
         "another life; or lubdub forget",
     ),
-    row_of(Cause::Exited, |_| "ended".to_owned(), "", ""),
 ];
 
 const FAILED_EXIT: &str =
     "an exit that is no success (restart.success_exit) and that nobody asked for";
-const NEW_LIFE: &str = "a new life that shows what earlier lives showed";
 const NO_REPORT: &str = "no report for unreachable_after and three intervals; Missing at \
      missing_after more. Says nothing about the agent, and never leads to an act";
 
@@ -372,5 +373,5 @@ fn ended_with(facts: &Facts) -> String {
 }
 
 fn no_report(facts: &Facts) -> String {
-    format!("no report for {}; {}", said(facts, "report_age"), facts.text("link"))
+    format!("no report for {}; {}", facts.said("report_age"), facts.text("link"))
 }

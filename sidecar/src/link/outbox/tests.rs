@@ -275,6 +275,7 @@ fn evidence(bytes: usize) -> Happening {
         reason: "r".to_owned(),
         path: "p".to_owned(),
         bytes: bytes as u64,
+        command: None,
         sent: vec![7; bytes],
     })
 }
